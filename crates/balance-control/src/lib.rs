@@ -1,0 +1,1 @@
+//! Compiles a configuration, publishes it, reloads, and owns the listeners.

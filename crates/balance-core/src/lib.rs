@@ -1,0 +1,24 @@
+//! Words that every other crate of Balance uses: ids, addresses, weights, causes, and the settings
+//! that both a configuration and a compiled snapshot embed.
+//!
+//! It knows no sockets, files, clocks or protocols.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Balance runs on Linux (5.10 or later): it stands on epoll, splice and SO_REUSEPORT."
+);
+
+mod address;
+mod cause;
+mod id;
+mod method;
+mod settings;
+
+pub use address::{AddressError, BackendAddress, ListenAddress};
+pub use cause::{Cause, Fault};
+pub use id::{BackendId, ListenerId, PoolId, RouteId, Weight, WorkerId};
+pub use method::Method;
+pub use settings::{
+    Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, Timeouts,
+    UnderscorePolicy,
+};

@@ -1,0 +1,193 @@
+//! Settings that both a configuration and a compiled snapshot embed, with their defaults in one place.
+
+use std::time::Duration;
+
+/// Deadlines of one exchange or session. `Duration::ZERO` switches one off, except `head` and `drain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection to a backend is established, all its addresses together.
+    pub connect: Duration,
+    /// The whole request head, counted from its first byte (or from accept): not per byte.
+    pub head: Duration,
+    /// From the last byte of the request sent to the first byte of the response head.
+    pub first_byte: Duration,
+    /// Between two reads of a body that is being streamed, from either side.
+    pub read: Duration,
+    /// Between two writes that make progress, towards either side.
+    pub write_progress: Duration,
+    /// The whole exchange; off by default.
+    pub request: Duration,
+    /// A keep-alive connection without a request, and a TCP session without traffic.
+    pub idle: Duration,
+    /// An upgraded connection without traffic.
+    pub tunnel: Duration,
+    /// How long a drain waits for what is in flight.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            first_byte: Duration::from_secs(30),
+            read: Duration::from_secs(30),
+            write_progress: Duration::from_secs(30),
+            request: Duration::ZERO,
+            idle: Duration::from_secs(60),
+            tunnel: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Bounds on what a client may ask for. Every one has a key under `limits:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A request or response head, first line included. Above: 431.
+    pub head_bytes_max: usize,
+    /// Header fields of one head. Above: 431. At most [`Limits::FIELDS_CEILING`].
+    pub fields_max: usize,
+    /// The request target. Above: 414.
+    pub target_bytes_max: usize,
+    /// A request body. Above: 413. 0 = unlimited.
+    pub body_bytes_max: u64,
+    /// Client connections of the process. Above: accepting stops until one closes. 0 = unlimited.
+    pub connections_max: usize,
+    /// Client connections from one address. Above: closed at once. 0 = unlimited.
+    pub connections_per_ip_max: usize,
+    /// What is read and thrown away of a request body after an early response, before closing.
+    pub lingering_bytes_max: u64,
+    /// Interim (1xx) responses that one exchange may carry (robustness BE-07).
+    pub interim_responses_max: u32,
+}
+
+impl Limits {
+    /// Dropped fields are a bit mask of 128 bits, so no head may have more fields.
+    pub const FIELDS_CEILING: usize = 128;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 64 * 1024,
+            fields_max: 100,
+            target_bytes_max: 16 * 1024,
+            body_bytes_max: 0,
+            connections_max: 0,
+            connections_per_ip_max: 0,
+            lingering_bytes_max: 256 * 1024,
+            interim_responses_max: 8,
+        }
+    }
+}
+
+/// Idle upstream connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleSettings {
+    /// Kept per backend and process, divided over the workers (at least 1 each). 0 = no reuse.
+    pub max_idle_conns_per_host: usize,
+    /// Closed after this long without use.
+    pub idle_conn_timeout: Duration,
+}
+
+impl Default for IdleSettings {
+    fn default() -> Self {
+        Self {
+            max_idle_conns_per_host: 100,
+            idle_conn_timeout: Duration::from_secs(90),
+        }
+    }
+}
+
+/// How HTTP is read and forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolSettings {
+    pub paths: PathPolicy,
+    pub underscores_in_headers: UnderscorePolicy,
+    /// Whether an upgrade (WebSocket) may pass.
+    pub enable_websocket: bool,
+    /// Whether a client's FIN while its response is awaited ends the exchange.
+    pub abort_on_close: bool,
+}
+
+impl Default for ProtocolSettings {
+    fn default() -> Self {
+        Self {
+            paths: PathPolicy::Safe,
+            underscores_in_headers: UnderscorePolicy::Drop,
+            enable_websocket: true,
+            abort_on_close: false,
+        }
+    }
+}
+
+/// What to do with paths that could walk round a prefix route (robustness SM-28): dot segments,
+/// plain or encoded, `%2f`, `%5c` and `%00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// 400 for all of them.
+    Safe,
+    /// As `Safe`, and 400 for `//` and `;` too.
+    Reject,
+    /// Everything passes as it came.
+    Off,
+}
+
+/// What to do with field names that contain `_` (robustness SM-24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderscorePolicy {
+    Drop,
+    Pass,
+    /// 400.
+    Reject,
+}
+
+/// A balancing algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    RoundRobin,
+    WeightedRoundRobin,
+    LeastConnections,
+    WeightedLeastConnections,
+    ConsistentHash,
+    BoundedConsistentHash,
+    Random,
+    PowerOfTwoChoices,
+}
+
+impl Algorithm {
+    /// All of them, with their names in the configuration.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("round-robin", Self::RoundRobin),
+        ("weighted-round-robin", Self::WeightedRoundRobin),
+        ("least-connections", Self::LeastConnections),
+        ("weighted-least-connections", Self::WeightedLeastConnections),
+        ("consistent-hash", Self::ConsistentHash),
+        ("bounded-consistent-hash", Self::BoundedConsistentHash),
+        ("random", Self::Random),
+        ("power-of-two-choices", Self::PowerOfTwoChoices),
+    ];
+
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, algorithm)| *algorithm == self)
+            .map_or("?", |(name, _)| name)
+    }
+
+    /// Whether a pick needs the hash of a key.
+    pub fn needs_hash(self) -> bool {
+        matches!(self, Self::ConsistentHash | Self::BoundedConsistentHash)
+    }
+}
+
+/// What a hash algorithm hashes. A missing header falls back to the client's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum HashKey {
+    #[default]
+    SourceIp,
+    /// The lower-case name of a request header.
+    Header(String),
+}

@@ -1,0 +1,1 @@
+//! Balancing algorithms and the shared state of backends, free of I/O.

@@ -1,0 +1,1 @@
+//! The data path: from an accepted connection to a settled exchange.

@@ -1,0 +1,1 @@
+//! Matchers compiled to a route table that decides without allocating.

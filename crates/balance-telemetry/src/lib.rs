@@ -1,0 +1,1 @@
+//! Per-worker metrics, their exposition, and the access log.

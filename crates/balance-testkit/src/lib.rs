@@ -1,0 +1,1 @@
+//! Origins, raw clients and a strict recording backend for tests.
