@@ -1,1 +1,28 @@
 //! The data path: from an accepted connection to a settled exchange.
+//!
+//! One [`Worker`](worker) per core runs everything in this crate on its own thread; control reaches
+//! it only through its mailbox. The crate knows snapshots, not configurations: it does not depend on
+//! balance-config, balance-control or balance-admin.
+
+mod buffers;
+mod clock;
+mod endpoint;
+mod exchange;
+mod filter;
+mod http1;
+mod listener;
+mod own_response;
+mod shared;
+mod snapshot;
+mod tcp;
+mod upstream;
+mod wheel;
+mod worker;
+
+pub use endpoint::{Endpoint, UpstreamAddress};
+pub use filter::{Filter, HeaderAction, HeaderRule, PathRewrite};
+pub use listener::{ListenerKey, ListenerSocket};
+pub use own_response::{Redirect, Respond};
+pub use shared::{Shared, SharedOptions};
+pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
+pub use worker::{Message, SendError, WorkerHandle, Workers};

@@ -1,0 +1,131 @@
+//! What all workers of the process share besides the snapshot: a handful of counters and budgets.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use balance_net::PipePool;
+use balance_telemetry::Registry;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+
+/// How the process was started: nothing of it changes while it runs.
+pub struct SharedOptions {
+    pub registry: Arc<Registry>,
+    /// `balance-<8 hex>` or the configured `via_name`.
+    pub via_name: String,
+    pub worker_count: usize,
+    /// Idle upstream connections of the process, divided over the workers.
+    pub idle_upstream_max: usize,
+    /// Whether TCP relays may splice.
+    pub zero_copy: bool,
+    /// Seeds each worker's random numbers (balancing, request ids, jitter).
+    pub seed: u64,
+}
+
+/// Process-wide state of the data path.
+pub struct Shared {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) via_name: String,
+    pub(crate) worker_count: usize,
+    pub(crate) idle_upstream_max: usize,
+    pub(crate) zero_copy: bool,
+    pub(crate) seed: u64,
+    pub(crate) pipes: PipePool,
+    pub(crate) clock: Clock,
+    connections: AtomicUsize,
+    per_ip: Mutex<HashMap<IpAddr, u32, foldhash::fast::RandomState>>,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(options: SharedOptions) -> Self {
+        Self {
+            registry: options.registry,
+            via_name: options.via_name,
+            worker_count: options.worker_count.max(1),
+            idle_upstream_max: options.idle_upstream_max,
+            zero_copy: options.zero_copy,
+            seed: options.seed,
+            pipes: PipePool::new(),
+            clock: Clock::start(),
+            connections: AtomicUsize::new(0),
+            per_ip: Mutex::new(HashMap::default()),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The clock that backend states are told the time of.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// From now on every response closes its connection.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in, or refuses it.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+        connections_max: usize,
+        per_ip_max: usize,
+    ) -> Result<ConnectionGuard, Refused> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let mut guard = ConnectionGuard { shared: Arc::clone(self), counted_ip: None };
+        if connections_max != 0 && before >= connections_max {
+            return Err(Refused::Total);
+        }
+        if let (Some(ip), true) = (client, per_ip_max != 0) {
+            let mut per_ip = self.per_ip.lock();
+            let count = per_ip.entry(ip).or_insert(0);
+            if *count as usize >= per_ip_max {
+                return Err(Refused::PerIp);
+            }
+            *count += 1;
+            guard.counted_ip = Some(ip);
+        }
+        Ok(guard)
+    }
+}
+
+/// Why a connection was closed right after it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Total,
+    PerIp,
+}
+
+/// Counts one client connection until it is dropped.
+pub(crate) struct ConnectionGuard {
+    shared: Arc<Shared>,
+    counted_ip: Option<IpAddr>,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(ip) = self.counted_ip {
+            let mut per_ip = self.shared.per_ip.lock();
+            // An address without connections leaves the map, so clients cannot grow it.
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! One immutable compiled configuration, as the data path sees it.
+//!
+//! Control builds it, the workers read it. Every table is dense: an id is an index. Whatever outlives
+//! a reload (backend state, cursors, connections) is held behind an `Arc` that control carries over.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use balance_core::{HashKey, IdleSettings, Limits, PoolId, ProtocolSettings, RouteId, Timeouts};
+use balance_lb::Balancer;
+use balance_route::RouteTable;
+use balance_telemetry::AccessLog;
+use ipnet::IpNet;
+
+use crate::endpoint::Endpoint;
+use crate::filter::Filter;
+use crate::listener::ListenerKey;
+use crate::own_response::{Redirect, Respond};
+
+/// Everything the data path needs to know, compiled.
+pub struct Snapshot {
+    /// Grows by one with each publish of the process.
+    pub generation: u64,
+    pub listeners: Vec<ListenerRules>,
+    /// Indexed by [`RouteId`].
+    pub routes: Vec<RouteRules>,
+    /// Indexed by [`PoolId`]; definitions and the `route:<name>` views.
+    pub pools: Vec<PoolRules>,
+    /// Where finished exchanges are logged; `None` = no access log.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+/// What a listener's connections are served by.
+pub struct ListenerRules {
+    pub key: ListenerKey,
+    /// The name of the configuration: the label of metrics and logs.
+    pub name: String,
+    pub mode: Mode,
+    /// Which routes apply here, in their order (http mode).
+    pub table: Arc<RouteTable>,
+    /// When no route matches (http) and for every session (tcp). `None`: 404, cause `no_route`.
+    pub pool: Option<PoolId>,
+    /// Peers whose X-Forwarded-* is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub protocol: ProtocolSettings,
+    pub limits: Limits,
+    /// `head` and `idle` of connections, and the deadlines of exchanges that match no route.
+    pub timeouts: Timeouts,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Http,
+    Tcp,
+}
+
+/// What happens to a request that a route matched.
+pub struct RouteRules {
+    pub id: RouteId,
+    pub name: String,
+    pub action: Action,
+    /// In the order they run.
+    pub filters: Vec<Filter>,
+    pub timeouts: Timeouts,
+}
+
+/// What a route does.
+pub enum Action {
+    Forward(PoolId),
+    Redirect(Redirect),
+    Respond(Respond),
+}
+
+/// A named group of backends with one balancing policy, or a route's view of some of them.
+pub struct PoolRules {
+    pub id: PoolId,
+    /// The label of metrics and logs.
+    pub name: String,
+    pub balancer: Balancer,
+    pub hash_key: HashKey,
+    /// In the order of the balancer's members.
+    pub members: Vec<Arc<Endpoint>>,
+    pub idle: IdleSettings,
+    /// `connect`, `tunnel` and the L4 `idle` of sessions that came by no route.
+    pub timeouts: Timeouts,
+    /// Runs for requests that reach the pool without a route (top-level `transform`).
+    pub filters: Vec<Filter>,
+}
+
+impl ListenerRules {
+    /// Whether forwarding headers from `peer` are believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
