@@ -1,0 +1,289 @@
+//! One connection of the built-in backend: bytes in, answers (or the same bytes, or none) out.
+//!
+//! ```text
+//! http:   read → scanner → queue of answers → (delay) → released → written → close?
+//! echo:   read → written at once; what does not fit is pending, and reading rests meanwhile
+//! sink:   read → counted
+//! source: written whenever there is room
+//! ```
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::answer::Answer;
+use super::scanner::{Scanner, Seen};
+use super::{Mode, Shared};
+
+/// Answers waiting on one connection; above this it is not read (pipelining without end).
+const QUEUE_MAX: usize = 128;
+
+/// Blocks that a source writes before the other connections have their turn.
+const SOURCE_BLOCKS_PER_TURN: usize = 8;
+
+/// What the event loop should do with the connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Wait(Interest),
+    Close,
+}
+
+/// What the connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interest {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+/// What all connections of a thread use in turn.
+pub(super) struct Turn<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) scratch: &'a mut [u8],
+    pub(super) seen: &'a mut Vec<Seen>,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    protocol: Protocol,
+    /// The peer has sent FIN.
+    read_closed: bool,
+}
+
+#[derive(Debug)]
+enum Protocol {
+    Http(Http),
+    /// Bytes that the peer has not taken yet.
+    Echo(Vec<u8>),
+    Sink,
+    Source,
+}
+
+#[derive(Debug, Default)]
+struct Http {
+    scanner: Scanner,
+    queue: VecDeque<Answer>,
+    /// How many answers at the front may be written: all of them, unless there is a delay.
+    released: usize,
+    /// Bytes of the front answer that are written already.
+    offset: usize,
+    write_blocked: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, mode: Mode) -> Self {
+        let protocol = match mode {
+            Mode::Http => Protocol::Http(Http::default()),
+            Mode::Echo => Protocol::Echo(Vec::new()),
+            Mode::Sink => Protocol::Sink,
+            Mode::Source => Protocol::Source,
+        };
+        Self {
+            stream,
+            protocol,
+            read_closed: false,
+        }
+    }
+
+    /// What a fresh connection waits for.
+    pub(super) fn first_interest(mode: Mode) -> Interest {
+        Interest {
+            read: true,
+            write: mode == Mode::Source,
+        }
+    }
+
+    /// There is something to read, or the end. Returns how many answers have to wait for the delay.
+    pub(super) fn on_readable(&mut self, turn: &mut Turn<'_>) -> (Next, usize) {
+        let read = match self.stream.read(turn.scratch) {
+            Ok(0) => {
+                self.read_closed = true;
+                0
+            }
+            Ok(read) => read,
+            Err(error) if is_transient(&error) => return (self.next(), 0),
+            Err(_) => return (Next::Close, 0),
+        };
+        let mut to_delay = 0;
+        match &mut self.protocol {
+            Protocol::Http(http) => {
+                turn.seen.clear();
+                http.scanner.feed(&turn.scratch[..read], turn.seen);
+                to_delay = http.on_seen(turn);
+            }
+            Protocol::Echo(pending) => pending.extend_from_slice(&turn.scratch[..read]),
+            Protocol::Sink => turn.shared.count_bytes(read),
+            Protocol::Source => return (self.next(), 0),
+        }
+        (self.on_writable(turn), to_delay)
+    }
+
+    /// There is room to write, or something new to write.
+    pub(super) fn on_writable(&mut self, turn: &mut Turn<'_>) -> Next {
+        let written = match &mut self.protocol {
+            Protocol::Http(http) => match http.flush(&mut self.stream, turn.shared) {
+                Ok(true) => return self.close_in_order(),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Protocol::Echo(pending) => flush_pending(&mut self.stream, pending, turn.shared),
+            Protocol::Sink => Ok(()),
+            Protocol::Source => write_blocks(&mut self.stream, turn),
+        };
+        match written {
+            Ok(()) => self.next(),
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// One answer has waited long enough.
+    pub(super) fn on_delay_over(&mut self, turn: &mut Turn<'_>) -> Next {
+        if let Protocol::Http(http) = &mut self.protocol {
+            http.released += 1;
+        }
+        self.on_writable(turn)
+    }
+
+    fn next(&mut self) -> Next {
+        let (is_done, interest) = match &self.protocol {
+            Protocol::Http(http) => (
+                http.queue.is_empty(),
+                Interest {
+                    read: !http.write_blocked && http.queue.len() < QUEUE_MAX,
+                    write: http.write_blocked,
+                },
+            ),
+            Protocol::Echo(pending) => (
+                pending.is_empty(),
+                Interest {
+                    read: pending.is_empty(),
+                    write: !pending.is_empty(),
+                },
+            ),
+            Protocol::Sink => (
+                true,
+                Interest {
+                    read: true,
+                    write: false,
+                },
+            ),
+            // A peer that has sent FIN may still read; only a failing write ends a source.
+            Protocol::Source => (
+                false,
+                Interest {
+                    read: true,
+                    write: true,
+                },
+            ),
+        };
+        if self.read_closed && is_done {
+            return self.close_in_order();
+        }
+        Next::Wait(Interest {
+            read: interest.read && !self.read_closed,
+            ..interest
+        })
+    }
+
+    fn close_in_order(&mut self) -> Next {
+        // An error means that the peer is gone already, which is where this leads.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        Next::Close
+    }
+}
+
+impl Http {
+    /// Queues an answer to everything seen. Returns how many of them wait for the delay.
+    fn on_seen(&mut self, turn: &Turn<'_>) -> usize {
+        let mut to_delay = 0;
+        for seen in turn.seen.iter() {
+            let answer = match seen {
+                Seen::Request(request) => Answer::to_request(*request),
+                Seen::ExpectContinue => Answer::Continue,
+                Seen::Malformed => Answer::BadRequest,
+            };
+            self.queue.push_back(answer);
+            if turn.shared.delay.is_zero() {
+                self.released += 1;
+            } else {
+                to_delay += 1;
+            }
+        }
+        to_delay
+    }
+
+    /// Writes what is released. True: the last answer asks to close.
+    fn flush(&mut self, stream: &mut TcpStream, shared: &Shared) -> std::io::Result<bool> {
+        self.write_blocked = false;
+        while self.released > 0
+            && let Some(answer) = self.queue.front().copied()
+        {
+            let bytes = shared.answers.bytes(answer);
+            match stream.write(&bytes[self.offset..]) {
+                Ok(written) => self.offset += written,
+                Err(error) if is_transient(&error) => {
+                    self.write_blocked = true;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+            if self.offset == bytes.len() {
+                self.offset = 0;
+                self.released -= 1;
+                self.queue.pop_front();
+                if answer != Answer::Continue {
+                    shared.count_request();
+                }
+                if answer.closes() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn flush_pending(
+    stream: &mut TcpStream,
+    pending: &mut Vec<u8>,
+    shared: &Shared,
+) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < pending.len() {
+        match stream.write(&pending[done..]) {
+            Ok(written) => done += written,
+            Err(error) if is_transient(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    shared.count_bytes(done);
+    pending.drain(..done);
+    Ok(())
+}
+
+fn write_blocks(stream: &mut TcpStream, turn: &Turn<'_>) -> std::io::Result<()> {
+    for _ in 0..SOURCE_BLOCKS_PER_TURN {
+        match stream.write(turn.scratch) {
+            Ok(written) => turn.shared.count_bytes(written),
+            Err(error) if is_transient(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+impl Shared {
+    fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
