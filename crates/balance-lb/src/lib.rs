@@ -1,1 +1,52 @@
 //! Balancing algorithms and the shared state of backends, free of I/O.
+//!
+//! Two things live here: [`Backend`], the little that all workers share about one backend (its gate and its
+//! leases), and [`Balancer`], the compiled and immutable policy of one pool view, whose [`pick`](Balancer::pick)
+//! chooses a backend and leases it in one step.
+//!
+//! It reads no clock and draws no randomness: a caller passes `now_ms` (any monotonic count of milliseconds,
+//! the same for all workers) and an [`Rng`] that it has seeded. It opens no connection and closes none.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use balance_core::{Algorithm, BackendAddress, Weight};
+//! use balance_lb::{Backend, BackendIdentity, Balancer, Cursor, Lease, Member, Pick, PickRequest, Rng, TriedSet};
+//!
+//! let backends: Vec<Arc<Backend>> = ["a", "b"]
+//!     .iter()
+//!     .map(|name| Arc::new(Backend::new(BackendIdentity {
+//!         pool: "default".to_owned(),
+//!         name: (*name).to_owned(),
+//!         address: BackendAddress::parse("127.0.0.1:9001").expect("a literal"),
+//!     })))
+//!     .collect();
+//! let members: Vec<Member> = backends.iter().map(|b| Member::new(&b.identity().name, Weight::ONE)).collect();
+//! let balancer = Balancer::compile(Algorithm::RoundRobin, &members, Arc::new(Cursor::new()));
+//!
+//! let mut rng = Rng::new(1);
+//! let tried = TriedSet::new();
+//! let mut request = PickRequest { now_ms: 0, hash: 0, random: &mut rng, tried: &tried };
+//! let Pick::Picked(index) = balancer.pick(&backends, &mut request) else { unreachable!() };
+//! let lease = Lease::adopt(Arc::clone(&backends[index])); // gives the place back when dropped
+//! assert_eq!(lease.backend().in_flight(), 1);
+//! ```
+
+mod backend;
+mod balancer;
+mod cache_line;
+mod cursor;
+mod gate;
+mod hash;
+mod lease;
+mod rng;
+mod sync;
+mod tried;
+
+pub use backend::{Backend, BackendIdentity, BackendState};
+pub use balancer::{Balancer, Member, Pick, PickRequest};
+pub use cursor::Cursor;
+pub use gate::{AdminState, GateState, Rest};
+pub use hash::{hash_ip, hash_key};
+pub use lease::{Full, Lease, lease};
+pub use rng::Rng;
+pub use tried::TriedSet;

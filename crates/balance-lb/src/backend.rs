@@ -1,0 +1,162 @@
+//! One backend as all workers share it: who it is, its gate and its leases.
+//!
+//! It outlives reloads: control finds it again by its [`BackendIdentity`]. What a configuration may change
+//! without making it another backend (`max_connections`, what the operator wants) is settable; weights belong to
+//! the pool view that uses it, see [`Balancer`](crate::Balancer).
+
+use std::fmt;
+
+use balance_core::BackendAddress;
+
+use crate::gate::{AdminState, Gate, GateState, Rest};
+use crate::lease::{Full, Leases};
+
+/// What makes two backends of two configurations the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendIdentity {
+    /// The pool that defines it. A route's view of a pool uses the same object.
+    pub pool: String,
+    pub name: String,
+    pub address: BackendAddress,
+}
+
+/// Everything about a backend at one moment, for the admin API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendState {
+    pub gate: GateState,
+    pub admin: AdminState,
+    /// Whether a pick at this moment might choose it: a rest that has ended counts as pickable.
+    pub is_pickable: bool,
+    /// How long it still rests, or its trial may still take. 0 otherwise.
+    pub rest_left_ms: u64,
+    /// Failed connects in a row, as far as they were separate events.
+    pub failures: u32,
+    /// Rests ever begun.
+    pub rests: u64,
+    pub in_flight: u32,
+    /// 0 = unlimited.
+    pub max_connections: u32,
+}
+
+/// The shared state of one backend. Held as `Arc` by snapshots.
+pub struct Backend {
+    identity: BackendIdentity,
+    gate: Gate,
+    leases: Leases,
+}
+
+impl Backend {
+    /// A pickable backend without a limit.
+    pub fn new(identity: BackendIdentity) -> Self {
+        Self {
+            identity,
+            gate: Gate::new(),
+            leases: Leases::new(),
+        }
+    }
+
+    pub fn identity(&self) -> &BackendIdentity {
+        &self.identity
+    }
+
+    /// Leases that may exist at once; 0 = unlimited. A lower limit takes nothing away: no new lease is given
+    /// until enough are back.
+    pub fn set_max_connections(&self, n: u32) {
+        self.leases.set_max(n);
+    }
+
+    /// 0 = unlimited.
+    pub fn max_connections(&self) -> u32 {
+        self.leases.max()
+    }
+
+    /// Leased connections, sessions and streams of the whole process.
+    pub fn in_flight(&self) -> u32 {
+        self.leases.count()
+    }
+
+    /// Takes a place. Whoever gets `Ok` calls [`Backend::release`] once; [`lease`](crate::lease) does both.
+    ///
+    /// # Errors
+    /// `max_connections` places are taken.
+    pub fn try_lease(&self) -> Result<(), Full> {
+        self.leases.try_take()
+    }
+
+    /// Gives back a place taken by [`Backend::try_lease`] or by a pick.
+    pub fn release(&self) {
+        self.leases.give_back();
+    }
+
+    /// Whether `try_lease` would fail just now.
+    pub fn is_full(&self) -> bool {
+        self.leases.is_full()
+    }
+
+    /// One relaxed load.
+    pub fn gate(&self) -> GateState {
+        self.gate.state()
+    }
+
+    /// Whether a pick at `now_ms` may choose it: pickable, or at the end of a rest. One relaxed load.
+    pub fn is_pickable(&self, now_ms: u64) -> bool {
+        self.gate.is_open(now_ms)
+    }
+
+    /// A connection could not be established (refused, timed out, name not resolved, handshake failed) after all
+    /// its addresses were tried. Returns the rest that begins, if this failure begins one: log that, not each failure.
+    ///
+    /// `jitter` is any random number.
+    pub fn on_connect_failure(&self, now_ms: u64, jitter: u64) -> Option<Rest> {
+        self.gate.on_failure(now_ms, jitter)
+    }
+
+    /// A connection was established, or an answer came. One relaxed load unless the backend rests or is on trial.
+    /// Returns whether it came back through this: log that.
+    pub fn on_success(&self) -> bool {
+        self.gate.on_success()
+    }
+
+    /// Drains, disables or enables it. What is in flight goes on.
+    pub fn set_admin_state(&self, state: AdminState) {
+        self.gate.set_admin_state(state);
+    }
+
+    pub fn admin_state(&self) -> AdminState {
+        self.gate.admin_state()
+    }
+
+    /// For the admin API and metrics. The parts are read one after the other, not at one instant.
+    pub fn snapshot_state(&self, now_ms: u64) -> BackendState {
+        let machine = self.gate.machine();
+        let rest_left_ms = self
+            .gate
+            .rests_until()
+            .map_or(0, |until_ms| until_ms.saturating_sub(now_ms));
+        BackendState {
+            gate: self.gate(),
+            admin: self.admin_state(),
+            is_pickable: self.is_pickable(now_ms),
+            rest_left_ms,
+            failures: machine.failures,
+            rests: machine.rests,
+            in_flight: self.in_flight(),
+            max_connections: self.max_connections(),
+        }
+    }
+
+    /// See [`Gate::try_enter`].
+    pub(crate) fn try_enter(&self, now_ms: u64) -> bool {
+        self.gate.try_enter(now_ms)
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("identity", &self.identity)
+            .field("gate", &self.gate())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

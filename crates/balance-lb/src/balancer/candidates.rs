@@ -1,0 +1,173 @@
+//! The backends of one pick, and what may be done with them: ask, take, and fall back.
+
+use std::ops::Deref;
+
+use crate::backend::Backend;
+use crate::gate::GateState;
+use crate::rng::Rng;
+
+use super::{Pick, PickRequest};
+
+/// Positions are those in the pool view; only the eligible ones may be asked about.
+pub(super) struct Candidates<'a, 'r, B> {
+    backends: &'a [B],
+    eligible: &'a [u32],
+    request: &'a mut PickRequest<'r>,
+    /// Whether some backend was refused only because it is at its limit.
+    saw_full: bool,
+}
+
+impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
+    pub(super) fn new(
+        backends: &'a [B],
+        eligible: &'a [u32],
+        request: &'a mut PickRequest<'r>,
+    ) -> Self {
+        Self {
+            backends,
+            eligible,
+            request,
+            saw_full: false,
+        }
+    }
+
+    /// The positions that may get traffic. Never empty while an algorithm runs.
+    pub(super) fn eligible(&self) -> &'a [u32] {
+        self.eligible
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.request.hash
+    }
+
+    pub(super) fn random(&mut self) -> &mut Rng {
+        self.request.random
+    }
+
+    pub(super) fn in_flight(&self, index: usize) -> u32 {
+        self.backends[index].in_flight()
+    }
+
+    /// Whether it is untried and its gate would let this pick through.
+    pub(super) fn is_pickable(&self, index: usize) -> bool {
+        !self.request.tried.contains(index) && self.backends[index].is_pickable(self.request.now_ms)
+    }
+
+    /// Whether it could be taken just now. Notes that it is full, if that is what stands in the way.
+    pub(super) fn is_open(&mut self, index: usize) -> bool {
+        if !self.is_pickable(index) {
+            return false;
+        }
+        let is_full = self.backends[index].is_full();
+        self.saw_full |= is_full;
+        !is_full
+    }
+
+    /// Leases it and passes its gate. In this order: a trial that finds no place would be lost until its deadline.
+    pub(super) fn take(&mut self, index: usize) -> bool {
+        if !self.is_pickable(index) {
+            return false;
+        }
+        let backend = &self.backends[index];
+        if backend.try_lease().is_err() {
+            self.saw_full = true;
+            return false;
+        }
+        let entered = backend.try_enter(self.request.now_ms);
+        if !entered {
+            backend.release(); // another worker was faster and makes the trial
+        }
+        entered
+    }
+
+    /// Takes the first eligible one that can be had, from the `start`th on and round to it.
+    pub(super) fn take_any_from(&mut self, start: usize) -> Option<usize> {
+        let (before, from) = self.eligible.split_at(start.min(self.eligible.len()));
+        let mut order = from.iter().chain(before).map(|index| *index as usize);
+        order.find(|index| self.take(*index))
+    }
+
+    /// Takes the first eligible one that can be had, from a random one on.
+    pub(super) fn take_any(&mut self) -> Option<usize> {
+        let start = self.request.random.below(self.eligible.len());
+        self.take_any_from(start)
+    }
+
+    /// How many could be taken just now.
+    pub(super) fn count_open(&mut self) -> usize {
+        let eligible = self.eligible;
+        eligible
+            .iter()
+            .filter(|index| self.is_open(**index as usize))
+            .count()
+    }
+
+    /// The `n`th of those that could be taken. `None` if there are fewer by now.
+    pub(super) fn nth_open(&mut self, n: usize) -> Option<usize> {
+        let eligible = self.eligible;
+        eligible
+            .iter()
+            .map(|index| *index as usize)
+            .filter(|index| self.is_open(*index))
+            .nth(n)
+    }
+
+    /// Takes the open one with the smallest rank.
+    ///
+    /// Another worker may be faster between the look and the lease. Then it looks again, and after a few rounds
+    /// takes what it gets: this pool is so busy that the difference between its backends is noise.
+    pub(super) fn take_least<R: Ord>(
+        &mut self,
+        mut rank: impl FnMut(&Self, usize) -> R,
+    ) -> Option<usize> {
+        for _ in 0..LOOKS_MAX {
+            let mut least: Option<(R, usize)> = None;
+            for index in self.eligible.iter().map(|index| *index as usize) {
+                if self.is_open(index) {
+                    let rank = rank(self, index);
+                    if least.as_ref().is_none_or(|(smallest, _)| rank < *smallest) {
+                        least = Some((rank, index));
+                    }
+                }
+            }
+            let (_, index) = least?;
+            if self.take(index) {
+                return Some(index);
+            }
+        }
+        self.take_any()
+    }
+
+    /// When nothing could be taken: wait if something was only full, else try what rests.
+    pub(super) fn last_resort(self) -> Pick {
+        if self.saw_full {
+            return Pick::Full;
+        }
+        let untried = |index: &usize| !self.request.tried.contains(*index);
+        let indices = self.eligible.iter().map(|index| *index as usize);
+        let mut resting: Option<(u64, usize)> = None;
+        let mut saw_full = false;
+        for index in indices.filter(untried) {
+            let backend = &self.backends[index];
+            let until_ms = match backend.gate() {
+                GateState::Resting { until_ms } | GateState::HalfOpen { until_ms } => until_ms,
+                // It came back since it was asked.
+                GateState::Pickable => 0,
+                GateState::Draining | GateState::Disabled => continue,
+            };
+            if backend.is_full() {
+                saw_full = true;
+            } else if resting.is_none_or(|(earliest_ms, _)| until_ms < earliest_ms) {
+                resting = Some((until_ms, index));
+            }
+        }
+        match resting {
+            Some((_, index)) if self.backends[index].try_lease().is_ok() => Pick::Picked(index),
+            Some(_) => Pick::Full,
+            None if saw_full => Pick::Full,
+            None => Pick::Unavailable,
+        }
+    }
+}
+
+const LOOKS_MAX: usize = 4;

@@ -1,0 +1,320 @@
+use std::sync::Arc;
+
+use balance_core::{Algorithm, BackendAddress, Weight};
+
+use super::{Balancer, Member, Pick, PickRequest};
+use crate::{AdminState, Backend, BackendIdentity, Cursor, Lease, Rng, TriedSet};
+
+/// A pool view with its backends and the outside of its picks.
+struct Pool {
+    backends: Vec<Backend>,
+    balancer: Balancer,
+    random: Rng,
+    now_ms: u64,
+}
+
+impl Pool {
+    fn new(algorithm: Algorithm, weights: &[u32]) -> Self {
+        let names: Vec<String> = (0..weights.len()).map(|i| format!("b{i}")).collect();
+        let members: Vec<Member> = names
+            .iter()
+            .zip(weights)
+            .map(|(name, weight)| Member::new(name, Weight(*weight)))
+            .collect();
+        let backend = |name: &String| {
+            Backend::new(BackendIdentity {
+                pool: "p".to_owned(),
+                name: name.clone(),
+                address: BackendAddress::parse("127.0.0.1:9001").unwrap(),
+            })
+        };
+        Self {
+            backends: names.iter().map(backend).collect(),
+            balancer: Balancer::compile(algorithm, &members, Arc::new(Cursor::new())),
+            random: Rng::new(7),
+            now_ms: 0,
+        }
+    }
+
+    fn pick(&mut self, hash: u64, tried: &TriedSet) -> Pick {
+        let backends: Vec<&Backend> = self.backends.iter().collect();
+        self.balancer.pick(
+            &backends,
+            &mut PickRequest {
+                now_ms: self.now_ms,
+                hash,
+                random: &mut self.random,
+                tried,
+            },
+        )
+    }
+
+    /// Picks and gives back `n` times; how often each had it.
+    fn spread(&mut self, n: u32) -> Vec<u32> {
+        let mut counts = vec![0; self.backends.len()];
+        for _ in 0..n {
+            let hash = self.random.next_u64();
+            match self.pick(hash, &TriedSet::new()) {
+                Pick::Picked(index) => {
+                    counts[index] += 1;
+                    drop(Lease::adopt(&self.backends[index]));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        counts
+    }
+
+    /// Picks without giving back.
+    fn hold(&mut self, n: u32) -> Vec<u32> {
+        for _ in 0..n {
+            let hash = self.random.next_u64();
+            assert!(matches!(self.pick(hash, &TriedSet::new()), Pick::Picked(_)));
+        }
+        self.backends.iter().map(Backend::in_flight).collect()
+    }
+}
+
+fn tried(indices: &[usize]) -> TriedSet {
+    let mut set = TriedSet::new();
+    for index in indices {
+        set.insert(*index);
+    }
+    set
+}
+
+fn algorithms() -> impl Iterator<Item = Algorithm> {
+    Algorithm::ALL.iter().map(|(_, algorithm)| *algorithm)
+}
+
+fn assert_near(counts: &[u32], expected: &[u32], percent: u32) {
+    for (count, expected) in counts.iter().zip(expected) {
+        let allowed = expected * percent / 100;
+        assert!(
+            count.abs_diff(*expected) <= allowed,
+            "{counts:?}, expected {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn every_pick_takes_exactly_one_place() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1, 2, 3]);
+        let held = pool.hold(50);
+        assert_eq!(held.iter().sum::<u32>(), 50, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn no_pick_takes_a_tried_a_drained_or_a_disabled_backend() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1; 5]);
+        pool.backends[1].set_admin_state(AdminState::Draining);
+        pool.backends[3].set_admin_state(AdminState::Disabled);
+        for hash in 0..200 {
+            let hash = crate::hash_key(&u64::to_le_bytes(hash));
+            let pick = pool.pick(hash, &tried(&[0, 2]));
+            assert_eq!(pick, Pick::Picked(4), "{algorithm:?}");
+        }
+        assert_eq!(
+            pool.pick(0, &tried(&[0, 2, 4])),
+            Pick::Unavailable,
+            "{algorithm:?}"
+        );
+        assert_eq!(pool.backends[1].in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_pool_at_its_limits_is_full_and_not_unavailable() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1; 3]);
+        for backend in &pool.backends {
+            backend.set_max_connections(2);
+        }
+        assert_eq!(pool.hold(6), [2, 2, 2], "{algorithm:?}");
+        assert_eq!(pool.pick(0, &TriedSet::new()), Pick::Full, "{algorithm:?}");
+        // A resting backend is no way round the others' limits while those may still be had.
+        pool.backends[0].on_connect_failure(0, 0);
+        assert_eq!(pool.pick(0, &TriedSet::new()), Pick::Full, "{algorithm:?}");
+        pool.backends[2].release();
+        assert_eq!(pool.pick(0, &TriedSet::new()), Pick::Picked(2));
+    }
+}
+
+#[test]
+fn a_resting_backend_is_left_alone_while_another_can_be_had() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1; 3]);
+        pool.backends[1].on_connect_failure(0, 0);
+        let counts = pool.spread(300);
+        assert_eq!(counts[1], 0, "{algorithm:?}");
+        assert!(counts[0] > 60 && counts[2] > 60, "{algorithm:?} {counts:?}");
+    }
+}
+
+#[test]
+fn after_its_rest_one_trial_and_after_a_success_all_traffic_again() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1; 3]);
+        pool.backends[1].on_connect_failure(0, 0);
+        pool.now_ms = 100;
+        assert_eq!(pool.spread(300)[1], 1, "{algorithm:?}");
+        pool.backends[1].on_success();
+        assert!(pool.spread(300)[1] > 60, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn when_all_rest_the_one_that_ends_first_is_the_last_resort() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1; 3]);
+        for (index, now_ms) in [(0, 30), (1, 10), (2, 20)] {
+            pool.backends[index].on_connect_failure(now_ms, 0);
+        }
+        pool.now_ms = 50;
+        assert_eq!(pool.pick(0, &tried(&[])), Pick::Picked(1), "{algorithm:?}");
+        assert_eq!(pool.pick(0, &tried(&[1])), Pick::Picked(2), "{algorithm:?}");
+        assert_eq!(pool.pick(0, &tried(&[1, 2])), Pick::Picked(0));
+        assert_eq!(pool.pick(0, &tried(&[0, 1, 2])), Pick::Unavailable);
+    }
+}
+
+#[test]
+fn a_lone_backend_that_rests_may_be_tried_by_every_request() {
+    for algorithm in algorithms() {
+        let mut pool = Pool::new(algorithm, &[1]);
+        pool.backends[0].on_connect_failure(0, 0);
+        for now_ms in [0, 99, 100, 101, 5_000] {
+            pool.now_ms = now_ms;
+            assert_eq!(pool.pick(0, &tried(&[])), Pick::Picked(0), "{algorithm:?}");
+        }
+        pool.backends[0].set_max_connections(5);
+        assert_eq!(pool.pick(0, &tried(&[])), Pick::Full, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn an_empty_pool_and_one_without_weight_are_unavailable() {
+    for algorithm in algorithms() {
+        assert_eq!(
+            Pool::new(algorithm, &[]).pick(0, &tried(&[])),
+            Pick::Unavailable
+        );
+        let by_weight = super::uses_weights(algorithm);
+        let pick = Pool::new(algorithm, &[0, 0]).pick(0, &tried(&[]));
+        assert_eq!(pick == Pick::Unavailable, by_weight, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_weight_of_zero_gets_nothing_even_as_last_resort() {
+    for algorithm in algorithms().filter(|algorithm| super::uses_weights(*algorithm)) {
+        let mut pool = Pool::new(algorithm, &[1, 0, 2]);
+        assert_eq!(pool.spread(500)[1], 0, "{algorithm:?}");
+        for backend in &pool.backends {
+            backend.on_connect_failure(0, 0);
+        }
+        assert_eq!(pool.pick(0, &tried(&[0, 2])), Pick::Unavailable);
+    }
+}
+
+#[test]
+fn round_robin_is_exact_and_stays_even_round_a_dead_backend() {
+    let mut pool = Pool::new(Algorithm::RoundRobin, &[1; 4]);
+    assert_eq!(pool.spread(4_000), [1_000; 4]);
+    pool.backends[2].set_admin_state(AdminState::Draining);
+    assert_eq!(pool.spread(3_000), [1_000, 1_000, 0, 1_000]);
+}
+
+#[test]
+fn weighted_round_robin_is_exact() {
+    let mut pool = Pool::new(Algorithm::WeightedRoundRobin, &[50, 30, 20]);
+    assert_eq!(pool.spread(1_000), [500, 300, 200]);
+}
+
+#[test]
+fn weighted_round_robin_keeps_the_proportions_round_a_dead_backend() {
+    let mut pool = Pool::new(Algorithm::WeightedRoundRobin, &[5, 3, 2]);
+    pool.backends[0].set_admin_state(AdminState::Disabled);
+    assert_near(&pool.spread(5_000), &[0, 3_000, 2_000], 1);
+}
+
+#[test]
+fn least_connections_evens_out_and_spreads_an_idle_pool() {
+    let mut pool = Pool::new(Algorithm::LeastConnections, &[1; 4]);
+    for _ in 0..6 {
+        pool.backends[0].try_lease().unwrap();
+    }
+    assert_eq!(pool.hold(18), [6; 4]);
+
+    let mut idle = Pool::new(Algorithm::LeastConnections, &[1; 5]);
+    assert_near(&idle.spread(20_000), &[4_000; 5], 6);
+}
+
+#[test]
+fn weighted_least_connections_fills_in_proportion() {
+    let mut pool = Pool::new(Algorithm::WeightedLeastConnections, &[1, 2, 5]);
+    assert!(matches!(pool.pick(0, &tried(&[])), Pick::Picked(2)));
+    assert_eq!(pool.hold(799), [100, 200, 500]);
+}
+
+#[test]
+fn random_is_even_round_a_dead_backend_too() {
+    let mut pool = Pool::new(Algorithm::Random, &[1; 4]);
+    assert_near(&pool.spread(40_000), &[10_000; 4], 4);
+    pool.backends[0].set_admin_state(AdminState::Draining);
+    assert_near(&pool.spread(30_000), &[0, 10_000, 10_000, 10_000], 4);
+}
+
+#[test]
+fn power_of_two_stays_near_even_and_prefers_the_less_loaded() {
+    let mut pool = Pool::new(Algorithm::PowerOfTwoChoices, &[1; 10]);
+    let held = pool.hold(10_000);
+    // The theory's bound on the gap is ln ln n / ln 2 ≈ 1.2 above the average; 10 is generous.
+    assert!(held.iter().all(|n| n.abs_diff(1_000) <= 10), "{held:?}");
+
+    let mut pair = Pool::new(Algorithm::PowerOfTwoChoices, &[1, 1]);
+    pair.backends[0].try_lease().unwrap();
+    assert_eq!(pair.spread(100), [0, 100]);
+}
+
+#[test]
+fn consistent_hash_follows_the_weights() {
+    let mut pool = Pool::new(Algorithm::ConsistentHash, &[1, 1, 2]);
+    // 150 points leave a spread of about 1/√150 = 8 % between equals; 25 % is three times that.
+    assert_near(&pool.spread(40_000), &[10_000, 10_000, 20_000], 25);
+}
+
+#[test]
+fn bounded_consistent_hash_keeps_every_backend_below_the_bound() {
+    let mut pool = Pool::new(Algorithm::BoundedConsistentHash, &[1; 8]);
+    let mut most_above = 0.0_f64;
+    for n in 1..=2_000_u32 {
+        // Four keys only: without the bound, at most four backends would get anything.
+        let hash = crate::hash_key(&[u8::try_from(n % 4).unwrap()]);
+        assert!(matches!(pool.pick(hash, &tried(&[])), Pick::Picked(_)));
+        let most = pool.backends.iter().map(Backend::in_flight).max().unwrap();
+        let bound = (1.25 * f64::from(n) / 8.0).ceil();
+        most_above = most_above.max(f64::from(most) - bound);
+    }
+    assert!(most_above <= 0.0, "{most_above}");
+}
+
+#[test]
+fn bounded_consistent_hash_without_load_is_consistent_hash() {
+    let mut bounded = Pool::new(Algorithm::BoundedConsistentHash, &[1, 2, 3, 4]);
+    let mut plain = Pool::new(Algorithm::ConsistentHash, &[1, 2, 3, 4]);
+    for n in 0..1_000_u64 {
+        let hash = crate::hash_key(&n.to_le_bytes());
+        let picks = [&mut bounded, &mut plain].map(|pool| {
+            let pick = pool.pick(hash, &TriedSet::new());
+            if let Pick::Picked(index) = pick {
+                pool.backends[index].release();
+            }
+            pick
+        });
+        assert_eq!(picks[0], picks[1]);
+    }
+}

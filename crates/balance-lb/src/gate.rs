@@ -1,0 +1,274 @@
+//! Whether a backend may be picked: one word that every pick reads, and the machine behind it.
+//!
+//! ```text
+//!                        failed connect                     until reached, one pick wins the CAS
+//!   ┌──────────┐ ───────────────────────────► ┌───────────┐ ────────────────────────► ┌────────────┐
+//!   │ Pickable │                              │ Resting   │                           │ HalfOpen   │ ──┐ deadline passed:
+//!   │ fails =0 │ ◄─────────────────────────── │ until t   │ ◄──────────────────────── │ deadline d │ ◄─┘ the next pick is
+//!   └──────────┘    success (fails := 0)      └───────────┘   failed connect (longer) └────────────┘     a new trial
+//!        ▲                                                                                  │
+//!        └───────────────────────────────── success (fails := 0) ───────────────────────────┘
+//!
+//!   Over all of it lies what the operator wants: Enabled, Draining, Disabled. The machine keeps running beneath.
+//! ```
+//!
+//! - The word is `until_ms << 4 | machine << 2 | admin`, and 0 exactly for "enabled and pickable": the path of a
+//!   healthy backend is one relaxed load and one comparison.
+//! - A rest is 100 ms, doubling to 10 s with every failed trial. A failure reported *while* it rests does not
+//!   lengthen it: when a backend dies, every attempt under way fails at once, and that is one event, not sixty.
+//! - The end of a rest lets exactly one pick through, among all workers: whoever swaps the word. A trial that
+//!   never reports (its client went away) is replaced after a deadline, so a backend always comes back.
+//! - The mutex is taken for failures, for successes while the word is not plain pickable, and by control.
+//!   Only the swap to HalfOpen happens outside it; therefore changes under the lock are CAS loops too.
+
+use crate::cache_line::CacheLine;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AdminState {
+    #[default]
+    Enabled,
+    /// No new leases; what is in flight finishes.
+    Draining,
+    /// No new leases; control also closes its idle connections and stops probing it.
+    Disabled,
+}
+
+/// What a gate says at one moment. Times are those of the caller's `now_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateState {
+    Pickable,
+    /// After a failed connect. From `until_ms` on, one pick may try it.
+    Resting {
+        until_ms: u64,
+    },
+    /// One trial is under way. From `until_ms` on it counts as lost and another may begin.
+    HalfOpen {
+        until_ms: u64,
+    },
+    Draining,
+    Disabled,
+}
+
+impl GateState {
+    /// The name in the admin API and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pickable => "pickable",
+            Self::Resting { .. } => "resting",
+            Self::HalfOpen { .. } => "half_open",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A rest that has just begun: what a log line about it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    pub rest_ms: u64,
+    /// Failed connects in a row, as far as they were separate events.
+    pub failures: u32,
+}
+
+/// What is remembered behind the word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Machine {
+    /// Invariant: 0 exactly while the machine's part of the word is `PICKABLE`.
+    pub(crate) failures: u32,
+    /// Rests ever begun.
+    pub(crate) rests: u64,
+}
+
+pub(crate) struct Gate {
+    word: CacheLine<AtomicU64>,
+    machine: Mutex<Machine>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self {
+            word: CacheLine(AtomicU64::new(OPEN)),
+            machine: Mutex::new(Machine::default()),
+        }
+    }
+
+    pub(crate) fn state(&self) -> GateState {
+        decode(self.load())
+    }
+
+    pub(crate) fn machine(&self) -> Machine {
+        *self.machine.lock()
+    }
+
+    /// Whether a pick at `now_ms` may choose it. Promises nothing: [`Gate::try_enter`] decides.
+    pub(crate) fn is_open(&self, now_ms: u64) -> bool {
+        is_open(self.load(), now_ms)
+    }
+
+    /// Passes the gate. After a rest, the one caller that gets `true` makes the trial.
+    pub(crate) fn try_enter(&self, now_ms: u64) -> bool {
+        let word = self.load();
+        if word == OPEN {
+            return true;
+        }
+        if !is_open(word, now_ms) {
+            return false;
+        }
+        // Nobody else can have put the same word back: every new one has a later time in it.
+        let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), ADMIN_ENABLED);
+        self.word
+            .0
+            .compare_exchange(word, trial, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The moment at which a backend that rests or is on trial may be picked again.
+    /// `None` if it is pickable, or kept out by the operator.
+    pub(crate) fn rests_until(&self) -> Option<u64> {
+        match self.state() {
+            GateState::Resting { until_ms } | GateState::HalfOpen { until_ms } => Some(until_ms),
+            GateState::Pickable | GateState::Draining | GateState::Disabled => None,
+        }
+    }
+
+    pub(crate) fn on_failure(&self, now_ms: u64, jitter: u64) -> Option<Rest> {
+        let mut machine = self.machine.lock();
+        let mut word = self.load();
+        loop {
+            if machine_of(word) == RESTING && now_ms < until_of(word) {
+                return None;
+            }
+            let failures = machine.failures.saturating_add(1);
+            let rest_ms = rest_ms(failures, jitter);
+            let next = encode(RESTING, now_ms.saturating_add(rest_ms), admin_of(word));
+            match self.swap(word, next) {
+                Ok(()) => {
+                    machine.failures = failures;
+                    machine.rests = machine.rests.saturating_add(1);
+                    return Some(Rest { rest_ms, failures });
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Returns whether this success ended a rest or a trial.
+    pub(crate) fn on_success(&self) -> bool {
+        if machine_of(self.load()) == PICKABLE {
+            return false;
+        }
+        let mut machine = self.machine.lock();
+        let mut word = self.load();
+        while machine_of(word) != PICKABLE {
+            match self.swap(word, encode(PICKABLE, 0, admin_of(word))) {
+                Ok(()) => {
+                    machine.failures = 0;
+                    return true;
+                }
+                Err(seen) => word = seen,
+            }
+        }
+        false
+    }
+
+    pub(crate) fn set_admin_state(&self, state: AdminState) {
+        let admin = match state {
+            AdminState::Enabled => ADMIN_ENABLED,
+            AdminState::Draining => ADMIN_DRAINING,
+            AdminState::Disabled => ADMIN_DISABLED,
+        };
+        let _machine = self.machine.lock();
+        let mut word = self.load();
+        while let Err(seen) = self.swap(word, word & !ADMIN_MASK | admin) {
+            word = seen;
+        }
+    }
+
+    pub(crate) fn admin_state(&self) -> AdminState {
+        match admin_of(self.load()) {
+            ADMIN_ENABLED => AdminState::Enabled,
+            ADMIN_DRAINING => AdminState::Draining,
+            _ => AdminState::Disabled,
+        }
+    }
+
+    /// Relaxed everywhere: the word guards no other memory, and what `Machine` holds is behind the mutex.
+    fn load(&self) -> u64 {
+        self.word.0.load(Ordering::Relaxed)
+    }
+
+    fn swap(&self, from: u64, to: u64) -> Result<(), u64> {
+        self.word
+            .0
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+            .map(drop)
+    }
+}
+
+fn encode(machine: u64, until_ms: u64, admin: u64) -> u64 {
+    // 60 bits of milliseconds are 36 million years; a caller's absurd clock must still not reach the flags.
+    (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | admin
+}
+
+fn decode(word: u64) -> GateState {
+    let until_ms = until_of(word);
+    match (admin_of(word), machine_of(word)) {
+        (ADMIN_ENABLED, PICKABLE) => GateState::Pickable,
+        (ADMIN_ENABLED, RESTING) => GateState::Resting { until_ms },
+        (ADMIN_ENABLED, _) => GateState::HalfOpen { until_ms },
+        (ADMIN_DRAINING, _) => GateState::Draining,
+        _ => GateState::Disabled,
+    }
+}
+
+fn is_open(word: u64, now_ms: u64) -> bool {
+    // A pickable machine has 0 as its time, so one comparison covers it and both ways to wait.
+    word == OPEN || (admin_of(word) == ADMIN_ENABLED && now_ms >= until_of(word))
+}
+
+fn admin_of(word: u64) -> u64 {
+    word & ADMIN_MASK
+}
+
+fn machine_of(word: u64) -> u64 {
+    (word >> MACHINE_SHIFT) & MACHINE_MASK
+}
+
+fn until_of(word: u64) -> u64 {
+    word >> UNTIL_SHIFT
+}
+
+/// 100, 200, 400 … 10,000 ms, less up to a quarter, so that many proxies do not come back in step.
+/// `jitter` is any random number; it never lengthens a rest beyond the maximum.
+fn rest_ms(failures: u32, jitter: u64) -> u64 {
+    let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
+    let full = (REST_FIRST_MS << doublings).min(REST_MAX_MS);
+    full - jitter % (full / 4 + 1)
+}
+
+/// Long enough for a process to be restarted by its supervisor, short enough to go unnoticed.
+const REST_FIRST_MS: u64 = 100;
+const REST_MAX_MS: u64 = 10_000;
+/// 100 ms doubled 7 times is above the maximum; more would only risk the shift.
+const DOUBLINGS_MAX: u32 = 7;
+/// As long as the default `timeouts.connect`: a trial that is still connecting then is about to fail.
+const TRIAL_MS: u64 = 5_000;
+
+const ADMIN_MASK: u64 = 0b11;
+const ADMIN_ENABLED: u64 = 0;
+const ADMIN_DRAINING: u64 = 1;
+const ADMIN_DISABLED: u64 = 2;
+const MACHINE_SHIFT: u32 = 2;
+const MACHINE_MASK: u64 = 0b11;
+const PICKABLE: u64 = 0;
+const RESTING: u64 = 1;
+const HALF_OPEN: u64 = 2;
+const UNTIL_SHIFT: u32 = 4;
+const UNTIL_MAX_MS: u64 = u64::MAX >> UNTIL_SHIFT;
+/// Enabled and pickable.
+const OPEN: u64 = 0;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use super::{
+    AdminState, Gate, GateState, REST_FIRST_MS, REST_MAX_MS, Rest, TRIAL_MS, UNTIL_MAX_MS, rest_ms,
+};
+
+fn fail(gate: &Gate, now_ms: u64) -> Option<Rest> {
+    gate.on_failure(now_ms, 0)
+}
+
+#[test]
+fn a_failure_rests_and_a_success_after_it_recovers() {
+    let gate = Gate::new();
+    assert_eq!(gate.state(), GateState::Pickable);
+    assert!(!gate.on_success());
+    let rest = fail(&gate, 1_000).unwrap();
+    assert_eq!((rest.rest_ms, rest.failures), (REST_FIRST_MS, 1));
+    assert_eq!(gate.state(), GateState::Resting { until_ms: 1_100 });
+    assert!(!gate.is_open(1_099) && !gate.try_enter(1_099));
+    assert!(gate.is_open(1_100) && gate.try_enter(1_100));
+    assert!(gate.on_success());
+    assert_eq!(gate.state(), GateState::Pickable);
+    assert_eq!(gate.machine().failures, 0);
+    assert_eq!(gate.machine().rests, 1);
+}
+
+#[test]
+fn only_one_trial_passes_after_a_rest() {
+    let gate = Gate::new();
+    fail(&gate, 0);
+    assert!(gate.try_enter(100));
+    assert!(!gate.is_open(101) && !gate.try_enter(101));
+}
+
+#[test]
+fn a_lost_trial_is_replaced_after_its_deadline() {
+    let gate = Gate::new();
+    fail(&gate, 0);
+    assert!(gate.try_enter(100));
+    let deadline = 100 + TRIAL_MS;
+    assert_eq!(gate.state(), GateState::HalfOpen { until_ms: deadline });
+    assert!(!gate.try_enter(deadline - 1));
+    assert!(gate.try_enter(deadline));
+    assert!(!gate.try_enter(deadline));
+}
+
+#[test]
+fn failures_of_one_moment_are_one_event() {
+    let gate = Gate::new();
+    assert!(fail(&gate, 0).is_some());
+    for _ in 0..60 {
+        assert_eq!(fail(&gate, 10), None);
+    }
+    assert_eq!(gate.machine().failures, 1);
+}
+
+#[test]
+fn every_failed_trial_doubles_the_rest_up_to_the_maximum() {
+    let gate = Gate::new();
+    let mut now_ms = 0;
+    let mut seen = Vec::new();
+    for _ in 0..9 {
+        let rest = fail(&gate, now_ms).unwrap();
+        seen.push(rest.rest_ms);
+        now_ms += rest.rest_ms;
+        assert!(gate.try_enter(now_ms));
+    }
+    assert_eq!(
+        seen,
+        [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]
+    );
+}
+
+#[test]
+fn jitter_shortens_by_a_quarter_at_most() {
+    for failures in 0..40 {
+        let full = rest_ms(failures, 0);
+        assert!((REST_FIRST_MS..=REST_MAX_MS).contains(&full));
+        for jitter in [1, 7, 25, 2_500, u64::MAX] {
+            let rest = rest_ms(failures, jitter);
+            assert!(rest <= full && rest >= full * 3 / 4, "{failures} {jitter}");
+        }
+    }
+}
+
+#[test]
+fn the_operator_overrides_the_machine_and_the_machine_goes_on_beneath() {
+    let gate = Gate::new();
+    gate.set_admin_state(AdminState::Draining);
+    assert_eq!(gate.state(), GateState::Draining);
+    assert!(!gate.is_open(u64::MAX) && !gate.try_enter(u64::MAX));
+    fail(&gate, 0);
+    gate.set_admin_state(AdminState::Disabled);
+    assert_eq!(gate.state(), GateState::Disabled);
+    assert_eq!(gate.admin_state(), AdminState::Disabled);
+    assert_eq!(gate.rests_until(), None);
+    gate.set_admin_state(AdminState::Enabled);
+    assert_eq!(gate.state(), GateState::Resting { until_ms: 100 });
+    assert!(gate.on_success());
+    assert_eq!(gate.state(), GateState::Pickable);
+}
+
+#[test]
+fn an_absurd_clock_does_not_reach_the_flags() {
+    let gate = Gate::new();
+    fail(&gate, u64::MAX);
+    assert_eq!(
+        gate.state(),
+        GateState::Resting {
+            until_ms: UNTIL_MAX_MS
+        }
+    );
+    assert_eq!(gate.admin_state(), AdminState::Enabled);
+}
