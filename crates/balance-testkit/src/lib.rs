@@ -1,1 +1,25 @@
-//! Origins, raw clients and a strict recording backend for tests.
+//! What the tests stand on: a strict recording HTTP/1 backend, a raw client, TCP peers, the proxy as a
+//! child process, and real origins. For tests only: it blocks, and waits with deadlines, not sleeps.
+//!
+//! It shares no code with the proxy on purpose. Its parser is a second opinion: what this one refuses
+//! must not have been forwarded.
+
+mod client;
+mod origin;
+mod pause;
+mod peer;
+mod process;
+mod strict;
+mod temp_dir;
+
+pub use client::{RawClient, Response, at_every_split};
+pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
+pub use pause::pause;
+pub use peer::{EchoServer, End, PeerMode, Session};
+pub use process::{Process, ProcessOptions, Signal};
+pub use strict::{Field, Framing, StrictError};
+pub use temp_dir::TempDir;
+
+/// How long anything here waits before it is a failure. Long, because loaded machines are slow; no test
+/// that passes ever waits for it.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
