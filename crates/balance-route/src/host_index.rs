@@ -1,0 +1,124 @@
+//! The routes of a table, found by host and then by path.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::path_index::PathIndex;
+use crate::pattern::{HOST_BYTES_MAX, HostPattern};
+use crate::route::Route;
+
+/// Lookups with a client's text, insertions only from the configuration: nobody outside can make them collide, so a
+/// fixed seed is safe.
+type HostMap<V> = HashMap<Box<[u8]>, V, FixedState>;
+
+/// Three places where the routes for a host may be; the least rank of all three wins. Merging them into one list per
+/// host at compile time would multiply hosts by catch-all routes.
+#[derive(Debug)]
+pub(crate) struct HostIndex {
+    exact: HostMap<PathIndex>,
+    /// By suffix, without `*.`.
+    suffix: HostMap<PathIndex>,
+    /// The most labels of any suffix: a client's host of a hundred labels costs no more lookups.
+    suffix_labels_max: usize,
+    any: Option<PathIndex>,
+}
+
+impl HostIndex {
+    /// From routes in order of rank.
+    pub(crate) fn compile(routes: &[Route]) -> Self {
+        let mut exact: HostMap<Vec<u32>> = HostMap::default();
+        let mut suffix: HostMap<Vec<u32>> = HostMap::default();
+        let mut any = Vec::new();
+        for (rank, route) in (0_u32..).zip(routes) {
+            if route.spec.hosts.is_empty() {
+                any.push(rank);
+            }
+            for host in &route.spec.hosts {
+                let ranks = match host {
+                    HostPattern::Any => &mut any,
+                    HostPattern::Exact(host) => exact.entry(key(host)).or_default(),
+                    HostPattern::Suffix(host) => suffix.entry(key(host)).or_default(),
+                };
+                // A route may name a host twice.
+                if ranks.last() != Some(&rank) {
+                    ranks.push(rank);
+                }
+            }
+        }
+        let suffix_labels_max = suffix.keys().map(|host| labels(host)).max().unwrap_or(0);
+        Self {
+            exact: index_all(exact, routes),
+            suffix: index_all(suffix, routes),
+            suffix_labels_max,
+            any: (!any.is_empty()).then(|| index(&any, routes)),
+        }
+    }
+
+    /// The least rank whose host and path take these and for which `is_match` holds.
+    pub(crate) fn least(
+        &self,
+        host: &[u8],
+        path: &[u8],
+        is_match: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let mut best = u32::MAX;
+        let mut ask = |index: &PathIndex| {
+            if index.rank_min() < best {
+                best = index.least(path, best, &is_match);
+            }
+        };
+        let mut buffer = [0; END_BYTES_MAX];
+        // A host that is longer than any pattern can still be below a suffix, so its end is looked at.
+        let end = &host[host.len().saturating_sub(END_BYTES_MAX)..];
+        let lower = &mut buffer[..end.len()];
+        lower.copy_from_slice(end);
+        lower.make_ascii_lowercase();
+        let lower = &*lower;
+
+        if host.len() == lower.len()
+            && let Some(index) = self.exact.get(lower)
+        {
+            ask(index);
+        }
+        // From the shortest suffix on. The dot before a suffix must have something before it: `.a` is not below `a`.
+        let dots = (0..lower.len()).rev().filter(|at| lower[*at] == b'.');
+        for dot in dots.take(self.suffix_labels_max) {
+            if (dot > 0 || host.len() > lower.len())
+                && let Some(index) = self.suffix.get(&lower[dot + 1..])
+            {
+                ask(index);
+            }
+        }
+        if let Some(index) = &self.any {
+            ask(index);
+        }
+        (best != u32::MAX).then_some(best)
+    }
+}
+
+fn index_all(ranks: HostMap<Vec<u32>>, routes: &[Route]) -> HostMap<PathIndex> {
+    ranks
+        .into_iter()
+        .map(|(host, ranks)| (host, index(&ranks, routes)))
+        .collect()
+}
+
+fn index(ranks: &[u32], routes: &[Route]) -> PathIndex {
+    PathIndex::compile(
+        ranks
+            .iter()
+            .map(|rank| (*rank, &routes[*rank as usize].spec.path)),
+    )
+}
+
+fn key(host: &str) -> Box<[u8]> {
+    host.as_bytes().into()
+}
+
+fn labels(host: &[u8]) -> usize {
+    1 + host.iter().filter(|byte| **byte == b'.').count()
+}
+
+/// The longest pattern and the dot before it.
+const END_BYTES_MAX: usize = HOST_BYTES_MAX + 1;
