@@ -1,0 +1,1 @@
+//! The log with a real file and a real pipe.

@@ -1,0 +1,1 @@
+//! The text formats, byte for byte.

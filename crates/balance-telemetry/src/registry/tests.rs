@@ -1,0 +1,1 @@
+//! Workers merged, and what is gone kept.

@@ -1,0 +1,160 @@
+//! The cells behind one set of labels, and the handles through which a worker writes them.
+//!
+//! A handle is got once per snapshot by name and kept: recording through it hashes nothing, locks nothing
+//! and allocates nothing. Handles cannot leave their thread, so that each cell has one writer.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balance_core::Method;
+
+use crate::cell::Counter;
+use crate::histogram::Histogram;
+
+mod status_table;
+
+pub(crate) use status_table::StatusTable;
+
+/// Requests of one listener, route and pool.
+#[derive(Debug)]
+pub struct RequestSeries {
+    cells: Arc<RequestCells>,
+    one_thread: PhantomData<Rc<()>>,
+}
+
+/// Attempts at one backend.
+#[derive(Debug)]
+pub struct BackendSeries {
+    cells: Arc<BackendCells>,
+    one_thread: PhantomData<Rc<()>>,
+}
+
+/// Connections of one listener.
+#[derive(Debug)]
+pub struct ListenerSeries {
+    cells: Arc<ListenerCells>,
+    one_thread: PhantomData<Rc<()>>,
+}
+
+impl RequestSeries {
+    /// Counts a finished exchange. `status` is what the client was sent, 0 if nothing.
+    #[inline]
+    pub fn record(&self, method: Method, status: u16, duration_us: u64) {
+        self.cells.requests.count(method, status);
+        self.cells.duration.observe(duration_us);
+    }
+
+    pub(crate) fn new(cells: Arc<RequestCells>) -> Self {
+        Self {
+            cells,
+            one_thread: PhantomData,
+        }
+    }
+}
+
+impl BackendSeries {
+    /// Counts an attempt that got as far as sending a request, with the time until its response ended.
+    #[inline]
+    pub fn record(&self, duration_us: u64) {
+        self.cells.requests.increment();
+        self.cells.duration.observe(duration_us);
+    }
+
+    /// Counts a request that comes here after it failed elsewhere, or here.
+    #[inline]
+    pub fn retried(&self) {
+        self.cells.retries.increment();
+    }
+
+    /// Counts a connection that could not be opened.
+    #[inline]
+    pub fn connect_failed(&self) {
+        self.cells.connect_failures.increment();
+    }
+
+    pub(crate) fn new(cells: Arc<BackendCells>) -> Self {
+        Self {
+            cells,
+            one_thread: PhantomData,
+        }
+    }
+}
+
+impl ListenerSeries {
+    /// Counts an accepted connection. It is active until [`ListenerSeries::closed`].
+    #[inline]
+    pub fn opened(&self) {
+        self.cells.opened.increment();
+    }
+
+    /// Counts the end of a connection.
+    #[inline]
+    pub fn closed(&self) {
+        self.cells.closed.increment();
+    }
+
+    pub(crate) fn new(cells: Arc<ListenerCells>) -> Self {
+        Self {
+            cells,
+            one_thread: PhantomData,
+        }
+    }
+}
+
+/// The label values of a request series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RequestLabels {
+    pub(crate) listener: Box<str>,
+    pub(crate) route: Box<str>,
+    pub(crate) pool: Box<str>,
+}
+
+/// The label values of a backend series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BackendLabels {
+    pub(crate) pool: Box<str>,
+    pub(crate) backend: Box<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RequestCells {
+    pub(crate) requests: StatusTable,
+    pub(crate) duration: Histogram,
+}
+
+#[derive(Debug)]
+pub(crate) struct BackendCells {
+    pub(crate) requests: Counter,
+    pub(crate) duration: Histogram,
+    pub(crate) retries: Counter,
+    pub(crate) connect_failures: Counter,
+}
+
+/// Active connections are the difference: two counters that only grow merge over workers and over
+/// generations without care, a gauge would not.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCells {
+    pub(crate) opened: Counter,
+    pub(crate) closed: Counter,
+}
+
+impl Default for RequestCells {
+    fn default() -> Self {
+        Self {
+            requests: StatusTable::new(),
+            duration: Histogram::new(),
+        }
+    }
+}
+
+impl Default for BackendCells {
+    fn default() -> Self {
+        Self {
+            requests: Counter::new(),
+            duration: Histogram::new(),
+            retries: Counter::new(),
+            connect_failures: Counter::new(),
+        }
+    }
+}
