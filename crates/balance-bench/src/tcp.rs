@@ -1,0 +1,298 @@
+//! `balance bench tcp`: messages, new connections or bulk data through a TCP proxy.
+//!
+//! A closed loop on one thread: each connection sends its next message when the last one is back.
+
+mod load;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::failures::Failures;
+use crate::histogram::Histogram;
+use crate::target::{Usage, resolve};
+
+/// Measure a TCP proxy or server: echoed messages, new connections, or bulk data.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TcpArgs {
+    /// Where to connect: an echo server, or a source or sink with --bulk
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8080")]
+    pub target: String,
+
+    /// Connections at the same time
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+
+    /// How long to measure, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    pub duration: f64,
+
+    /// Length of a message, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub size: u32,
+
+    /// A new connection for every message: connect, one echo, close
+    #[arg(long, conflicts_with = "bulk")]
+    pub new_connections: bool,
+
+    /// Read from a source, or write to a sink, as fast as it goes
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub bulk: Option<Bulk>,
+
+    /// Process of the target whose CPU time is measured; may be given several times
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
+
+    /// Write the result as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// The direction of bulk data, seen from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bulk {
+    Read,
+    Write,
+}
+
+/// What a run has shown.
+#[derive(Default)]
+struct Tally {
+    latency: Histogram,
+    bytes: u64,
+    failures: Failures,
+}
+
+/// A finished run with everything that is reported about it.
+struct Report {
+    tally: Tally,
+    elapsed: Duration,
+    /// Of the processes that were named.
+    cpu_us: Option<u64>,
+    is_bulk: bool,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// The target does not resolve, or the result cannot be written.
+pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
+    let target = resolve(&args.target)?;
+    anyhow::ensure!(
+        args.duration.is_finite() && args.duration > 0.0 && args.duration <= 86_400.0,
+        "--duration must be more than 0 and at most a day"
+    );
+    crate::descriptors::raise_limit();
+    let before = Usage::of(&args.pid);
+    let (tally, elapsed) = load::run(target, args)?;
+    let cpu_us = Usage::of(&args.pid).cpu_us.saturating_sub(before.cpu_us);
+    let report = Report {
+        tally,
+        elapsed,
+        cpu_us: (!args.pid.is_empty()).then_some(cpu_us),
+        is_bulk: args.bulk.is_some(),
+    };
+    std::io::stdout().write_all(report.to_text().as_bytes())?;
+    if let Some(path) = &args.json {
+        std::fs::write(path, format!("{:#}\n", report.to_json()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::from(u8::from(report.is_failure())))
+}
+
+impl Report {
+    /// Nothing came through at all.
+    fn is_failure(&self) -> bool {
+        self.tally.latency.count() == 0 && self.tally.bytes == 0
+    }
+
+    fn requests_per_second(&self) -> f64 {
+        self.tally.latency.count() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn bytes_per_second(&self) -> f64 {
+        self.tally.bytes as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn cpu_us_per_request(&self) -> Option<f64> {
+        let requests = self.tally.latency.count();
+        self.cpu_us
+            .filter(|_| requests > 0)
+            .map(|cpu| cpu as f64 / requests as f64)
+    }
+
+    fn cpu_s_per_gb(&self) -> Option<f64> {
+        let bytes = self.tally.bytes;
+        self.cpu_us
+            .filter(|_| bytes > 0)
+            .map(|cpu| cpu as f64 * 1e3 / bytes as f64)
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name:<17} {value}");
+        };
+        let seconds = self.elapsed.as_secs_f64();
+        let (bytes, rate) = (self.tally.bytes as f64, self.bytes_per_second());
+        line("duration", format!("{seconds:.2} s"));
+        if self.is_bulk {
+            line(
+                "moved",
+                format!("{:.3} GB, {:.3} GB/s", bytes / 1e9, rate / 1e9),
+            );
+        } else {
+            let latency = &self.tally.latency;
+            line(
+                "messages",
+                format!("{}, {:.0}/s", latency.count(), self.requests_per_second()),
+            );
+            line("throughput", format!("{:.2} MB/s each way", rate / 1e6));
+            line("latency mean", micros(latency.mean()));
+            for (name, share) in QUANTILES {
+                line(&format!("latency {name}"), micros(latency.quantile(*share)));
+            }
+            line("latency max", micros(latency.max()));
+        }
+        if let Some(cpu) = self.cpu_us_per_request() {
+            line("target CPU", format!("{cpu:.2} us per message"));
+        }
+        if let Some(cpu) = self.cpu_s_per_gb().filter(|_| self.is_bulk) {
+            line("target CPU", format!("{cpu:.3} s per GB"));
+        }
+        for failure in self.tally.failures.lines() {
+            text.push_str(&failure);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let latency = &self.tally.latency;
+        let mut latency_us: serde_json::Map<String, serde_json::Value> = QUANTILES
+            .iter()
+            .map(|(name, share)| {
+                (
+                    (*name).to_owned(),
+                    in_micros(latency.quantile(*share)).into(),
+                )
+            })
+            .collect();
+        latency_us.insert("max".to_owned(), in_micros(latency.max()).into());
+        latency_us.insert("mean".to_owned(), in_micros(latency.mean()).into());
+        json!({
+            "duration_s": self.elapsed.as_secs_f64(),
+            "requests": latency.count(),
+            "requests_per_second": self.requests_per_second(),
+            "latency_us": latency_us,
+            "bytes": self.tally.bytes,
+            "bytes_per_second": self.bytes_per_second(),
+            "cpu_us_per_request": self.cpu_us_per_request(),
+            "cpu_s_per_gb": self.cpu_s_per_gb(),
+            "errors": self.tally.failures.to_json(),
+        })
+    }
+}
+
+/// Their names in the JSON are fixed.
+const QUANTILES: &[(&str, f64)] = &[
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p95", 0.95),
+    ("p99", 0.99),
+    ("p999", 0.999),
+];
+
+fn in_micros(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e3
+}
+
+fn micros(duration: Duration) -> String {
+    format!("{:.1} us", in_micros(duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    use clap::Parser;
+
+    use super::{TcpArgs, load};
+    use crate::failures::Kind;
+    use crate::target::resolve;
+    use crate::{Backend, BackendOptions, Mode};
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: TcpArgs,
+    }
+
+    fn args(target: &str, more: &[&str]) -> TcpArgs {
+        let line = [
+            "tcp",
+            "--target",
+            target,
+            "--duration",
+            "0.2",
+            "--connections",
+            "4",
+        ];
+        Line::parse_from(line.iter().chain(more)).args
+    }
+
+    fn tally(mode: Mode, more: &[&str]) -> super::Tally {
+        let backend = Backend::start(&BackendOptions {
+            mode,
+            ..Default::default()
+        })
+        .unwrap();
+        let args = args(&backend.local_addr().to_string(), more);
+        let tally = load::run(resolve(&args.target).unwrap(), &args).unwrap().0;
+        let opened = backend.connections();
+        if args.new_connections {
+            assert!(opened >= tally.latency.count(), "{opened}");
+        } else {
+            assert_eq!(opened, 4);
+        }
+        tally
+    }
+
+    #[test]
+    fn messages_come_back() {
+        let tally = tally(Mode::Echo, &["--size", "100000"]);
+        assert!(tally.latency.count() >= 4);
+        assert_eq!(tally.bytes, tally.latency.count() * 100_000);
+        assert_eq!(tally.failures.total(), 0);
+    }
+
+    #[test]
+    fn every_message_can_have_its_own_connection() {
+        let tally = tally(Mode::Echo, &["--new-connections", "--size", "64"]);
+        assert!(tally.latency.count() >= 4 && tally.failures.total() == 0);
+    }
+
+    #[test]
+    fn bulk_goes_both_ways() {
+        assert!(tally(Mode::Source, &["--bulk", "read"]).bytes > 1 << 20);
+        assert!(tally(Mode::Sink, &["--bulk", "write"]).bytes > 1 << 20);
+    }
+
+    #[test]
+    fn a_refused_connection_is_counted_and_ends_with_1() {
+        let unused = Backend::start(&BackendOptions::default())
+            .unwrap()
+            .local_addr()
+            .to_string();
+        let args = args(&unused, &[]);
+        let tally = load::run(resolve(&unused).unwrap(), &args).unwrap().0;
+        assert!(tally.failures.of_kind(Kind::Refused) >= 4);
+        assert_eq!(super::run(&args).unwrap(), ExitCode::from(1));
+    }
+}
