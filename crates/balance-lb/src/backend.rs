@@ -145,8 +145,10 @@ impl Backend {
         }
     }
 
-    /// See [`Gate::try_enter`].
-    pub(crate) fn try_enter(&self, now_ms: u64) -> bool {
+    /// Passes the gate. For whoever chooses a backend without a [`Balancer`](crate::Balancer), whose picks do this
+    /// themselves: take a lease first, then enter. At the end of a rest exactly one caller among all workers gets
+    /// `true`, and its attempt is the trial; it reports by `on_success` or `on_connect_failure`.
+    pub fn try_enter(&self, now_ms: u64) -> bool {
         self.gate.try_enter(now_ms)
     }
 }
