@@ -1,0 +1,171 @@
+//! Host and authority: one strict grammar (robustness SM-20) and what is read from it.
+//!
+//! Stricter than RFC 3986 §3.2: no userinfo, no sub-delims, no percent-encoding, no empty host or port. A backend
+//! that reads more into an authority than we do could be sent to another tenant.
+
+use crate::grammar::is_host_byte;
+use std::net::Ipv6Addr;
+
+/// A checked `host[:port]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a>(&'a [u8]);
+
+/// Why bytes are not an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an authority is a host name or address with an optional port, nothing else")]
+pub struct AuthorityError;
+
+impl<'a> Authority<'a> {
+    /// Checks `host`, `host:port`, `[v6]` or `[v6]:port`.
+    ///
+    /// # Errors
+    /// Anything else: empty host, userinfo, path, list, empty labels, port 0 or above 65535.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, AuthorityError> {
+        let (host, port) = split_port(bytes).ok_or(AuthorityError)?;
+        let host_fits = match host {
+            [b'[', inner @ .., b']'] => is_ipv6(inner),
+            _ => is_reg_name(host),
+        };
+        if host_fits && port.is_none_or(is_port) {
+            Ok(Self(bytes))
+        } else {
+            Err(AuthorityError)
+        }
+    }
+
+    /// The bytes, as they were given.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// The host of a checked authority, without the port and without a trailing dot. The case is as received:
+/// compare with `eq_ignore_ascii_case`.
+pub fn host_of(authority: &[u8]) -> &[u8] {
+    let host = match split_port(authority) {
+        Some((host, _)) => host,
+        None => authority,
+    };
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// The port of a checked authority, where it names one.
+pub fn port_of(authority: &[u8]) -> Option<u16> {
+    let (_, port) = split_port(authority)?;
+    std::str::from_utf8(port?).ok()?.parse().ok()
+}
+
+/// Splits at the colon after the host. `None` when brackets do not match.
+fn split_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let host_end = match authority {
+        [b'[', ..] => authority
+            .iter()
+            .position(|byte| *byte == b']')?
+            .checked_add(1)?,
+        _ => authority
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(authority.len()),
+    };
+    match authority.split_at_checked(host_end)? {
+        (host, []) => Some((host, None)),
+        (host, [b':', port @ ..]) => Some((host, Some(port))),
+        _ => None,
+    }
+}
+
+fn is_reg_name(host: &[u8]) -> bool {
+    let mut previous = b'.';
+    for byte in host {
+        // Empty labels (`a..b`, `.a`) are no names; one trailing dot is the root.
+        if !is_host_byte(*byte) || (*byte == b'.' && previous == b'.') {
+            return false;
+        }
+        previous = *byte;
+    }
+    !host.is_empty() && host.len() <= HOST_BYTES_MAX
+}
+
+fn is_ipv6(inner: &[u8]) -> bool {
+    // No zone identifier: it means something only on the host that wrote it (RFC 6874 §1).
+    std::str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+fn is_port(port: &[u8]) -> bool {
+    if port.is_empty() || port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let number = port.iter().fold(0_u32, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u32::from(digit.wrapping_sub(b'0')))
+    });
+    (1..=65_535).contains(&number)
+}
+
+/// The longest name in the DNS, with a trailing dot (RFC 1035 §2.3.4).
+const HOST_BYTES_MAX: usize = 254;
+
+#[cfg(test)]
+mod tests {
+    use super::{Authority, host_of, port_of};
+
+    #[test]
+    fn accepts_hosts_and_ports_only() {
+        for good in [
+            "a",
+            "example.com",
+            "example.com.",
+            "a:80",
+            "1.2.3.4:8080",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "my_host",
+            "A-b.C:65535",
+        ] {
+            assert!(Authority::new(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ":80",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:8a",
+            "a:80:80",
+            "a,b",
+            "a b",
+            "u@a",
+            "a/b",
+            "a?b",
+            "a#b",
+            "[::1",
+            "[::1]x",
+            "[zz]",
+            "[]",
+            "[fe80::1%25eth0]",
+            "::1",
+            "a..b",
+            ".a",
+            ".",
+            "a%2eb",
+            "a\\b",
+            "ä",
+            "a:000080",
+            "a\t",
+        ] {
+            assert!(Authority::new(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(Authority::new(&[b'a'; 255]).is_err());
+    }
+
+    #[test]
+    fn hosts_lose_port_and_trailing_dot() {
+        assert_eq!(host_of(b"Example.com.:8080"), b"Example.com");
+        assert_eq!(host_of(b"a"), b"a");
+        assert_eq!(host_of(b"[::1]:80"), b"[::1]");
+        assert_eq!(port_of(b"[::1]:80"), Some(80));
+        assert_eq!(port_of(b"a"), None);
+    }
+}

@@ -1,0 +1,372 @@
+//! Field names and values: the class of a name, found once while parsing, and the validated forms that alone
+//! may be written into a message (robustness SM-26: nothing else can reach an encoder).
+
+use crate::grammar::{is_token, is_value_byte, trim_ows};
+
+/// What a field means to a proxy. Found by the length of the name first, then by one comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FieldClass {
+    /// Nothing that Balance looks at by itself.
+    #[default]
+    Other,
+    /// `Host`
+    Host,
+    /// `Content-Length`
+    ContentLength,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Connection`
+    Connection,
+    /// `Keep-Alive`
+    KeepAlive,
+    /// `Proxy-Connection`
+    ProxyConnection,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Upgrade`
+    Upgrade,
+    /// `Expect`
+    Expect,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// Every other name that begins with `X-Forwarded-`.
+    XForwardedOther,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+    /// `X-Real-IP`
+    XRealIp,
+    /// `X-Request-ID`
+    XRequestId,
+    /// `Via`
+    Via,
+    /// `Traceparent` (W3C Trace Context)
+    Traceparent,
+    /// `Authorization`
+    Authorization,
+    /// `Cookie`
+    Cookie,
+    /// `Set-Cookie`
+    SetCookie,
+    /// `User-Agent`
+    UserAgent,
+    /// `Referer`
+    Referer,
+    /// `Accept-Encoding`
+    AcceptEncoding,
+    /// `Content-Type`
+    ContentType,
+    /// `Location`
+    Location,
+    /// `Date`
+    Date,
+    /// `Server`
+    Server,
+}
+
+impl FieldClass {
+    /// The class of a field name, in any case.
+    pub const fn of(name: &[u8]) -> Self {
+        match name.len() {
+            2 if is(name, b"te") => Self::Te,
+            3 if is(name, b"via") => Self::Via,
+            4 => match_name(name, &[(b"host", Self::Host), (b"date", Self::Date)]),
+            6 => match_name(
+                name,
+                &[
+                    (b"cookie", Self::Cookie),
+                    (b"expect", Self::Expect),
+                    (b"server", Self::Server),
+                ],
+            ),
+            7 => match_name(
+                name,
+                &[
+                    (b"upgrade", Self::Upgrade),
+                    (b"referer", Self::Referer),
+                    (b"trailer", Self::Trailer),
+                ],
+            ),
+            8 if is(name, b"location") => Self::Location,
+            9 => match_name(
+                name,
+                &[
+                    (b"x-real-ip", Self::XRealIp),
+                    (b"forwarded", Self::Forwarded),
+                ],
+            ),
+            10 => match_name(
+                name,
+                &[
+                    (b"user-agent", Self::UserAgent),
+                    (b"connection", Self::Connection),
+                    (b"keep-alive", Self::KeepAlive),
+                    (b"set-cookie", Self::SetCookie),
+                ],
+            ),
+            11 if is(name, b"traceparent") => Self::Traceparent,
+            12 => match_name(
+                name,
+                &[
+                    (b"content-type", Self::ContentType),
+                    (b"x-request-id", Self::XRequestId),
+                ],
+            ),
+            13 if is(name, b"authorization") => Self::Authorization,
+            14 if is(name, b"content-length") => Self::ContentLength,
+            15 if is(name, b"accept-encoding") => Self::AcceptEncoding,
+            15 if is(name, b"x-forwarded-for") => Self::XForwardedFor,
+            16 if is(name, b"x-forwarded-host") => Self::XForwardedHost,
+            16 if is(name, b"proxy-connection") => Self::ProxyConnection,
+            17 if is(name, b"x-forwarded-proto") => Self::XForwardedProto,
+            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            13.. => match name.split_at_checked(FORWARDED_PREFIX.len()) {
+                Some((prefix, _)) if is(prefix, FORWARDED_PREFIX) => Self::XForwardedOther,
+                _ => Self::Other,
+            },
+            _ => Self::Other,
+        }
+    }
+
+    /// The bit of this class in a mask of the classes that a head has.
+    pub const fn bit(self) -> u64 {
+        // At most 63 classes, so the shift never wraps.
+        1_u64.wrapping_shl(self as u32)
+    }
+
+    /// Whether only the encoder may write this field: it belongs to one connection or frames the body, and two of
+    /// them would be a message with two meanings.
+    pub const fn is_encoder_owned(self) -> bool {
+        self.bit() & ENCODER_OWNED != 0
+    }
+
+    /// Whether it tells a backend who the client is (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`, `X-Request-ID`).
+    pub const fn is_identity(self) -> bool {
+        self.bit() & IDENTITY != 0
+    }
+}
+
+/// A field name that may be written: a token, and not one of the encoder's own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldName<'a> {
+    bytes: &'a [u8],
+    class: FieldClass,
+}
+
+/// Why a name cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldNameError {
+    /// Empty, or a byte that RFC 9110 §5.6.2 does not allow.
+    #[error("a field name is letters, digits and !#$%&'*+-.^_`|~ only")]
+    NotToken,
+    /// `Host`, `Content-Length`, `Transfer-Encoding`, `Connection` or `Upgrade`.
+    #[error("this field is written by the proxy itself and cannot be set")]
+    Reserved,
+}
+
+impl<'a> FieldName<'a> {
+    /// Checks a name that comes from outside.
+    ///
+    /// # Errors
+    /// Not a token, or a field that only the encoder writes (the authority has [`crate::HeadEdits::replace_authority`]).
+    pub const fn new(bytes: &'a [u8]) -> Result<Self, FieldNameError> {
+        if !is_token(bytes) {
+            return Err(FieldNameError::NotToken);
+        }
+        let class = FieldClass::of(bytes);
+        if class.is_encoder_owned() {
+            return Err(FieldNameError::Reserved);
+        }
+        Ok(Self { bytes, class })
+    }
+
+    /// A name known at compile time.
+    ///
+    /// # Panics
+    /// When it is not valid: in a `const` that is a compile error.
+    #[expect(
+        clippy::panic,
+        reason = "meant for constants, where a panic is a compile error"
+    )]
+    pub const fn from_static(text: &'static str) -> FieldName<'static> {
+        match FieldName::new(text.as_bytes()) {
+            Ok(name) => name,
+            Err(_) => panic!("not a field name that may be written"),
+        }
+    }
+
+    /// The bytes, as they were given.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The class of this name.
+    pub const fn class(self) -> FieldClass {
+        self.class
+    }
+}
+
+/// A field value that may be written: no CR, LF, NUL, other control or DEL, no white space at its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldValue<'a>(&'a [u8]);
+
+/// Why a value cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a field value cannot contain line breaks or other control characters")]
+pub struct FieldValueError;
+
+impl<'a> FieldValue<'a> {
+    /// The empty value.
+    pub const EMPTY: FieldValue<'static> = FieldValue(b"");
+
+    /// Checks a value that comes from outside; white space around it is trimmed.
+    ///
+    /// # Errors
+    /// A byte that RFC 9110 §5.5 does not allow.
+    pub const fn new(bytes: &'a [u8]) -> Result<Self, FieldValueError> {
+        let mut rest = bytes;
+        while let [byte, tail @ ..] = rest {
+            if !is_value_byte(*byte) {
+                return Err(FieldValueError);
+            }
+            rest = tail;
+        }
+        Ok(Self(trim_ows(bytes)))
+    }
+
+    /// A value known at compile time.
+    ///
+    /// # Panics
+    /// When it is not valid: in a `const` that is a compile error.
+    #[expect(
+        clippy::panic,
+        reason = "meant for constants, where a panic is a compile error"
+    )]
+    pub const fn from_static(text: &'static str) -> FieldValue<'static> {
+        match FieldValue::new(text.as_bytes()) {
+            Ok(value) => value,
+            Err(_) => panic!("not a field value"),
+        }
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl<'a> From<crate::head::Field<'a>> for FieldValue<'a> {
+    /// What a parser of this crate accepted was checked there.
+    fn from(field: crate::head::Field<'a>) -> Self {
+        debug_assert!(field.value.iter().copied().all(is_value_byte));
+        Self(field.value)
+    }
+}
+
+const fn is(name: &[u8], lower: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(lower)
+}
+
+const fn match_name(name: &[u8], candidates: &[(&[u8], FieldClass)]) -> FieldClass {
+    let mut rest = candidates;
+    while let [(lower, class), tail @ ..] = rest {
+        if is(name, lower) {
+            return *class;
+        }
+        rest = tail;
+    }
+    FieldClass::Other
+}
+
+const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+
+const ENCODER_OWNED: u64 = FieldClass::Host.bit()
+    | FieldClass::ContentLength.bit()
+    | FieldClass::TransferEncoding.bit()
+    | FieldClass::Connection.bit()
+    | FieldClass::Upgrade.bit();
+
+const IDENTITY: u64 = FieldClass::XForwardedFor.bit()
+    | FieldClass::XForwardedProto.bit()
+    | FieldClass::XForwardedHost.bit()
+    | FieldClass::XForwardedOther.bit()
+    | FieldClass::Forwarded.bit()
+    | FieldClass::XRealIp.bit()
+    | FieldClass::XRequestId.bit();
+
+#[cfg(test)]
+mod tests {
+    use super::{FieldClass, FieldName, FieldNameError, FieldValue};
+
+    #[test]
+    fn classes_are_found_in_any_case() {
+        for (name, class) in [
+            ("Host", FieldClass::Host),
+            ("CONTENT-LENGTH", FieldClass::ContentLength),
+            ("transfer-Encoding", FieldClass::TransferEncoding),
+            ("Connection", FieldClass::Connection),
+            ("Keep-Alive", FieldClass::KeepAlive),
+            ("Proxy-Connection", FieldClass::ProxyConnection),
+            ("TE", FieldClass::Te),
+            ("Trailer", FieldClass::Trailer),
+            ("upgrade", FieldClass::Upgrade),
+            ("Expect", FieldClass::Expect),
+            ("X-Forwarded-For", FieldClass::XForwardedFor),
+            ("X-Forwarded-Proto", FieldClass::XForwardedProto),
+            ("X-Forwarded-Host", FieldClass::XForwardedHost),
+            ("X-Forwarded-Port", FieldClass::XForwardedOther),
+            ("X-Forwarded-Client-Cert", FieldClass::XForwardedOther),
+            ("x-forwarded-x", FieldClass::XForwardedOther),
+            ("Forwarded", FieldClass::Forwarded),
+            ("X-Real-IP", FieldClass::XRealIp),
+            ("X-Request-Id", FieldClass::XRequestId),
+            ("Via", FieldClass::Via),
+            ("traceparent", FieldClass::Traceparent),
+            ("Set-Cookie", FieldClass::SetCookie),
+            ("User-Agent", FieldClass::UserAgent),
+            ("Accept-Encoding", FieldClass::AcceptEncoding),
+            ("Content-Length2", FieldClass::Other),
+            ("Content_Length", FieldClass::Other),
+            ("Accept", FieldClass::Other),
+            ("", FieldClass::Other),
+        ] {
+            assert_eq!(FieldClass::of(name.as_bytes()), class, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_valid_names_and_values_exist() {
+        for bad in ["", "a b", "a:", "a\r", "ä", "a\0"] {
+            assert_eq!(
+                FieldName::new(bad.as_bytes()),
+                Err(FieldNameError::NotToken),
+                "{bad:?}"
+            );
+        }
+        for reserved in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "Upgrade",
+        ] {
+            assert_eq!(
+                FieldName::new(reserved.as_bytes()),
+                Err(FieldNameError::Reserved)
+            );
+        }
+        for bad in ["a\r\nb", "a\nb", "a\rb", "\0", "\x7f", "\x1b"] {
+            assert!(FieldValue::new(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            FieldValue::new(b" a\tb ").map(FieldValue::as_bytes),
+            Ok(&b"a\tb"[..])
+        );
+    }
+}

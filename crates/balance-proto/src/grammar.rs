@@ -1,0 +1,136 @@
+//! The character classes of HTTP as one table of 256 flags, and the list syntax.
+//!
+//! It knows bytes, not messages.
+
+/// Whether `byte` may stand in a token: a method, a field name (RFC 9110 §5.6.2).
+pub(crate) const fn is_tchar(byte: u8) -> bool {
+    flags(byte) & TCHAR != 0
+}
+
+/// Whether `byte` may stand in a field value (RFC 9110 §5.5): HTAB, SP, VCHAR and obs-text. Never CR, LF, NUL,
+/// another control or DEL (robustness SM-16).
+pub(crate) const fn is_value_byte(byte: u8) -> bool {
+    flags(byte) & VALUE != 0
+}
+
+/// Whether `byte` may stand in a host name: letters, digits, `-`, `.`, `_` and `~`. RFC 3986 §3.2.2 also allows
+/// sub-delims and percent-encoding; no client needs them, and `,` would make a list (robustness SM-20).
+pub(crate) const fn is_host_byte(byte: u8) -> bool {
+    flags(byte) & HOST != 0
+}
+
+/// The elements of a `#rule` list (RFC 9110 §5.6.1), OWS trimmed, empty ones skipped as recipients must.
+pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(trim_ows)
+        .filter(|element| !element.is_empty())
+}
+
+/// `value` without the optional white space around it (RFC 9110 §5.6.3).
+pub(crate) const fn trim_ows(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Whether `bytes` is a token (RFC 9110 §5.6.2).
+pub(crate) const fn is_token(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let [byte, tail @ ..] = rest {
+        if !is_tchar(*byte) {
+            return false;
+        }
+        rest = tail;
+    }
+    !bytes.is_empty()
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte cannot leave a table of 256"
+)]
+const fn flags(byte: u8) -> u8 {
+    FLAGS[byte as usize]
+}
+
+const TCHAR: u8 = 1;
+const VALUE: u8 = 2;
+const HOST: u8 = 4;
+
+static FLAGS: [u8; 256] = table();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler, which would say so"
+)]
+const fn table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        let mut flags = 0;
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            flags |= TCHAR;
+        }
+        if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
+            flags |= VALUE;
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            flags |= HOST;
+        }
+        table[index] = flags;
+        index += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{elements, is_tchar, is_value_byte, trim_ows};
+
+    #[test]
+    fn classes_match_the_grammar() {
+        for byte in 0..=255_u8 {
+            assert_eq!(
+                is_tchar(byte),
+                byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte),
+                "{byte:#x}"
+            );
+            assert_eq!(
+                is_value_byte(byte),
+                byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+            );
+        }
+    }
+
+    #[test]
+    fn lists_skip_empty_elements() {
+        let seen: Vec<_> = elements(b" a,, b\t,").collect();
+        assert_eq!(seen, [b"a", b"b"]);
+        assert_eq!(trim_ows(b" \t "), b"");
+    }
+}

@@ -1,0 +1,128 @@
+//! What the fields of a head say about the message and its connection, gathered in the parser's one pass.
+//!
+//! It keeps facts; requests and responses draw their own conclusions.
+
+use crate::field::FieldClass;
+use crate::framing::{FramingError, FramingFields};
+use crate::grammar::{elements, is_token};
+
+/// Facts of one head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HeadFacts {
+    pub(super) framing: FramingFields,
+    pub(super) connection: ConnectionOptions,
+    pub(super) host: Option<usize>,
+    pub(super) upgrade: Upgrade,
+    pub(super) expect: Expect,
+}
+
+/// The options of all Connection fields together (RFC 9110 §7.6.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ConnectionOptions {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// An element is not a token.
+    pub(super) invalid: bool,
+}
+
+/// The Upgrade fields (RFC 9110 §7.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    #[default]
+    Absent,
+    /// One field, at this index.
+    Field(usize),
+    /// Several fields, or one that offers `h2c`, which would hide requests from us (robustness SM-21).
+    Refused,
+}
+
+/// The Expect fields (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expect {
+    #[default]
+    Absent,
+    Continue,
+    Unknown,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldError {
+    BareLineFeed,
+    FramingTab,
+    Underscore,
+    HostDuplicate,
+    Framing(FramingError),
+}
+
+impl From<FramingError> for FieldError {
+    fn from(error: FramingError) -> Self {
+        Self::Framing(error)
+    }
+}
+
+impl HeadFacts {
+    pub(super) fn on_field(
+        &mut self,
+        class: FieldClass,
+        index: usize,
+        value: &[u8],
+    ) -> Result<(), FieldError> {
+        match class {
+            FieldClass::ContentLength => self.framing.on_content_length(value)?,
+            FieldClass::TransferEncoding => self.framing.on_transfer_encoding(value)?,
+            FieldClass::Connection => self.connection.on_value(value),
+            FieldClass::Host if self.host.is_some() => return Err(FieldError::HostDuplicate),
+            FieldClass::Host => self.host = Some(index),
+            FieldClass::Upgrade => self.upgrade.on_value(index, value),
+            FieldClass::Expect => self.expect.on_value(value),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl ConnectionOptions {
+    fn on_value(&mut self, value: &[u8]) {
+        // The two values that nearly every head has.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
+        if value.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+            return;
+        }
+        for option in elements(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            self.invalid |= !is_token(option);
+        }
+    }
+}
+
+impl Upgrade {
+    fn on_value(&mut self, index: usize, value: &[u8]) {
+        let offers_h2c = elements(value).any(|protocol| {
+            protocol
+                .get(..3)
+                .is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
+        });
+        *self = match self {
+            Self::Absent if !offers_h2c && !value.is_empty() => Self::Field(index),
+            _ => Self::Refused,
+        };
+    }
+}
+
+impl Expect {
+    fn on_value(&mut self, value: &[u8]) {
+        *self = if value.eq_ignore_ascii_case(b"100-continue") && *self == Self::Absent {
+            Self::Continue
+        } else {
+            Self::Unknown
+        };
+    }
+}

@@ -1,0 +1,262 @@
+//! The field lines of a parsed head in memory of our own, in the one form that we write.
+//!
+//! Shared by requests and responses. It copies a head once, when it is complete.
+
+use super::facts::{FieldError, HeadFacts};
+use crate::field::FieldClass;
+use crate::head::{Field, field_bit};
+use balance_core::{Limits, UnderscorePolicy};
+use std::mem::MaybeUninit;
+
+/// Where httparse puts what it finds: on the stack and not initialised, 4 KiB that cost nothing.
+pub(super) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; Limits::FIELDS_CEILING];
+
+/// A head: the first line, then the fields.
+///
+/// Invariant: the bytes from the first line's end on are the lines in order, each exactly `Name: value\r\n`. So
+/// any run of them can be copied as it is, and gives the same bytes as writing its fields one by one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeadLines {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+    present: u64,
+    encoder_owned: u128,
+}
+
+/// Offsets of one field line.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: Span,
+    value: Span,
+    class: FieldClass,
+}
+
+/// A part of a head's bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        // Heads are below HEAD_BYTES_CEILING, so nothing is cut off.
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// Where `part` lies in `whole`, of which it is a slice.
+    pub(super) fn of(part: &[u8], whole: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        Self::new(start, start.wrapping_add(part.len()))
+    }
+
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    pub(super) fn get(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start()..self.end()).unwrap_or_default()
+    }
+}
+
+impl HeadLines {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+        self.present = 0;
+        self.encoder_owned = 0;
+    }
+
+    /// Takes a complete head over: `head` ends with its empty line, `headers` are slices of it. What the fields say
+    /// about the message goes into `facts`.
+    pub(super) fn load(
+        &mut self,
+        head: &[u8],
+        headers: &[httparse::Header<'_>],
+        underscores: UnderscorePolicy,
+        facts: &mut HeadFacts,
+    ) -> Result<(), FieldError> {
+        self.clear();
+        let lines_end = head.len().saturating_sub(2);
+        // httparse takes a bare LF as the end of a line; this checks the last two, the loop all others.
+        if !head.ends_with(b"\r\n\r\n") {
+            return Err(FieldError::BareLineFeed);
+        }
+        let mut is_canonical = true;
+        for (position, header) in headers.iter().enumerate() {
+            let name = Span::of(header.name.as_bytes(), head);
+            let value = Span::of(header.value, head);
+            let line_end = headers
+                .get(position.wrapping_add(1))
+                .map_or(lines_end, |next| {
+                    Span::of(next.name.as_bytes(), head).start()
+                });
+            if !ends_with_crlf(head, name.start()) {
+                return Err(FieldError::BareLineFeed);
+            }
+            let class = FieldClass::of(header.name.as_bytes());
+            if class == FieldClass::Other {
+                if header.name.as_bytes().contains(&b'_')
+                    && drops_underscore(header.name.as_bytes(), underscores)?
+                {
+                    is_canonical = false;
+                    continue;
+                }
+            } else {
+                check_framing_tabs(class, head, name.end(), line_end)?;
+                facts.on_field(class, self.lines.len(), header.value)?;
+            }
+            is_canonical &= is_canonical_line(head, name, value, line_end);
+            self.push(Line { name, value, class });
+        }
+        if is_canonical {
+            self.bytes
+                .extend_from_slice(head.get(..lines_end).unwrap_or_default());
+        } else {
+            self.rebuild(head, first_line_end(head, headers));
+        }
+        Ok(())
+    }
+
+    pub(super) fn field_count(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(super) fn field(&self, index: usize) -> Field<'_> {
+        match self.lines.get(index) {
+            Some(line) => Field {
+                name: line.name.get(&self.bytes),
+                value: line.value.get(&self.bytes),
+                class: line.class,
+            },
+            None => Field::default(),
+        }
+    }
+
+    pub(super) fn find(&self, class: FieldClass) -> Option<usize> {
+        if self.present & class.bit() == 0 {
+            return None;
+        }
+        self.lines.iter().position(|line| line.class == class)
+    }
+
+    pub(super) fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
+        let start = self.lines.get(first)?.name.start();
+        let last = self.lines.get(last_exclusive.checked_sub(1)?)?;
+        self.bytes.get(start..last.value.end().checked_add(2)?)
+    }
+
+    pub(super) fn encoder_owned(&self) -> u128 {
+        self.encoder_owned
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Keeps bytes that do not stand in the head in this form.
+    pub(super) fn push_extra(&mut self, pieces: &[&[u8]]) -> Span {
+        let start = self.bytes.len();
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece);
+        }
+        Span::new(start, self.bytes.len())
+    }
+
+    fn push(&mut self, line: Line) {
+        if line.class.is_encoder_owned() {
+            self.encoder_owned |= field_bit(self.lines.len());
+        }
+        self.present |= line.class.bit();
+        self.lines.push(line);
+    }
+
+    /// Copies line by line into the one form: some line had other white space, or was dropped.
+    #[cold]
+    fn rebuild(&mut self, head: &[u8], first_line_end: usize) {
+        let Self { bytes, lines, .. } = self;
+        bytes.extend_from_slice(head.get(..first_line_end).unwrap_or_default());
+        for line in lines {
+            let (name, value) = (line.name, line.value);
+            line.name = append(bytes, name.get(head));
+            bytes.extend_from_slice(b": ");
+            line.value = append(bytes, value.get(head));
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+fn append(out: &mut Vec<u8>, piece: &[u8]) -> Span {
+    let start = out.len();
+    out.extend_from_slice(piece);
+    Span::new(start, out.len())
+}
+
+fn first_line_end(head: &[u8], headers: &[httparse::Header<'_>]) -> usize {
+    headers
+        .first()
+        .map_or(head.len().saturating_sub(2), |first| {
+            Span::of(first.name.as_bytes(), head).start()
+        })
+}
+
+/// Whether the line before `position` ends with CRLF.
+fn ends_with_crlf(head: &[u8], position: usize) -> bool {
+    head.get(..position)
+        .is_some_and(|before| before.ends_with(b"\r\n"))
+}
+
+/// Whether a line is exactly `Name: value\r\n` already.
+fn is_canonical_line(head: &[u8], name: Span, value: Span, line_end: usize) -> bool {
+    let after_name = name.end().wrapping_add(1);
+    value.start() == after_name.wrapping_add(1)
+        && value.end().wrapping_add(2) == line_end
+        && head.get(after_name) == Some(&b' ')
+}
+
+/// A tab beside the value of a framing field is legal white space (RFC 9110 §5.6.3), but parsers that miss it see
+/// another framing. Stricter than the RFC (robustness SM-03).
+fn check_framing_tabs(
+    class: FieldClass,
+    head: &[u8],
+    name_end: usize,
+    line_end: usize,
+) -> Result<(), FieldError> {
+    if !matches!(
+        class,
+        FieldClass::ContentLength | FieldClass::TransferEncoding
+    ) {
+        return Ok(());
+    }
+    match head.get(name_end..line_end) {
+        Some(line) if !line.contains(&b'\t') => Ok(()),
+        _ => Err(FieldError::FramingTab),
+    }
+}
+
+/// Whether a name with `_` is dropped (robustness SM-24). CGI-like servers read `_` as `-`, so a framing field in that
+/// disguise is refused under every policy (SM-03).
+#[cold]
+fn drops_underscore(name: &[u8], policy: UnderscorePolicy) -> Result<bool, FieldError> {
+    let is_disguise = |of: &[u8]| {
+        name.len() == of.len()
+            && name.iter().zip(of).all(|(seen, real)| {
+                seen.eq_ignore_ascii_case(real) || (*seen == b'_' && *real == b'-')
+            })
+    };
+    if is_disguise(b"transfer-encoding") || is_disguise(b"content-length") {
+        return Err(FieldError::Underscore);
+    }
+    match policy {
+        UnderscorePolicy::Drop => Ok(true),
+        UnderscorePolicy::Pass => Ok(false),
+        UnderscorePolicy::Reject => Err(FieldError::Underscore),
+    }
+}
