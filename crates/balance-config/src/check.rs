@@ -1,0 +1,481 @@
+//! A tree held against the tables: unknown keys, types, ranges and what is not supported yet, all at
+//! once. What several keys say together is the sections' and `resolve`'s business.
+
+use std::fmt::Display;
+use std::rc::Rc;
+
+use balance_core::{AddressError, BackendAddress, HashKey, ListenAddress};
+
+use crate::config::HostPattern;
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+use crate::scalar;
+use crate::suggest::did_you_mean;
+use crate::table::{DURATION_MAX_MS, Key, Kind, Table};
+use crate::tree::{Entry, Node, NodeKind};
+use crate::value::{Block, Field, Item, Value, parse_network};
+
+/// Checks trees against tables.
+pub(crate) struct Checker<'d> {
+    pub(crate) diagnostics: &'d mut Diagnostics,
+    /// `version: 2`: unknown keys are errors.
+    pub(crate) is_strict: bool,
+    /// Inside a section that is an error as a whole: only real mistakes are worth a line there.
+    pub(crate) is_later: bool,
+}
+
+impl Checker<'_> {
+    /// A section: a map, or a scalar where the table has a main key.
+    pub(crate) fn block(&mut self, node: &Node, table: &'static Table) -> Option<Block> {
+        let mut block = Block::absent(table, node.place());
+        match &node.kind {
+            NodeKind::Map(entries) => self.entries(entries, &mut block),
+            NodeKind::Scalar { .. } if table.main.is_some() => {
+                let key = table.main.and_then(|name| table.key(name))?;
+                let item = self.key_value(node, key, &node.place());
+                block.fields.push(Field {
+                    name: key.name,
+                    key_place: node.place(),
+                    item,
+                });
+            }
+            NodeKind::Scalar { .. } | NodeKind::List(_) => {
+                let message = format!(
+                    "`{}` takes keys and values, not {}",
+                    table.name,
+                    node.kind_name()
+                );
+                let keys: Vec<&str> = table.keys.iter().take(4).map(|key| key.name).collect();
+                let help = format!("its keys are {} …", quoted(keys));
+                self.diagnostics.error_help(&node.place(), message, help);
+                return None;
+            }
+        }
+        self.missing_keys(&block);
+        Some(block)
+    }
+
+    fn entries(&mut self, entries: &Rc<[Entry]>, block: &mut Block) {
+        let table = block.table;
+        for entry in entries.iter() {
+            let Some(key) = table.key(&entry.key) else {
+                self.unknown_key(entry, table);
+                continue;
+            };
+            // `null` is the default (config.md §3), as if the key were not there.
+            if entry.value.is_null() {
+                continue;
+            }
+            let item = self.key_value(&entry.value, key, &entry.key_place);
+            block.fields.push(Field {
+                name: key.name,
+                key_place: entry.key_place.clone(),
+                item,
+            });
+        }
+        if table.is_switchable() && !block.has("enabled") && !self.is_strict && !self.is_later {
+            let message = format!(
+                "`{}` is in force because it is present; `enabled: true` would say so",
+                table.name
+            );
+            self.diagnostics.note(&block.place, message);
+        }
+    }
+
+    fn key_value(&mut self, node: &Node, key: &'static Key, key_place: &Place) -> Item {
+        let was_later = self.is_later;
+        self.is_later |= key.later.is_some();
+        let item = self.item(node, &key.kind, key.name);
+        self.is_later = was_later;
+        if let Some(what) = key.later
+            && item.is_on()
+            && !self.is_later
+        {
+            self.not_yet(key_place, what);
+        }
+        item
+    }
+
+    fn not_yet(&mut self, place: &Place, what: &str) {
+        self.diagnostics.error_help(
+            place,
+            format!("not supported yet: {what}"),
+            "remove it or switch it off; this version would not do what it says",
+        );
+    }
+
+    fn unknown_key(&mut self, entry: &Entry, table: &'static Table) {
+        if table.name == ROOT_NAME && entry.key.starts_with("x-") {
+            return; // A place of the user's own, for anchors.
+        }
+        let severity = if self.is_strict {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        let message = if table.name == ROOT_NAME {
+            format!("unknown key `{}`", shown(&entry.key))
+        } else {
+            format!("unknown key `{}` in `{}`", shown(&entry.key), table.name)
+        };
+        let mut diagnostic = Diagnostic::new(severity, &entry.key_place, message);
+        diagnostic.help = did_you_mean(&entry.key, table.keys.iter().map(|key| key.name));
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn missing_keys(&mut self, block: &Block) {
+        for key in block.table.keys.iter().filter(|key| key.required) {
+            if !block.has(key.name) {
+                let message = format!("`{}` is missing in `{}`", key.name, block.table.name);
+                self.diagnostics.error_help(&block.place, message, key.doc);
+            }
+        }
+    }
+
+    fn item(&mut self, node: &Node, kind: &'static Kind, name: &str) -> Item {
+        let value = match kind {
+            Kind::Block(table) => self.block(node, table).map_or(Value::Invalid, Value::Block),
+            Kind::List(inner) => self.list(node, inner, name, false),
+            Kind::OneOrMany(inner) => self.list(node, inner, name, true),
+            Kind::Map(inner) => self.map(node, inner, name),
+            _ => self.scalar(node, kind, name),
+        };
+        Item {
+            value,
+            place: node.place(),
+        }
+    }
+
+    fn list(
+        &mut self,
+        node: &Node,
+        inner: &'static Kind,
+        name: &str,
+        one_is_enough: bool,
+    ) -> Value {
+        match &node.kind {
+            NodeKind::List(items) => Value::List(
+                items
+                    .iter()
+                    .map(|item| self.item(item, inner, name))
+                    .collect(),
+            ),
+            NodeKind::Scalar { .. } | NodeKind::Map(_) if one_is_enough => {
+                Value::List(vec![self.item(node, inner, name)])
+            }
+            NodeKind::Scalar { .. } | NodeKind::Map(_) => {
+                let message = format!("`{name}` takes a list, not {}", node.kind_name());
+                self.diagnostics.error_help(
+                    &node.place(),
+                    message,
+                    "put `- ` in front of each item, or all of them into `[ ]`",
+                );
+                Value::Invalid
+            }
+        }
+    }
+
+    fn map(&mut self, node: &Node, inner: &'static Kind, name: &str) -> Value {
+        let NodeKind::Map(entries) = &node.kind else {
+            let message = format!(
+                "`{name}` takes a map of names to values, not {}",
+                node.kind_name()
+            );
+            self.diagnostics.error(&node.place(), message);
+            return Value::Invalid;
+        };
+        let entries = entries.iter().map(|entry| {
+            let key = Spanned::new((*entry.key).to_owned(), entry.key_place.clone());
+            let item = self.item(&entry.value, inner, &entry.key);
+            (key, item)
+        });
+        Value::Map(entries.collect())
+    }
+
+    fn scalar(&mut self, node: &Node, kind: &'static Kind, name: &str) -> Value {
+        let NodeKind::Scalar { text, .. } = &node.kind else {
+            if matches!((kind, &node.kind), (Kind::HeaderMatch, NodeKind::Map(_))) {
+                self.not_yet(
+                    &node.place(),
+                    "matching a header other than by its exact value",
+                );
+                return Value::Invalid;
+            }
+            let message = format!(
+                "`{name}` takes {}, not {}",
+                expectation(kind),
+                node.kind_name()
+            );
+            self.diagnostics.error(&node.place(), message);
+            return Value::Invalid;
+        };
+        if node.is_null() {
+            let message = format!("`{name}` takes {}, and nothing is here", expectation(kind));
+            self.diagnostics.error(&node.place(), message);
+            return Value::Invalid;
+        }
+        match self.parse(text, kind, name, &node.place()) {
+            Ok(value) => value,
+            Err(problem) => {
+                let mut diagnostic = Diagnostic::new(
+                    Severity::Error,
+                    &node.place(),
+                    format!("`{name}`: {}", problem.0),
+                );
+                diagnostic.help = problem.1;
+                self.diagnostics.push(diagnostic);
+                Value::Invalid
+            }
+        }
+    }
+
+    fn parse(&mut self, text: &str, kind: &'static Kind, name: &str, place: &Place) -> Parsed {
+        match kind {
+            Kind::Bool => self.parse_bool(text, place),
+            Kind::BoolOrText => match scalar::parse_bool(text) {
+                Some(_) => self.parse_bool(text, place),
+                None => Ok(Value::Text(text.to_owned())),
+            },
+            Kind::Choice(now, later) => {
+                if later.contains(&text) {
+                    if !self.is_later {
+                        self.not_yet(place, &format!("`{name}: {text}`"));
+                    }
+                    return Ok(Value::Invalid);
+                }
+                parse_choice(text, now, later)
+            }
+            _ => parse_value(text, kind),
+        }
+    }
+
+    fn parse_bool(&mut self, text: &str, place: &Place) -> Parsed {
+        let (on, is_yaml_1_1) =
+            scalar::parse_bool(text).ok_or_else(|| not_a(text, "true or false"))?;
+        if is_yaml_1_1 {
+            let message = format!("`{text}` is read as {on}; YAML 1.2 knows only true and false");
+            self.diagnostics.warning(place, message);
+        }
+        Ok(Value::Bool(on))
+    }
+}
+
+/// A value, or what is wrong and what to do.
+type Parsed = Result<Value, (String, Option<String>)>;
+
+fn parse_value(text: &str, kind: &Kind) -> Parsed {
+    let plain = |fits: bool, value: Value| {
+        if fits {
+            Ok(value)
+        } else {
+            Err(not_a(text, expectation(kind)))
+        }
+    };
+    match kind {
+        Kind::Integer { min, max } => {
+            let number =
+                scalar::parse_integer(text).ok_or_else(|| not_a(text, "a whole number"))?;
+            in_range(number, *min, *max).map(Value::Integer)
+        }
+        Kind::Number { min, max } => {
+            let number = scalar::parse_number(text).ok_or_else(|| not_a(text, "a number"))?;
+            in_range(number, *min, *max).map(Value::Number)
+        }
+        Kind::Share => {
+            let share = scalar::parse_share(text).ok_or_else(|| not_a(text, expectation(kind)))?;
+            in_range(share, 0.0, 1.0).map(Value::Number)
+        }
+        Kind::Size { min, max } => {
+            let bytes = scalar::parse_size(text).map_err(|error| (error.message, error.help))?;
+            in_range(bytes, *min, *max).map(Value::Size)
+        }
+        Kind::Duration { min_ms } => parse_duration(text, *min_ms),
+        Kind::ListenAddress => parse_listen(text),
+        Kind::BackendAddress => BackendAddress::parse(text)
+            .map(Value::Backend)
+            .map_err(|error| address_problem(text, &error)),
+        Kind::Network => parse_network(text)
+            .map(Value::Network)
+            .ok_or_else(|| not_a(text, expectation(kind))),
+        Kind::HashKey => parse_hash_key(text),
+        Kind::Host => parse_host(text),
+        Kind::UrlPath => plain(
+            text.starts_with('/') && text.bytes().all(|byte| byte > b' ' && byte != 0x7f),
+            Value::Text(text.to_owned()),
+        ),
+        Kind::Token => plain(scalar::is_token(text), Value::Text(text.to_owned())),
+        Kind::FieldValue | Kind::HeaderMatch => {
+            plain(scalar::is_field_value(text), Value::Text(text.to_owned()))
+        }
+        // The rest was taken apart by the caller.
+        _ => Ok(Value::Text(text.to_owned())),
+    }
+}
+
+fn parse_choice(text: &str, now: &[&'static str], later: &[&'static str]) -> Parsed {
+    if now.contains(&text) {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    let help = did_you_mean(text, now.iter().chain(later).copied())
+        .unwrap_or_else(|| format!("it is one of {}", quoted(now.iter().copied())));
+    Err((format!("`{}` is not known", shown(text)), Some(help)))
+}
+
+fn parse_duration(text: &str, min_ms: u64) -> Parsed {
+    let duration = scalar::parse_duration(text).map_err(|error| (error.message, error.help))?;
+    if duration.as_millis() > u128::from(DURATION_MAX_MS) {
+        return Err((format!("`{text}` is more than a year"), None));
+    }
+    if duration.as_nanos() < u128::from(min_ms) * 1_000_000 {
+        return Err((
+            format!("`{text}` is too short"),
+            Some(format!("at least {min_ms}ms")),
+        ));
+    }
+    Ok(Value::Duration(duration))
+}
+
+fn parse_listen(text: &str) -> Parsed {
+    ListenAddress::parse(text)
+        .map(Value::Listen)
+        .map_err(|error| {
+            let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            match error {
+                AddressError::PortMissing if is_port => (
+                    format!("`{text}` is a port without an address"),
+                    Some(format!(
+                        "write `\":{text}\"` for all addresses, or `\"127.0.0.1:{text}\"`"
+                    )),
+                ),
+                AddressError::HostInvalid(host) => (
+                    format!("`{}` is not an IP address to listen on", shown(&host)),
+                    Some("write an address of this machine, or `:port` for all of them".to_owned()),
+                ),
+                _ => address_problem(text, &error),
+            }
+        })
+}
+
+fn address_problem(text: &str, error: &AddressError) -> (String, Option<String>) {
+    let help = match error {
+        AddressError::PortMissing => {
+            Some(format!("like `{}:8080`", shown(text.trim_end_matches(':'))))
+        }
+        _ if text.contains("://") => Some("without a scheme: `host:port`".to_owned()),
+        _ => None,
+    };
+    (error.to_string(), help)
+}
+
+fn parse_hash_key(text: &str) -> Parsed {
+    if text == "source-ip" {
+        return Ok(Value::HashKey(HashKey::SourceIp));
+    }
+    match text.strip_prefix("header:").map(str::trim) {
+        Some(name) if scalar::is_token(name) => {
+            Ok(Value::HashKey(HashKey::Header(name.to_ascii_lowercase())))
+        }
+        _ => Err(not_a(text, "`source-ip` or `header:NAME`")),
+    }
+}
+
+/// Case, port and trailing dot do not matter (config.md §3), so they are gone here already.
+fn parse_host(text: &str) -> Parsed {
+    let lower = text.to_ascii_lowercase();
+    let without_port = match lower.rsplit_once(':') {
+        Some((host, port))
+            if !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            host
+        }
+        _ => &lower,
+    };
+    let host = without_port.strip_suffix('.').unwrap_or(without_port);
+    if host == "*" {
+        return Ok(Value::Host(HostPattern::Any));
+    }
+    let (under, name) = match host.strip_prefix("*.") {
+        Some(name) => (true, name),
+        None => (false, host),
+    };
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:".contains(&byte);
+    if name.is_empty() || !name.bytes().all(fits) || name.starts_with('.') {
+        let message = format!("`{}` is not a host", shown(text));
+        return Err((
+            message,
+            Some("write `name.example`, `*.example` or `*`".to_owned()),
+        ));
+    }
+    let name = name.to_owned();
+    Ok(Value::Host(if under {
+        HostPattern::Under(name)
+    } else {
+        HostPattern::Exact(name)
+    }))
+}
+
+fn in_range<T: PartialOrd + Display>(
+    number: T,
+    min: T,
+    max: T,
+) -> Result<T, (String, Option<String>)> {
+    if number < min || number > max {
+        let message = format!("{number} is outside {min} to {max}");
+        return Err((message, None));
+    }
+    Ok(number)
+}
+
+fn not_a(text: &str, what: &str) -> (String, Option<String>) {
+    (format!("`{}` is not {what}", shown(text)), None)
+}
+
+/// The words for "takes …" and "is not …".
+fn expectation(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Text | Kind::FieldValue | Kind::HeaderMatch => "a text without control characters",
+        Kind::Integer { .. } => "a whole number",
+        Kind::Number { .. } => "a number",
+        Kind::Share => "a share like 30% or 0.3",
+        Kind::Size { .. } => "a size like 64KiB",
+        Kind::Duration { .. } => "a duration like 30s",
+        Kind::Choice(..) => "a word",
+        Kind::ListenAddress | Kind::BackendAddress => "an address like host:port",
+        Kind::Network => "an IP address or a block like 10.0.0.0/8",
+        Kind::HashKey => "`source-ip` or `header:NAME`",
+        Kind::Host => "a host name",
+        Kind::UrlPath => "a path that begins with `/`",
+        Kind::Token => "a name of letters, digits and `-`",
+        Kind::BoolOrText => "true, false or a text",
+        Kind::List(_) | Kind::OneOrMany(_) => "a list",
+        Kind::Map(_) | Kind::Block(_) => "a map",
+    }
+}
+
+/// A user's text in a message: not longer than one wants to read, and without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let clean = |letter: char| {
+        if letter.is_control() {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    let mut short: String = text.chars().take(CHARS_MAX).map(clean).collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// "`a`, `b`, `c`".
+pub(crate) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// The table of the file itself, whose name no message shows.
+pub(crate) const ROOT_NAME: &str = "the file";

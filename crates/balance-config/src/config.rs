@@ -1,0 +1,320 @@
+//! The result: one normalized configuration, whatever form it was written in. Names are resolved to
+//! positions, inheritance is applied, defaults are filled in; nothing here can be wrong any more except
+//! about the world outside (addresses in use, names that do not resolve).
+//!
+//! Positions: `PoolId`, `BackendId` and `RouteId` index the vectors of [`Config`], in that order.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use balance_core::{
+    Algorithm, BackendAddress, BackendId, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
+    ProtocolSettings, RouteId, Timeouts, Weight,
+};
+use ipnet::IpNet;
+
+use crate::diagnostics::{Place, Spanned};
+
+/// A complete configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub version: Version,
+    pub listeners: Vec<Listener>,
+    /// The pool `default` first where there is one, then `pools` in file order, then one view
+    /// `route:<name>` for each route that names backends.
+    pub pools: Vec<Pool>,
+    /// The backends of all definitions. Views refer to the same entries.
+    pub backends: Vec<Backend>,
+    /// In file order; the order of deciding is priority, the listener's list, file.
+    pub routes: Vec<Route>,
+    /// What every exchange goes through that no route decided. Routes have it merged in already.
+    pub transform: Transform,
+    pub admin: Option<Admin>,
+    pub metrics: Option<Metrics>,
+    pub logging: Logging,
+    pub limits: Limits,
+    /// What holds before a pool or route is known: `head`, `idle` and `drain` always come from here.
+    pub timeouts: Timeouts,
+    pub idle: IdleSettings,
+    /// Idle upstream connections of the whole process, the oldest closed first.
+    pub idle_upstream_max: usize,
+    pub protocol: ProtocolSettings,
+    /// Whether HTTP/2 is offered wherever it can be negotiated.
+    pub enable_http2: bool,
+    /// Data-path threads. `None` = one per core.
+    pub worker_threads: Option<NonZeroUsize>,
+    /// Whether TCP bytes may go from socket to socket inside the kernel.
+    pub zero_copy: bool,
+    pub shutdown: Shutdown,
+    /// The name in Via. `None` = random per start.
+    pub via_name: Option<String>,
+}
+
+/// Which rules a file asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// No `version`, or 1: as the original format documents.
+    V1,
+    /// Unknown keys are errors, prefixes end on segment borders, no match is 404.
+    V2,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Tcp,
+    Http,
+}
+
+/// An address (or several) that it accepts on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    pub name: String,
+    pub place: Place,
+    /// At least one.
+    pub listen: Vec<Spanned<ListenAddress>>,
+    pub mode: Mode,
+    /// Peers whose X-Forwarded-* are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub routes: RouteScope,
+    /// When no route matches (http), or for every session (tcp: always present).
+    pub pool: Option<PoolId>,
+}
+
+/// Which routes a listener asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteScope {
+    All,
+    /// These, in this order where priorities are equal.
+    Listed(Vec<RouteId>),
+}
+
+/// A named group of backends with one balancing policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub name: String,
+    pub place: Place,
+    pub kind: PoolKind,
+    /// Positions in [`Config::backends`], at least one, in file order.
+    pub members: Vec<BackendId>,
+    pub algorithm: Algorithm,
+    pub hash_key: HashKey,
+    /// Connections in use to all backends together. 0 = unlimited.
+    pub max_connections: u32,
+    pub timeouts: Timeouts,
+}
+
+/// Where a pool comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// It owns its members: their identity is this pool's name, their name and their address.
+    Definition,
+    /// A route's choice among the members of another pool, over the same objects.
+    View { of: PoolId, route: RouteId },
+}
+
+/// One address in a pool. Its identity over reloads is `(pool, name, address)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The name of the pool that defines it.
+    pub pool: String,
+    pub name: String,
+    pub address: Spanned<BackendAddress>,
+    /// 0 only with `version: 2`: no new traffic.
+    pub weight: Weight,
+    /// Connections in use over the whole process. 0 = unlimited.
+    pub max_connections: u32,
+    pub place: Place,
+}
+
+/// A match and an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    pub name: String,
+    pub place: Place,
+    /// Higher first.
+    pub priority: i64,
+    pub matches: RouteMatch,
+    pub action: Action,
+    /// The top-level `transform` and this route's, merged.
+    pub transform: Transform,
+    pub timeouts: Timeouts,
+    /// What `balance check` runs.
+    pub tests: Vec<RouteTest>,
+}
+
+/// All of these must match; an empty list matches everything.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RouteMatch {
+    pub hosts: Vec<HostPattern>,
+    pub path: PathMatch,
+    pub methods: Vec<String>,
+    /// Lower-case names and exact values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A host of a route: lower case, without port and trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    Any,
+    Exact(String),
+    /// `*.example.com` as `example.com`: any depth, not `example.com` itself.
+    Under(String),
+}
+
+/// How a route looks at the path (without query).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum PathMatch {
+    #[default]
+    Any,
+    /// The first bytes, wherever a segment ends: without `version`.
+    BytePrefix(String),
+    /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. With `version: 2`.
+    SegmentPrefix(String),
+    Exact(String),
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Forward(PoolId),
+    Redirect(Redirect),
+    Respond(Respond),
+}
+
+/// A redirection; what is absent stays as the request has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub scheme: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+    pub status: u16,
+}
+
+/// A response of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    pub status: u16,
+    pub body: String,
+    /// `content-type` included.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A request that `balance check` puts to the routes, and what must come of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTest {
+    pub place: Place,
+    /// `GET https://host/path`.
+    pub request: String,
+    pub headers: Vec<(String, String)>,
+    /// `pool`, `route`, `path`, `status` … and the expected value.
+    pub expect: Vec<(String, Spanned<String>)>,
+}
+
+/// Edits of heads and paths.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Transform {
+    pub request_headers: Vec<HeaderEdit>,
+    pub response_headers: Vec<HeaderEdit>,
+    pub strip_prefix: Option<String>,
+    pub add_prefix: Option<String>,
+}
+
+/// One edit, applied in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    Add { name: String, value: String },
+    Set { name: String, value: String },
+    Remove { name: String },
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    pub listen: Spanned<ListenAddress>,
+    /// Off loopback without a token only health, readiness, version and metrics are open.
+    pub token_file: Option<Spanned<String>>,
+}
+
+/// Where metrics are scraped. An address equal to the admin's shares its listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    pub listen: Spanned<ListenAddress>,
+    pub path: String,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    pub access_log: AccessLog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where access-log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    Stdout,
+    Stderr,
+    File(Spanned<String>),
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Between failing readiness and the drain: time for those in front to notice.
+    pub delay: Duration,
+    /// How long a drain may take.
+    pub limit: Duration,
+}
+
+impl Config {
+    /// A pool by its name.
+    pub fn pool(&self, name: &str) -> Option<PoolId> {
+        let index = self.pools.iter().position(|pool| pool.name == name)?;
+        Some(PoolId::from_index(index))
+    }
+
+    /// A route by its name.
+    pub fn route(&self, name: &str) -> Option<RouteId> {
+        let index = self.routes.iter().position(|route| route.name == name)?;
+        Some(RouteId::from_index(index))
+    }
+}
+
+impl Mode {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            access_log: AccessLog::Off,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Listeners: unique names and addresses, modes, and what happens when no route matches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use balance_core::{HashKey, ListenAddress, PoolId, RouteId};
+
+use super::mode;
+use super::pools::{Pools, known};
+use crate::check::shown;
+use crate::config::{Admin, Listener, Metrics, Mode, Pool, Route, RouteScope, Version};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+use crate::sections::listener::ListenerDraft;
+use crate::suggest::did_you_mean;
+use crate::value::Block;
+
+/// What listeners refer to.
+pub(super) struct Context<'a> {
+    pub(super) version: Version,
+    pub(super) file: &'a Arc<str>,
+    pub(super) pools: &'a Pools,
+    pub(super) routes: &'a [Route],
+    pub(super) default_mode: mode::Default,
+}
+
+/// Checks the drafts and resolves what they refer to.
+pub(super) fn resolve(
+    drafts: Vec<ListenerDraft>,
+    root: &Block,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Listener> {
+    if drafts.is_empty() && !root.has("listen") && root.list("listeners").is_empty() {
+        diagnostics.error_help(
+            &Place::whole(context.file),
+            "there is nothing to listen on",
+            "add `listen: \":8080\"`",
+        );
+    }
+    if root.field("backends").is_none()
+        && root.map("pools").is_empty()
+        && !root.has("routes")
+        && !root.has("http")
+    {
+        diagnostics.error_help(
+            &Place::whole(context.file),
+            "there are no backends",
+            "add `backends: [\"127.0.0.1:9001\"]`",
+        );
+        return Vec::new();
+    }
+    let mut names: HashMap<String, Place> = HashMap::with_capacity(drafts.len());
+    let route_ids: HashMap<&str, RouteId> = context
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(index, route)| (route.name.as_str(), RouteId::from_index(index)))
+        .collect();
+    drafts
+        .into_iter()
+        .map(|draft| {
+            check_name(&draft, &mut names, diagnostics);
+            context.listener(draft, &route_ids, diagnostics)
+        })
+        .collect()
+}
+
+impl Context<'_> {
+    fn listener(
+        &self,
+        draft: ListenerDraft,
+        route_ids: &HashMap<&str, RouteId>,
+        diagnostics: &mut Diagnostics,
+    ) -> Listener {
+        let name = &draft.name.value;
+        let mode = match draft.mode {
+            Some(mode) => mode,
+            None if draft.routes.is_some()
+                && !matches!(self.default_mode, mode::Default::Written(_)) =>
+            {
+                Mode::Http
+            }
+            None => self.default_mode.mode_of(name, &draft.place, diagnostics),
+        };
+        let routes = self.scope(&draft, route_ids, diagnostics);
+        let pool = self.pool(&draft, mode, &routes, diagnostics);
+        if mode == Mode::Tcp {
+            warn_http_only(&draft, diagnostics);
+        }
+        Listener {
+            name: draft.name.value,
+            place: draft.place,
+            listen: draft.listen,
+            mode,
+            trusted_proxies: draft.trusted_proxies,
+            routes,
+            pool,
+        }
+    }
+
+    fn scope(
+        &self,
+        draft: &ListenerDraft,
+        route_ids: &HashMap<&str, RouteId>,
+        diagnostics: &mut Diagnostics,
+    ) -> RouteScope {
+        let Some(names) = &draft.routes else {
+            return RouteScope::All;
+        };
+        let mut listed: Vec<RouteId> = Vec::with_capacity(names.len());
+        for name in names {
+            match route_ids.get(name.value.as_str()) {
+                Some(id) if listed.contains(id) => {
+                    let message = format!("route `{}` is listed twice", shown(&name.value));
+                    diagnostics.warning(&name.place, message);
+                }
+                Some(id) => listed.push(*id),
+                None => unknown_route(name, self.routes, diagnostics),
+            }
+        }
+        RouteScope::Listed(listed)
+    }
+
+    /// What is used when no route matches: the listener's pool; without `version` else all backends. With
+    /// `version: 2` the pool `default` stands in only where there is no route at all, so that the shortest
+    /// file still forwards and a file with routes answers 404 to what none of them wants.
+    fn pool(
+        &self,
+        draft: &ListenerDraft,
+        mode: Mode,
+        routes: &RouteScope,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<PoolId> {
+        if let Some(pool) = &draft.pool {
+            return self.pools.find(pool, diagnostics);
+        }
+        let has_routes = match routes {
+            RouteScope::All => !self.routes.is_empty(),
+            RouteScope::Listed(listed) => !listed.is_empty(),
+        };
+        let default = self.pools.default_pool();
+        let pool = match (mode, self.version) {
+            (Mode::Http, Version::V2) if has_routes => None,
+            _ => default,
+        };
+        let is_lost = pool.is_none() && (mode == Mode::Tcp || !has_routes);
+        let routes_reported = draft.routes.as_ref().is_some_and(|names| !names.is_empty());
+        if is_lost && !routes_reported {
+            let message = match mode {
+                Mode::Tcp => format!(
+                    "listener `{}` has no pool to send its sessions to",
+                    shown(&draft.name.value)
+                ),
+                Mode::Http => format!(
+                    "listener `{}` has neither routes nor a pool",
+                    shown(&draft.name.value)
+                ),
+            };
+            diagnostics.error_help(
+                &draft.place,
+                message,
+                "add `pool: NAME`, or top-level `backends`",
+            );
+        }
+        pool
+    }
+}
+
+/// Two listeners on one address, or one that the admin or metrics want.
+pub(super) fn check_addresses(
+    listeners: &[Listener],
+    admin: Option<&Admin>,
+    metrics: Option<&Metrics>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut taken: HashMap<&ListenAddress, (&Place, &str)> = HashMap::new();
+    for listener in listeners {
+        for listen in &listener.listen {
+            claim(listen, &listener.name, &mut taken, diagnostics);
+        }
+    }
+    // Admin and metrics may share an address with one another, not with clients.
+    for (listen, name) in [
+        (admin.map(|admin| &admin.listen), "admin"),
+        (metrics.map(|metrics| &metrics.listen), "metrics"),
+    ] {
+        if let Some(listen) = listen {
+            claim(listen, name, &mut taken.clone(), diagnostics);
+        }
+    }
+}
+
+/// A header cannot be hashed where there is none.
+pub(super) fn warn_hash_keys(
+    listeners: &[Listener],
+    pools: &[Pool],
+    diagnostics: &mut Diagnostics,
+) {
+    for listener in listeners
+        .iter()
+        .filter(|listener| listener.mode == Mode::Tcp)
+    {
+        let Some(pool) = listener.pool.and_then(|id| pools.get(id.index())) else {
+            continue;
+        };
+        if pool.algorithm.needs_hash() && matches!(pool.hash_key, HashKey::Header(_)) {
+            let message = format!(
+                "pool `{}` hashes a header, and tcp listener `{}` has none: it hashes the client's address",
+                shown(&pool.name),
+                shown(&listener.name)
+            );
+            diagnostics.warning(&pool.place, message);
+        }
+    }
+}
+
+fn claim<'a>(
+    listen: &'a Spanned<ListenAddress>,
+    owner: &'a str,
+    taken: &mut HashMap<&'a ListenAddress, (&'a Place, &'a str)>,
+    diagnostics: &mut Diagnostics,
+) {
+    if listen.value.port() == Some(0) {
+        return; // Any free port, a new one each time.
+    }
+    if let Some((first, by)) = taken.get(&listen.value) {
+        let message = format!(
+            "`{}` wants {}, which `{}` has",
+            shown(owner),
+            listen.value,
+            shown(by)
+        );
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, &listen.place, message)
+                .with_related(first, "it is taken here first")
+                .with_help("give each its own address"),
+        );
+        return;
+    }
+    taken.insert(&listen.value, (&listen.place, owner));
+}
+
+fn check_name(
+    draft: &ListenerDraft,
+    names: &mut HashMap<String, Place>,
+    diagnostics: &mut Diagnostics,
+) {
+    let name = &draft.name;
+    if let Some(first) = names.get(&name.value) {
+        let message = format!("listener `{}` is defined twice", shown(&name.value));
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, &name.place, message)
+                .with_related(first, "it is defined here first"),
+        );
+        return;
+    }
+    names.insert(name.value.clone(), name.place.clone());
+}
+
+fn unknown_route(name: &Spanned<String>, routes: &[Route], diagnostics: &mut Diagnostics) {
+    let message = format!("there is no route `{}`", shown(&name.value));
+    let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
+    let names = || routes.iter().map(|route| route.name.as_str());
+    diagnostic.help = did_you_mean(&name.value, names()).or_else(|| known("routes", names()));
+    diagnostics.push(diagnostic);
+}
+
+fn warn_http_only(draft: &ListenerDraft, diagnostics: &mut Diagnostics) {
+    let name = shown(&draft.name.value);
+    if draft.routes.is_some() {
+        let message = format!("listener `{name}` has mode tcp: it cannot see what `routes` match");
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, &draft.routes_place, message)
+                .with_help("write `mode: http`, or `pool` in place of `routes`"),
+        );
+    }
+    if !draft.trusted_proxies.is_empty() {
+        let message = format!("`trusted_proxies` has no effect: listener `{name}` has mode tcp");
+        diagnostics.warning(&draft.place, message);
+    }
+}

@@ -1,0 +1,264 @@
+//! Pools and their backends: unique names, members, policies, and the views of routes.
+
+use std::collections::HashMap;
+
+use balance_core::{Algorithm, BackendId, PoolId, RouteId, Timeouts};
+
+use crate::check::{quoted, shown};
+use crate::config::{Backend, Pool, PoolKind};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+use crate::sections::pool::{DEFAULT, PoolDraft, VIEW_PREFIX};
+use crate::sections::timeouts::{self, TimeoutsLayer};
+use crate::suggest::did_you_mean;
+
+/// All pools and backends of the file, with what is needed to refer to them.
+pub(super) struct Pools {
+    pub(super) pools: Vec<Pool>,
+    pub(super) backends: Vec<Backend>,
+    /// By name; also pools that are wrong in themselves, so that nobody is told they do not exist.
+    ids: HashMap<String, PoolId>,
+    /// Of each definition: its members by name. `None` = known and invalid.
+    members: Vec<HashMap<String, Option<BackendId>>>,
+    /// Of each definition: what it says itself about deadlines.
+    layers: Vec<TimeoutsLayer>,
+}
+
+/// Checks the drafts and gives positions to pools and backends.
+pub(super) fn resolve(
+    drafts: Vec<PoolDraft>,
+    layers: [&TimeoutsLayer; 2],
+    diagnostics: &mut Diagnostics,
+) -> Pools {
+    let mut pools = Pools {
+        pools: Vec::with_capacity(drafts.len()),
+        backends: Vec::new(),
+        ids: HashMap::new(),
+        members: Vec::new(),
+        layers: Vec::new(),
+    };
+    for draft in drafts {
+        pools.define(draft, layers, diagnostics);
+    }
+    pools
+}
+
+impl Pools {
+    /// The pool that routes and listeners mean which name none.
+    pub(super) fn default_pool(&self) -> Option<PoolId> {
+        self.ids.get(DEFAULT).copied()
+    }
+
+    /// A pool that something refers to; an unknown one is reported.
+    pub(super) fn find(
+        &self,
+        name: &Spanned<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<PoolId> {
+        if let Some(id) = self.ids.get(&name.value) {
+            return Some(*id);
+        }
+        let mut diagnostic = Diagnostic::new(
+            Severity::Error,
+            &name.place,
+            format!("there is no pool `{}`", shown(&name.value)),
+        );
+        let names = || self.definitions().map(|pool| pool.name.as_str());
+        diagnostic.help = did_you_mean(&name.value, names()).or_else(|| known("pools", names()));
+        diagnostics.push(diagnostic);
+        None
+    }
+
+    /// What a pool says itself about deadlines.
+    pub(super) fn layer(&self, id: PoolId) -> &TimeoutsLayer {
+        &self.layers[id.index()]
+    }
+
+    /// Adds a route's choice among the members of a pool.
+    pub(super) fn add_view(
+        &mut self,
+        of: PoolId,
+        route: RouteId,
+        route_name: &str,
+        names: &[Spanned<String>],
+        timeouts: &Timeouts,
+        diagnostics: &mut Diagnostics,
+    ) -> PoolId {
+        let members = self.select(of, names, diagnostics);
+        let definition = &self.pools[of.index()];
+        let view = Pool {
+            name: format!("{VIEW_PREFIX}{route_name}"),
+            place: names
+                .first()
+                .map_or(&definition.place, |name| &name.place)
+                .clone(),
+            kind: PoolKind::View { of, route },
+            members,
+            algorithm: definition.algorithm,
+            hash_key: definition.hash_key.clone(),
+            max_connections: definition.max_connections,
+            timeouts: timeouts.clone(),
+        };
+        self.pools.push(view);
+        PoolId::from_index(self.pools.len() - 1)
+    }
+
+    fn define(
+        &mut self,
+        draft: PoolDraft,
+        layers: [&TimeoutsLayer; 2],
+        diagnostics: &mut Diagnostics,
+    ) {
+        let name = &draft.name;
+        if name.value.starts_with(VIEW_PREFIX) || name.value.is_empty() {
+            let message = format!("`{}` cannot be the name of a pool", shown(&name.value));
+            diagnostics.error_help(
+                &name.place,
+                message,
+                "`route:` is for the views that routes make",
+            );
+        }
+        if let Some(first) = self.ids.get(&name.value) {
+            let first = &self.pools[first.index()].place;
+            let message = format!("pool `{}` is defined twice", shown(&name.value));
+            diagnostics.push(
+                Diagnostic::new(Severity::Error, &name.place, message)
+                    .with_related(first, "it is defined here first"),
+            );
+            return;
+        }
+        if draft.written == 0 {
+            let message = format!("pool `{}` has no backends", shown(&name.value));
+            diagnostics.error_help(
+                &draft.place,
+                message,
+                "add at least one: `- \"127.0.0.1:9001\"`",
+            );
+        }
+        warn_ignored_weights(&draft, diagnostics);
+        let (members, by_name) = self.add_backends(&draft, diagnostics);
+        self.ids
+            .insert(name.value.clone(), PoolId::from_index(self.pools.len()));
+        self.members.push(by_name);
+        self.pools.push(Pool {
+            name: draft.name.value,
+            place: draft.place,
+            kind: PoolKind::Definition,
+            members,
+            algorithm: draft.balancer.algorithm,
+            hash_key: draft.balancer.hash_key,
+            max_connections: draft.max_connections,
+            timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
+        });
+        self.layers.push(draft.timeouts);
+    }
+
+    fn add_backends(
+        &mut self,
+        draft: &PoolDraft,
+        diagnostics: &mut Diagnostics,
+    ) -> (Vec<BackendId>, HashMap<String, Option<BackendId>>) {
+        let mut ids = Vec::with_capacity(draft.backends.len());
+        let mut by_name = HashMap::with_capacity(draft.backends.len());
+        let mut places: HashMap<&str, &Place> = HashMap::with_capacity(draft.backends.len());
+        for backend in &draft.backends {
+            let name = &backend.name;
+            if let Some(first) = places.insert(&name.value, &name.place) {
+                let message = format!("backend `{}` is defined twice", shown(&name.value));
+                diagnostics.push(
+                    Diagnostic::new(Severity::Error, &name.place, message)
+                        .with_related(first, "it is defined here first")
+                        .with_help("equal addresses are fine under different names"),
+                );
+                continue;
+            }
+            let Some(address) = &backend.address else {
+                by_name.insert(name.value.clone(), None);
+                continue;
+            };
+            let id = BackendId::from_index(self.backends.len());
+            self.backends.push(Backend {
+                pool: draft.name.value.clone(),
+                name: name.value.clone(),
+                address: address.clone(),
+                weight: backend.weight,
+                max_connections: backend.max_connections,
+                place: backend.place.clone(),
+            });
+            ids.push(id);
+            by_name.insert(name.value.clone(), Some(id));
+        }
+        (ids, by_name)
+    }
+
+    /// The members of a pool that a route names, each once.
+    fn select(
+        &self,
+        of: PoolId,
+        names: &[Spanned<String>],
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<BackendId> {
+        let by_name = &self.members[of.index()];
+        let pool = &self.pools[of.index()].name;
+        let mut members: Vec<BackendId> = Vec::with_capacity(names.len());
+        for name in names {
+            match by_name.get(&name.value) {
+                Some(Some(id)) if members.contains(id) => {
+                    let message = format!("backend `{}` is named twice", shown(&name.value));
+                    diagnostics.warning(&name.place, message);
+                }
+                Some(Some(id)) => members.push(*id),
+                Some(None) => {} // Reported where it is defined.
+                None => {
+                    let message = format!(
+                        "pool `{}` has no backend `{}`",
+                        shown(pool),
+                        shown(&name.value)
+                    );
+                    let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
+                    let names = || by_name.keys().map(String::as_str);
+                    diagnostic.help =
+                        did_you_mean(&name.value, names()).or_else(|| known("backends", names()));
+                    diagnostics.push(diagnostic);
+                }
+            }
+        }
+        members
+    }
+
+    fn definitions(&self) -> impl Iterator<Item = &Pool> {
+        self.pools
+            .iter()
+            .filter(|pool| pool.kind == PoolKind::Definition)
+    }
+}
+
+/// "known backends: `a`, `b`", when there are few enough to read.
+pub(super) fn known<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    const NAMES_MAX: usize = 10;
+    let mut names: Vec<&str> = names.take(NAMES_MAX + 1).collect();
+    names.sort_unstable();
+    let fits = !names.is_empty() && names.len() <= NAMES_MAX;
+    fits.then(|| format!("the {what} are {}", quoted(names)))
+}
+
+/// Different weights that the algorithm does not look at are a misunderstanding.
+fn warn_ignored_weights(draft: &PoolDraft, diagnostics: &mut Diagnostics) {
+    let ignores = matches!(
+        draft.balancer.algorithm,
+        Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::Random
+    );
+    let mut weights = draft.backends.iter().map(|backend| backend.weight);
+    let first = weights.next();
+    if ignores && weights.any(|weight| Some(weight) != first) {
+        let message = format!(
+            "`{}` ignores the weights of pool `{}`",
+            draft.balancer.algorithm.name(),
+            shown(&draft.name.value)
+        );
+        let place = draft.balancer.place.as_ref().unwrap_or(&draft.place);
+        diagnostics.push(
+            Diagnostic::new(Severity::Warning, place, message)
+                .with_help("`weighted-round-robin` follows them"),
+        );
+    }
+}

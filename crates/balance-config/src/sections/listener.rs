@@ -1,0 +1,145 @@
+//! `listeners` and the top-level keys that are shorthand for the listener `main`.
+
+use balance_core::ListenAddress;
+use ipnet::IpNet;
+
+use super::route::texts;
+use super::tls::TLS;
+use crate::config::Mode;
+use crate::diagnostics::{Place, Spanned};
+use crate::table::{Key, Kind, Table};
+use crate::value::Block;
+
+pub(crate) static LISTENER: Table = Table {
+    name: "listener",
+    doc: "An address that clients reach, and what is done there.",
+    main: None,
+    keys: &[
+        Key::required("name", Kind::Text, "its name in logs and metrics; unique"),
+        Key::required(
+            "listen",
+            LISTEN,
+            "one address or several: `:443`, `127.0.0.1:80`, `unix:/run/x.sock`",
+        ),
+        Key::new("mode", MODE, "as the file", "What is spoken there."),
+        Key::new("tls", Kind::Block(&TLS), "", "TLS towards clients.").later("TLS on listeners"),
+        Key::new(
+            "proxy_protocol",
+            Kind::Block(&PROXY_PROTOCOL),
+            "",
+            "The PROXY protocol from those in front.",
+        ),
+        TRUSTED_PROXIES,
+        Key::new(
+            "routes",
+            Kind::OneOrMany(&Kind::Text),
+            "all",
+            "Which routes are asked, and in which order.",
+        ),
+        Key::new(
+            "pool",
+            Kind::Text,
+            "",
+            "When no route matches; the pool of a tcp listener.",
+        ),
+    ],
+};
+
+static PROXY_PROTOCOL: Table = Table {
+    name: "proxy_protocol",
+    doc: "The PROXY protocol from those in front.",
+    main: None,
+    keys: &[
+        Key::new(
+            "accept",
+            Kind::Bool,
+            "false",
+            "Required from the listed sources.",
+        )
+        .later("the PROXY protocol"),
+        Key::new(
+            "from",
+            Kind::OneOrMany(&Kind::Network),
+            "",
+            "Who must send it.",
+        ),
+    ],
+};
+
+pub(crate) const LISTEN: Kind = Kind::OneOrMany(&Kind::ListenAddress);
+pub(crate) const MODE: Kind = Kind::Choice(&["tcp", "http"], &["udp"]);
+pub(crate) const TRUSTED_PROXIES: Key = Key::new(
+    "trusted_proxies",
+    Kind::OneOrMany(&Kind::Network),
+    "",
+    "Peers whose X-Forwarded-* fields are believed; those of everybody else are replaced.",
+);
+
+/// A listener as written; names are not resolved.
+#[derive(Debug)]
+pub(crate) struct ListenerDraft {
+    pub(crate) name: Spanned<String>,
+    pub(crate) place: Place,
+    pub(crate) listen: Vec<Spanned<ListenAddress>>,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) routes: Option<Vec<Spanned<String>>>,
+    pub(crate) routes_place: Place,
+    pub(crate) pool: Option<Spanned<String>>,
+}
+
+/// Reads an entry of `listeners`. `None` when not even its name is there.
+pub(crate) fn read(block: &Block) -> Option<ListenerDraft> {
+    Some(ListenerDraft {
+        name: block.spanned_text("name")?,
+        place: block.place.clone(),
+        listen: addresses(block),
+        mode: mode(block),
+        trusted_proxies: networks(block),
+        routes: block.has("routes").then(|| texts(block, "routes")),
+        routes_place: block.key_place("routes").clone(),
+        pool: block.spanned_text("pool"),
+    })
+}
+
+/// The listener `main` of the top-level keys; `None` without `listen`.
+pub(crate) fn read_main(root: &Block) -> Option<ListenerDraft> {
+    let place = root.field("listen")?.key_place.clone();
+    Some(ListenerDraft {
+        name: Spanned::new(MAIN.to_owned(), place.clone()),
+        listen: addresses(root),
+        mode: mode(root),
+        trusted_proxies: networks(root),
+        routes: None,
+        routes_place: place.clone(),
+        pool: None,
+        place,
+    })
+}
+
+/// The listener that the top-level keys stand for.
+pub(crate) const MAIN: &str = "main";
+
+/// The mode that a block writes.
+pub(crate) fn mode(block: &Block) -> Option<Mode> {
+    match block.text("mode")? {
+        "http" => Some(Mode::Http),
+        _ => Some(Mode::Tcp),
+    }
+}
+
+fn addresses(block: &Block) -> Vec<Spanned<ListenAddress>> {
+    block
+        .list("listen")
+        .iter()
+        .filter_map(|item| Some(Spanned::new(item.listen()?.clone(), item.place.clone())))
+        .collect()
+}
+
+fn networks(block: &Block) -> Vec<IpNet> {
+    block
+        .list("trusted_proxies")
+        .iter()
+        .filter_map(|item| item.network().copied())
+        .collect()
+}

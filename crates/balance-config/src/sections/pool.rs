@@ -1,0 +1,169 @@
+//! `pools` and the top-level keys that are shorthand for the pool `default`.
+
+use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
+use super::health::{HEALTH_CHECK, RESILIENCE};
+use super::timeouts::{TIMEOUTS, TimeoutsLayer};
+use super::tls::UPSTREAM_TLS;
+use crate::config::Version;
+use crate::diagnostics::{Diagnostics, Place, Spanned};
+use crate::table::{COUNT, DURATION, ENABLED, Key, Kind, Table};
+use crate::value::Block;
+
+pub(crate) static POOL: Table = Table {
+    name: "pool",
+    doc: "A named group of backends with one balancing policy.",
+    main: None,
+    keys: &[
+        Key::required("backends", BACKENDS, "its backends, at least one"),
+        Key::new(
+            "load_balancer",
+            Kind::Block(&LOAD_BALANCER),
+            "round-robin",
+            "How one is picked.",
+        ),
+        Key::new(
+            "timeouts",
+            Kind::Block(&TIMEOUTS),
+            "",
+            "Over those of the file.",
+        ),
+        Key::new(
+            "limits",
+            Kind::Block(&POOL_LIMITS),
+            "",
+            "Connections to the whole pool.",
+        ),
+        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes.").later("health checks"),
+        Key::new(
+            "resilience",
+            Kind::Block(&RESILIENCE),
+            "",
+            "Circuit breaker and retries.",
+        ),
+        Key::new(
+            "sticky",
+            Kind::Block(&STICKY),
+            "",
+            "Clients stay with a backend.",
+        )
+        .later("sticky sessions"),
+        Key::new(
+            "tls",
+            Kind::Block(&UPSTREAM_TLS),
+            "",
+            "TLS towards the backends.",
+        )
+        .later("TLS towards backends"),
+        Key::new(
+            "protocol",
+            Kind::Choice(&["h1"], &["h2", "auto"]),
+            "h1",
+            "What is spoken to the backends.",
+        ),
+        Key::new(
+            "send_proxy",
+            Kind::Choice(&[], &["v1", "v2"]),
+            "",
+            "Send the PROXY protocol.",
+        ),
+    ],
+};
+
+pub(crate) const BACKENDS: Kind = Kind::List(&Kind::Block(&BACKEND));
+
+static POOL_LIMITS: Table = Table {
+    name: "pool limits",
+    doc: "Connections to the whole pool.",
+    main: Some("max_connections"),
+    keys: &[
+        Key::new(
+            "max_connections",
+            COUNT,
+            "0",
+            "In use to all its backends together. 0 = unlimited.",
+        ),
+        Key::new(
+            "queue",
+            COUNT,
+            "0",
+            "Exchanges that may wait for a connection.",
+        )
+        .later("a queue per pool"),
+        Key::new("queue_timeout", DURATION, "", "How long they wait.").later("a queue per pool"),
+    ],
+};
+
+static STICKY: Table = Table {
+    name: "sticky",
+    doc: "Clients stay with a backend.",
+    main: Some("cookie"),
+    keys: &[
+        ENABLED,
+        Key::new("cookie", Kind::Token, "balance", "The name of the cookie."),
+        Key::new(
+            "secret_file",
+            Kind::Text,
+            "",
+            "A file with the key that signs it.",
+        ),
+        Key::new("ttl", DURATION, "1h", "How long it lasts."),
+    ],
+};
+
+/// The pool that the top-level keys stand for.
+pub(crate) const DEFAULT: &str = "default";
+/// Names of this form are the views of routes.
+pub(crate) const VIEW_PREFIX: &str = "route:";
+
+/// A pool as written.
+#[derive(Debug)]
+pub(crate) struct PoolDraft {
+    pub(crate) name: Spanned<String>,
+    pub(crate) place: Place,
+    pub(crate) backends: Vec<BackendDraft>,
+    /// What stands under `backends`, good or not.
+    pub(crate) written: usize,
+    pub(crate) balancer: BalancerDraft,
+    pub(crate) max_connections: u32,
+    pub(crate) timeouts: TimeoutsLayer,
+}
+
+/// Reads an entry of `pools`.
+pub(crate) fn read(
+    name: &Spanned<String>,
+    block: &Block,
+    version: Version,
+    diagnostics: &mut Diagnostics,
+) -> PoolDraft {
+    let limits = block.block("limits");
+    PoolDraft {
+        name: name.clone(),
+        place: name.place.clone(),
+        backends: backend::read_all(block.list("backends"), version),
+        // A missing list is reported as a missing key.
+        written: if block.has("backends") {
+            block.list("backends").len()
+        } else {
+            1
+        },
+        balancer: backend::read_balancer(block.block("load_balancer")),
+        max_connections: limits
+            .and_then(|limits| count(limits, "max_connections"))
+            .unwrap_or(0),
+        timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
+    }
+}
+
+/// The pool `default` of the top-level keys; `None` without `backends`.
+pub(crate) fn read_default(root: &Block, version: Version) -> Option<PoolDraft> {
+    let place = root.field("backends")?.key_place.clone();
+    Some(PoolDraft {
+        name: Spanned::new(DEFAULT.to_owned(), place.clone()),
+        place,
+        backends: backend::read_all(root.list("backends"), version),
+        written: root.list("backends").len(),
+        balancer: backend::read_balancer(root.block("load_balancer")),
+        max_connections: 0,
+        timeouts: TimeoutsLayer::default(),
+    })
+}

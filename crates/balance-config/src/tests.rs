@@ -1,0 +1,3 @@
+//! The loader from the outside: files in, configurations and diagnostics out.
+
+mod config;
