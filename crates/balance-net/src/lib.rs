@@ -18,7 +18,9 @@ mod accept;
 mod bind;
 mod connect;
 mod limits;
+mod relay;
 mod socket;
+mod splice;
 mod stream;
 mod sys;
 
@@ -26,8 +28,12 @@ pub use accept::{ACCEPTS_PER_WAKE_MAX, AcceptError, Accepted, Acceptor, Peer};
 pub use bind::{BindError, BoundListener, ListenOptions, ListenSocket, LocalAddress, bind};
 pub use connect::{ConnectOptions, ConnectTarget, connect, is_out_of_resources};
 pub use limits::{DescriptorLimit, cpu_count, descriptor_limit, raise_descriptor_limit};
+pub use relay::{
+    BufferSource, DirectionBytes, Operation, Relay, RelayError, RelayIo, RelayOptions, Side,
+};
 pub use socket::{
     Keepalive, PeerState, first_read, peek, peer_state, set_keepalive, set_linger_zero,
     set_nodelay, set_user_timeout, shutdown_write, take_error, unmap, unmap_socket,
 };
+pub use splice::{Pipe, PipeCache, PipePool};
 pub use stream::Stream;
