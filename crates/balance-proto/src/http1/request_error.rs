@@ -167,25 +167,23 @@ fn explain_first_line(message: &[u8]) -> RequestError {
     }
 }
 
+/// A version that is cut off by the end of the input counts as what it can still become.
 fn explain_version(message: &[u8]) -> RequestError {
-    let version = message
-        .splitn(3, |byte| *byte == b' ')
-        .nth(2)
-        .unwrap_or_default();
-    match version {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            major,
-            b'.',
-            minor,
-            b'\r' | b'\n',
-            ..,
-        ] if major.is_ascii_digit() && minor.is_ascii_digit() => RequestError::VersionUnsupported,
-        // RFC 9112 §3: something else between target and version means white space inside the target.
+    let rest = message.splitn(3, |byte| *byte == b' ').nth(2);
+    let rest = rest.unwrap_or_default();
+    let version = rest.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let version = version.unwrap_or_default();
+    let fits = version
+        .iter()
+        .zip(b"HTTP/d.d")
+        .all(|(seen, pattern)| match pattern {
+            b'd' => seen.is_ascii_digit(),
+            _ => seen == pattern,
+        });
+    // Something else between target and version means white space inside the target (RFC 9112 §3).
+    match version.len() {
+        8 if fits => RequestError::VersionUnsupported,
+        0..8 if fits && version.len() == rest.len() => RequestError::VersionUnsupported,
         _ => RequestError::VersionInvalid,
     }
 }
