@@ -11,7 +11,9 @@ pub struct Clock {
 
 impl Clock {
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Microseconds since the start.

@@ -12,6 +12,7 @@ mod filter;
 mod http1;
 mod listener;
 mod own_response;
+mod relay;
 mod shared;
 mod snapshot;
 mod tcp;
@@ -19,10 +20,13 @@ mod upstream;
 mod wheel;
 mod worker;
 
+pub use clock::Clock;
 pub use endpoint::{Endpoint, UpstreamAddress};
-pub use filter::{Filter, HeaderAction, HeaderRule, PathRewrite};
+pub use filter::{
+    Filter, HeaderAction, HeaderRule, HeaderRuleError, PathRewrite, PathRewriteError,
+};
 pub use listener::{ListenerKey, ListenerSocket};
 pub use own_response::{Redirect, Respond};
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
-pub use worker::{Message, SendError, WorkerHandle, Workers};
+pub use worker::{Message, SendError, Workers};

@@ -1,9 +1,9 @@
 //! Listening sockets as control hands them to workers.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 
 use balance_core::ListenAddress;
+use balance_net::ListenSocket;
 
 use crate::snapshot::Mode;
 
@@ -25,5 +25,5 @@ impl fmt::Display for ListenerKey {
 /// One worker's own accept socket of a listener: bound, listening, non-blocking.
 pub struct ListenerSocket {
     pub key: ListenerKey,
-    pub socket: OwnedFd,
+    pub socket: ListenSocket,
 }

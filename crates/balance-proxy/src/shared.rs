@@ -84,7 +84,10 @@ impl Shared {
         per_ip_max: usize,
     ) -> Result<ConnectionGuard, Refused> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut guard = ConnectionGuard { shared: Arc::clone(self), counted_ip: None };
+        let mut guard = ConnectionGuard {
+            shared: Arc::clone(self),
+            counted_ip: None,
+        };
         if connections_max != 0 && before >= connections_max {
             return Err(Refused::Total);
         }

@@ -1,70 +1,119 @@
 //! Workers: one thread each, one runtime, its own sockets; control reaches them only by mailbox.
+//!
+//! Everything here is `!Send` but the mailbox and [`Shared`]: a worker shares nothing on the path but what
+//! architecture §4 names.
 
-use std::io;
+mod accept;
+mod housekeeping;
+mod listener;
+mod mailbox;
+mod session;
+mod snapshot;
+mod thread;
+mod tracker;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use balance_core::WorkerId;
-use tokio::sync::mpsc;
+use balance_lb::Rng;
+use balance_net::{BufferSource, PipeCache};
+use balance_telemetry::{WorkerLog, WorkerMetrics};
 
-use crate::listener::{ListenerKey, ListenerSocket};
+use crate::buffers::{FreeList, Scratch};
+use crate::clock::Clock;
+use crate::exchange::Exchange;
+use crate::http1::{RequestParts, UpstreamParts};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
+use crate::upstream::IdleLimits;
+use crate::wheel::Wheel;
 
-/// What control tells a worker.
-pub enum Message {
-    /// Use this snapshot for every exchange that starts from now on, and say so on `seen`.
-    Publish { snapshot: Arc<Snapshot>, seen: mpsc::Sender<WorkerId> },
-    /// Accept on this socket too.
-    AddListener(ListenerSocket),
-    /// Accept what is queued, then close the socket. Its connections stay.
-    RemoveListener(ListenerKey),
-    /// Close idle upstream connections to a backend that is gone or changed.
-    CloseIdle { pool: String, backend: String },
-    /// Stop accepting, finish what is in flight within `limit` (`None`: however long it takes), then
-    /// end the thread.
-    Drain { limit: Option<Duration> },
+pub use mailbox::{Message, SendError, Workers};
+
+use housekeeping::Housekeeping;
+pub(crate) use listener::WorkerListener;
+pub(crate) use session::Session;
+pub(crate) use snapshot::WorkerSnapshot;
+use tracker::Tracker;
+
+/// What every connection of a worker stands on.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) scratch: Scratch,
+    pub(crate) wheel: Wheel,
+    pub(crate) rng: RefCell<Rng>,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) log: RefCell<Option<WorkerLog>>,
+    pub(crate) request_parts: FreeList<Box<RequestParts>>,
+    pub(crate) upstream_parts: FreeList<Box<UpstreamParts>>,
+    pub(crate) exchanges: FreeList<Box<Exchange>>,
+    pub(crate) relay_buffers: RelayBuffers,
+    pub(crate) pipes: PipeCache,
+    housekeeping: Housekeeping,
+    idle_limits: Rc<IdleLimits>,
+    snapshot: RefCell<Rc<WorkerSnapshot>>,
+    listeners: RefCell<Vec<Rc<WorkerListener>>>,
+    tracker: Tracker,
+    is_draining: Cell<bool>,
 }
 
-/// Why a message could not be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    #[error("the worker's mailbox is full: it does not take messages any more")]
-    Full,
-    #[error("the worker has ended")]
-    Ended,
+impl Worker {
+    /// Whether every response must end its connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// 32 hex digits. Even, not secret: request ids are no credentials.
+    pub(crate) fn new_request_id(&self) -> [u8; 32] {
+        let mut rng = self.rng.borrow_mut();
+        let number = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        let mut id = [0; 32];
+        for (index, digit) in id.iter_mut().enumerate() {
+            let nibble = (number >> (124 - 4 * index)) as usize & 0xf;
+            *digit = b"0123456789abcdef"[nibble];
+        }
+        id
+    }
+
+    /// Something was logged, or a connection became idle: housekeeping has to look after it.
+    pub(crate) fn touch(&self, now_ms: u64) {
+        self.housekeeping.arm(now_ms);
+    }
 }
 
-/// All workers of the process.
-pub struct Workers {
-    shared: Arc<Shared>,
+/// Buffers for what a relay's receiver does not take at once.
+pub(crate) struct RelayBuffers(FreeList<Vec<u8>>);
+
+impl BufferSource for RelayBuffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.take(Vec::new)
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= Scratch::BYTES {
+            self.0.give_back(buffer);
+        }
+    }
 }
 
-impl Workers {
-    /// Starts `shared.worker_count` threads, each already serving `snapshot`.
-    ///
-    /// # Errors
-    /// When a thread or its runtime cannot be made.
-    pub fn spawn(shared: Arc<Shared>, snapshot: &Arc<Snapshot>) -> io::Result<Self> { unimplemented!() }
-
-    pub fn count(&self) -> usize { unimplemented!() }
-
-    /// Hands one socket to each worker, in order; there are as many as workers.
-    pub fn add_listener(&self, sockets: Vec<ListenerSocket>) -> Result<(), SendError> { unimplemented!() }
-
-    pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), SendError> { unimplemented!() }
-
-    pub fn close_idle(&self, pool: &str, backend: &str) -> Result<(), SendError> { unimplemented!() }
-
-    /// Posts the snapshot to every worker and waits until each has taken it, at most `limit`.
-    pub async fn publish(&self, snapshot: &Arc<Snapshot>, limit: Duration) -> Result<(), SendError> { unimplemented!() }
-
-    /// Tells every worker to drain; `Shared::set_draining` is called first.
-    pub fn drain(&self, limit: Option<Duration>) { unimplemented!() }
-
-    /// Ends every worker at once: connections are cut.
-    pub fn stop(&self) { unimplemented!() }
-
-    /// Waits until every worker has ended (after `drain` or `stop`).
-    pub async fn finished(&mut self) { unimplemented!() }
+/// The wall clock, for logs only.
+pub(crate) fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// How long an idle connection is kept while its worker drains: a request that is on its way arrives
+/// within a round trip, and a close would lose it.
+pub(crate) const DRAIN_IDLE_MS: u64 = 1_000;
+
+/// How long a connection is read after its last response, for what the client is still sending.
+pub(crate) const LINGER_MS: u64 = 2_000;
+
+/// How many of each kind of reusable part a worker keeps. A burst above it allocates.
+const PARTS_KEPT_MAX: usize = 1_024;
+const RELAY_BUFFERS_KEPT_MAX: usize = 64;

@@ -1,0 +1,399 @@
+//! The life of an HTTP exchange, top to bottom, the same for every HTTP version and transport.
+//!
+//! head parsed and framing decided (by the version's own reader) → client address → admission → route →
+//! request filters → hygiene → pick and lease a backend → take or open a connection → send head and
+//! stream body → read response head → response filters → stream response → settle.
+//!
+//! What a version must offer stands in [`sides`]; how the bytes move, in [`transfer`]. Every exchange ends
+//! in exactly one [`Cause`], in [`Exchange::settle`].
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use balance_core::{Cause, PoolId, Timeouts};
+use balance_lb::Lease;
+use balance_proto::{BodyLength, RequestView, Scheme};
+
+use crate::clock::millis;
+use crate::filter::{self, FilterContext};
+use crate::own_response::OwnResponse;
+use crate::snapshot::Action;
+use crate::upstream::{ConnectError, Member};
+use crate::wheel::Timer;
+use crate::worker::Worker;
+
+mod facts;
+pub(crate) mod sides;
+mod state;
+pub(crate) mod transfer;
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use state::{Arrival, Exchange};
+
+use facts::RequestFacts;
+use sides::{ClientEvent, Downstream, Transport, Upstream};
+use transfer::{Transfer, TransferError, Transferred};
+
+/// What becomes of the client's connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It serves the next request.
+    Keep,
+    /// The response was complete; no further request can be served.
+    Close,
+    /// As `Close`, but a part of the request is still coming: it must be read and thrown away, or the
+    /// client's kernel drops our response when it sees the reset (robustness SM-23).
+    Linger,
+    /// The response is incomplete: the client must see that it failed (robustness BE-03).
+    Abort,
+}
+
+/// How [`run`] ended.
+pub(crate) enum Ended<U> {
+    Exchange(Next),
+    /// The backend switched protocols. The exchange is settled by whoever carries the tunnel.
+    Tunnel(Tunnel<U>),
+}
+
+/// An upgraded connection's far side, with its place at the backend.
+pub(crate) struct Tunnel<U> {
+    pub(crate) upstream: U,
+    pub(crate) lease: Lease<Member>,
+}
+
+/// What an exchange stands on.
+pub(crate) struct Context<'a, T> {
+    pub(crate) worker: &'a Worker,
+    /// The exchange's own deadline.
+    pub(crate) timer: &'a Timer,
+    pub(crate) transport: &'a T,
+}
+
+/// Where a request goes.
+enum Plan {
+    Own(OwnResponse),
+    Forward(PoolId),
+}
+
+/// Serves one exchange whose request head has been read.
+pub(crate) async fn run<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+) -> Ended<T::Upstream> {
+    exchange.find_client(down.request());
+    let plan = match admit(exchange, down) {
+        Ok(()) => route(exchange, down),
+        Err(response) => Plan::Own(response),
+    };
+    let pool = match plan {
+        Plan::Own(response) => return respond(context, exchange, down, &response).await,
+        Plan::Forward(pool) => pool,
+    };
+    if let Err(response) = edit_request(context, exchange, down).await {
+        return respond(context, exchange, down, &response).await;
+    }
+    match forward(context, exchange, down, pool).await {
+        Ok((Transferred::Complete, upstream, lease)) => {
+            let clean = exchange.upload_is_complete;
+            context
+                .transport
+                .settle(lease.backend(), upstream, clean, exchange.known_ms());
+            drop(lease);
+            exchange.settle(context.worker, down, Cause::Completed);
+            Ended::Exchange(next_after_response(exchange, down))
+        }
+        Ok((Transferred::Switched, upstream, lease)) => Ended::Tunnel(Tunnel { upstream, lease }),
+        Err(cause) => fail(context, exchange, down, cause).await,
+    }
+}
+
+/// Limits that need no route.
+fn admit<D: Downstream>(exchange: &Exchange, down: &D) -> Result<(), OwnResponse> {
+    let body_bytes_max = exchange.listener().limits.body_bytes_max;
+    match down.request_body() {
+        BodyLength::Exact(bytes) if body_bytes_max != 0 && bytes > body_bytes_max => {
+            Err(OwnResponse::of_cause(Cause::RequestTooLarge))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn route<D: Downstream>(exchange: &mut Exchange, down: &D) -> Plan {
+    let request = down.request();
+    let decided = exchange.listener().table.decide(&RequestFacts(request));
+    exchange.on_route(decided);
+    match exchange.action() {
+        Some(Action::Forward(pool)) => Plan::Forward(*pool),
+        Some(Action::Respond(respond)) => Plan::Own(OwnResponse::direct(respond)),
+        Some(Action::Redirect(redirect)) => Plan::Own(redirect.response_to(request)),
+        None => match exchange.listener().pool {
+            Some(pool) => Plan::Forward(pool),
+            None => Plan::Own(OwnResponse::of_cause(Cause::NoRoute)),
+        },
+    }
+}
+
+/// Request filters and hygiene. After it the head's edits are complete, for every attempt.
+async fn edit_request<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &D,
+) -> Result<(), OwnResponse> {
+    exchange
+        .clean_request(context.worker, down.request())
+        .map_err(|error| OwnResponse::error(error.cause(), error.status(), &error.to_string()))?;
+    if !exchange.needs().request {
+        return Ok(());
+    }
+    let snapshot = exchange.snapshot_handle();
+    let filters = exchange.filters_in(&snapshot);
+    let filter_context = exchange.filter_context();
+    filter::run_request(
+        filters,
+        down.request(),
+        &mut exchange.request_edits,
+        &filter_context,
+    )
+    .await
+}
+
+/// Attempts until one succeeds, or none is left.
+async fn forward<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+    pool: PoolId,
+) -> Result<(Transferred, T::Upstream, Lease<Member>), Cause> {
+    exchange.on_pool(pool, down.request());
+    let snapshot = exchange.snapshot_handle();
+    loop {
+        let now_ms = exchange.started_ms();
+        let lease = exchange
+            .selection
+            .pick(context.worker, &snapshot, pool, now_ms)
+            .await?;
+        exchange.on_attempt(lease.backend());
+        let mut may_reuse = true;
+        loop {
+            let reused = if may_reuse {
+                context.transport.reuse(lease.backend(), now_ms)
+            } else {
+                None
+            };
+            let mut upstream = match reused {
+                Some(upstream) => upstream,
+                None => match open(context, exchange, down, lease.backend()).await? {
+                    Some(upstream) => upstream,
+                    None => break, // another backend: nothing was sent
+                },
+            };
+            let result = attempt(context, exchange, down, &mut upstream).await;
+            let error = match result {
+                Ok(transferred) => return Ok((transferred, upstream, lease)),
+                Err(error) => error,
+            };
+            let replay = upstream.reclaim_body();
+            context
+                .transport
+                .settle(lease.backend(), upstream, false, exchange.known_ms());
+            // BE-02: once, on a fresh connection to the same backend.
+            if !(error.is_stale && may_reuse && exchange.may_repeat(down, replay)) {
+                return Err(error.cause);
+            }
+            may_reuse = false;
+            lease.backend().series().retried();
+        }
+    }
+}
+
+/// Opens a connection; `None` when the backend cannot be reached and another may be tried.
+async fn open<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+    member: &Member,
+) -> Result<Option<T::Upstream>, Cause> {
+    let worker = context.worker;
+    let snapshot = exchange.snapshot_handle();
+    let timeouts = exchange.timeouts_in(&snapshot);
+    exchange.arm_connect(worker, context.timer, timeouts);
+    let result = {
+        // Boxed: connecting is rare beside reuse, and its state would make every idle connection larger.
+        let mut opening = pin!(Box::pin(context.transport.open(member, timeouts)));
+        let mut client_is_watched = true;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = opening.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
+            }
+            if client_is_watched && let Poll::Ready(event) = down.poll_client(cx) {
+                match event {
+                    ClientEvent::Gone => return Poll::Ready(Err(Cause::ClientClosed)),
+                    ClientEvent::HalfClosed => client_is_watched = false,
+                }
+            }
+            context
+                .timer
+                .poll_expired(cx)
+                .map(|()| Ok(Err(ConnectError::TimedOut)))
+        })
+        .await?
+    };
+    exchange.on_connect_end(worker);
+    match result {
+        Ok(upstream) => Ok(Some(upstream)),
+        Err(error) => {
+            exchange
+                .selection
+                .on_connect_failure(worker, member, error)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Sends the request over one connection and brings the response back.
+async fn attempt<D: Downstream, U: Upstream>(
+    context: &Context<'_, impl Sized>,
+    exchange: &mut Exchange,
+    down: &mut D,
+    upstream: &mut U,
+) -> Result<Transferred, TransferError> {
+    let body = down.request_body();
+    if down.request().authority().is_empty() {
+        exchange.name_backend(); // robustness SM-20: HTTP/1.0 without Host
+    }
+    upstream.start_request(
+        down.request(),
+        &exchange.request_edits,
+        body,
+        down.offered_upgrade(),
+    );
+    if transfer::is_empty(body) {
+        exchange.upload_is_complete = true;
+    }
+    if let Some(replay) = exchange.replay.take() {
+        upstream.replay_body(&replay);
+    }
+    let snapshot = exchange.snapshot_handle();
+    let timeouts: &Timeouts = exchange.timeouts_in(&snapshot);
+    let mut transfer = Transfer::new(
+        context.worker,
+        context.timer,
+        timeouts,
+        exchange,
+        down,
+        upstream,
+    );
+    poll_fn(|cx| transfer.poll(cx)).await
+}
+
+/// Answers with a response of our own, before any backend was asked.
+async fn respond<D: Downstream, T>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+    response: &OwnResponse,
+) -> Ended<T::Upstream>
+where
+    T: Transport,
+{
+    let body_is_done = exchange.upload_is_complete || down.discard_body();
+    exchange.upload_is_complete = body_is_done;
+    exchange.closes = !body_is_done || exchange.must_close(context.worker) || !down.can_be_kept();
+    exchange.on_own_response(context.worker, response.status);
+    down.start_own(response, exchange.closes);
+    let flushed = flush(context, exchange, down).await;
+    let cause = if flushed {
+        response.cause
+    } else {
+        Cause::ClientClosed
+    };
+    exchange.settle(context.worker, down, cause);
+    Ended::Exchange(if flushed {
+        next_after_response(exchange, down)
+    } else {
+        Next::Abort
+    })
+}
+
+/// Ends an exchange whose attempts failed.
+async fn fail<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+    cause: Cause,
+) -> Ended<T::Upstream> {
+    if exchange.response_began || cause.status() == 0 {
+        exchange.settle(context.worker, down, cause);
+        return Ended::Exchange(Next::Abort);
+    }
+    respond(context, exchange, down, &OwnResponse::of_cause(cause)).await
+}
+
+/// Writes out what the client's side holds, within the write deadline.
+async fn flush<D: Downstream, T>(
+    context: &Context<'_, T>,
+    exchange: &mut Exchange,
+    down: &mut D,
+) -> bool {
+    let mut armed_at_bytes = None;
+    poll_fn(|cx| {
+        match down.poll_flush(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(true),
+            Poll::Ready(Err(_)) => return Poll::Ready(false),
+            Poll::Pending => {}
+        }
+        if armed_at_bytes != Some(down.sent_bytes()) {
+            armed_at_bytes = Some(down.sent_bytes());
+            exchange.arm_write(context.worker, context.timer);
+        }
+        context.timer.poll_expired(cx).map(|()| false)
+    })
+    .await
+}
+
+fn next_after_response<D: Downstream>(exchange: &Exchange, down: &D) -> Next {
+    if !exchange.upload_is_complete {
+        Next::Linger
+    } else if exchange.closes || !down.can_be_kept() {
+        Next::Close
+    } else {
+        Next::Keep
+    }
+}
+
+impl Exchange {
+    /// What filters may know.
+    fn filter_context(&self) -> FilterContext {
+        FilterContext {
+            client: self.client,
+            scheme: Scheme::Http,
+            paths: self.listener().protocol.paths,
+        }
+    }
+
+    /// Whether a request may be sent again after a reused connection turned out to be closed: its method
+    /// is idempotent and no part of its body is lost, or nothing of it was sent (robustness BE-02).
+    fn may_repeat<D: Downstream>(&mut self, down: &D, replay: Option<Vec<u8>>) -> bool {
+        match replay {
+            Some(body) => {
+                self.replay = Some(body);
+                true
+            }
+            None => down.request().method_kind().is_idempotent() && !self.upload_began,
+        }
+    }
+
+    fn arm_connect(&self, worker: &Worker, timer: &Timer, timeouts: &Timeouts) {
+        if timeouts.connect.is_zero() {
+            timer.clear();
+        } else {
+            timer.set(worker.clock.now_ms(), millis(timeouts.connect));
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! What one exchange knows, from its head to its settlement.
+//!
+//! Exchanges are used again: [`Exchange::begin`] makes one new and keeps its memory.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use balance_core::{Cause, PoolId, RouteId, Timeouts};
+use balance_proto::authority::Authority;
+use balance_proto::hygiene::{
+    ForwardContext, HygieneError, RequestIdChoice, client_address, edit_request, edit_response,
+};
+use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
+use balance_telemetry::{AccessRecord, PhaseTimes};
+
+use super::sides::Downstream;
+use crate::clock::millis;
+use crate::filter::{Filter, Needs};
+use crate::snapshot::{Action, ListenerRules};
+use crate::upstream::{Member, Selection};
+use crate::wheel::Timer;
+use crate::worker::{Worker, WorkerSnapshot, unix_ms};
+
+/// Where and when a request arrived.
+pub(crate) struct Arrival {
+    pub(crate) snapshot: Rc<WorkerSnapshot>,
+    /// The listener's position in the snapshot.
+    pub(crate) listener: usize,
+    pub(crate) peer: IpAddr,
+    pub(crate) now_us: u64,
+    /// The listener was removed: its connections end with their next response.
+    pub(crate) listener_is_retired: bool,
+}
+
+/// One exchange.
+pub(crate) struct Exchange {
+    arrival: Option<Arrival>,
+    route: Option<RouteId>,
+    pool: Option<PoolId>,
+    backend: Option<Member>,
+    pub(crate) client: IpAddr,
+    request_id: RequestId,
+    pub(crate) request_edits: HeadEdits,
+    pub(crate) response_edits: HeadEdits,
+    pub(super) selection: Selection,
+    pub(crate) replay: Option<Vec<u8>>,
+    /// A part of the request body was taken from the client.
+    pub(crate) upload_began: bool,
+    /// All of the request was taken from the client.
+    pub(crate) upload_is_complete: bool,
+    pub(crate) response_began: bool,
+    /// The client's connection ends with this response.
+    pub(crate) closes: bool,
+    pub(crate) interim_responses: u32,
+    pub(crate) interim_responses_max: u32,
+    status: u16,
+    times: Times,
+    /// When the whole exchange must be over.
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+/// Points in time, in microseconds of the process clock; 0 = did not happen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    started: u64,
+    attempt: u64,
+    connect: u64,
+    first_byte: u64,
+    /// The latest reading, and whether it was made in this turn of the worker.
+    recent: u64,
+    recent_is_fresh: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RequestId {
+    /// The field of the request that carries it.
+    Kept(usize),
+    Made([u8; 32]),
+}
+
+impl Exchange {
+    pub(crate) fn new() -> Self {
+        Self {
+            arrival: None,
+            route: None,
+            pool: None,
+            backend: None,
+            client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            request_id: RequestId::Made([b'0'; 32]),
+            request_edits: HeadEdits::default(),
+            response_edits: HeadEdits::default(),
+            selection: Selection::default(),
+            replay: None,
+            upload_began: false,
+            upload_is_complete: false,
+            response_began: false,
+            closes: false,
+            interim_responses: 0,
+            interim_responses_max: 0,
+            status: 0,
+            times: Times::default(),
+            deadline_ms: None,
+        }
+    }
+
+    /// Starts over with a new request.
+    pub(crate) fn begin(&mut self, arrival: Arrival) {
+        let listener = &arrival.snapshot.rules.listeners[arrival.listener];
+        self.interim_responses_max = listener.limits.interim_responses_max;
+        self.interim_responses = 0;
+        self.client = arrival.peer;
+        self.times = Times {
+            started: arrival.now_us,
+            recent: arrival.now_us,
+            recent_is_fresh: true,
+            ..Times::default()
+        };
+        self.route = None;
+        self.pool = None;
+        self.backend = None;
+        self.request_edits.clear();
+        self.response_edits.clear();
+        self.selection.clear();
+        self.replay = None;
+        self.upload_began = false;
+        self.upload_is_complete = false;
+        self.response_began = false;
+        self.closes = false;
+        self.status = 0;
+        self.deadline_ms = None;
+        self.arrival = Some(arrival);
+    }
+
+    /// Lets go of everything that must not outlive the exchange; the memory stays.
+    pub(crate) fn end(&mut self) {
+        self.arrival = None;
+        self.backend = None;
+    }
+
+    fn arrival(&self) -> &Arrival {
+        self.arrival
+            .as_ref()
+            .expect("an exchange has arrived until it ends")
+    }
+
+    pub(crate) fn snapshot(&self) -> &WorkerSnapshot {
+        &self.arrival().snapshot
+    }
+
+    /// A handle on the snapshot, for what is borrowed from it while the exchange changes.
+    pub(crate) fn snapshot_handle(&self) -> Rc<WorkerSnapshot> {
+        Rc::clone(&self.arrival().snapshot)
+    }
+
+    pub(crate) fn listener(&self) -> &ListenerRules {
+        &self.snapshot().rules.listeners[self.arrival().listener]
+    }
+
+    pub(crate) fn started_ms(&self) -> u64 {
+        self.times.started / 1000
+    }
+
+    /// The client address that hashing, limits and the log use.
+    pub(crate) fn find_client<V: RequestView>(&mut self, request: &V) {
+        let peer = self.arrival().peer;
+        if !self.listener().trusted_proxies.is_empty() {
+            self.client = client_address(request, peer, |ip| self.listener().trusts(ip));
+        }
+    }
+
+    pub(crate) fn on_route(&mut self, route: Option<RouteId>) {
+        self.route = route;
+        if let Some(route) = route {
+            self.bound(&self.snapshot_handle().rules.routes[route.index()].timeouts);
+        }
+    }
+
+    pub(crate) fn action(&self) -> Option<&Action> {
+        self.route
+            .map(|route| &self.snapshot().rules.routes[route.index()].action)
+    }
+
+    pub(super) fn on_pool<V: RequestView>(&mut self, pool: PoolId, request: &V) {
+        self.pool = Some(pool);
+        let snapshot = self.snapshot_handle();
+        let rules = &snapshot.rules.pools[pool.index()];
+        if self.route.is_none() {
+            self.bound(&rules.timeouts);
+        }
+        self.selection
+            .set_hash(&snapshot, pool, self.client, |name| {
+                request.get(name.as_bytes())
+            });
+    }
+
+    fn bound(&mut self, timeouts: &Timeouts) {
+        if !timeouts.request.is_zero() {
+            self.deadline_ms = Some(self.started_ms() + millis(timeouts.request));
+        }
+    }
+
+    /// The deadlines that hold: the route's, else the pool's, else the listener's.
+    pub(crate) fn timeouts_in<'s>(&self, snapshot: &'s WorkerSnapshot) -> &'s Timeouts {
+        match (self.route, self.pool) {
+            (Some(route), _) => &snapshot.rules.routes[route.index()].timeouts,
+            (None, Some(pool)) => &snapshot.rules.pools[pool.index()].timeouts,
+            (None, None) => &snapshot.rules.listeners[self.arrival().listener].timeouts,
+        }
+    }
+
+    /// The filters that hold: the route's, else the pool's.
+    pub(crate) fn filters_in<'s>(&self, snapshot: &'s WorkerSnapshot) -> &'s [Filter] {
+        match (self.route, self.pool_or_default()) {
+            (Some(route), _) => &snapshot.rules.routes[route.index()].filters,
+            (None, Some(pool)) => &snapshot.rules.pools[pool.index()].filters,
+            (None, None) => &[],
+        }
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        match (self.route, self.pool_or_default()) {
+            (Some(route), _) => self.snapshot().route_needs[route.index()],
+            (None, Some(pool)) => self.snapshot().pools[pool.index()].needs,
+            (None, None) => Needs::default(),
+        }
+    }
+
+    fn pool_or_default(&self) -> Option<PoolId> {
+        self.pool.or(self.listener().pool)
+    }
+
+    /// Hygiene of the request head (conventions: hop-by-hop, X-Forwarded-*, Via, X-Request-ID).
+    pub(super) fn clean_request<V: RequestView>(
+        &mut self,
+        worker: &Worker,
+        request: &V,
+    ) -> Result<(), HygieneError> {
+        let arrival = self
+            .arrival
+            .as_ref()
+            .expect("an exchange has arrived until it ends");
+        let listener = &arrival.snapshot.rules.listeners[arrival.listener];
+        let new_request_id = worker.new_request_id();
+        let context = ForwardContext {
+            peer: arrival.peer,
+            client: self.client,
+            peer_is_trusted: !listener.trusted_proxies.is_empty() && listener.trusts(arrival.peer),
+            scheme: Scheme::Http,
+            via_name: &worker.shared.via_name,
+            new_request_id: &new_request_id,
+            add_forwarded: false,
+        };
+        self.request_id = match edit_request(request, &mut self.request_edits, &context)? {
+            RequestIdChoice::Kept(index) => RequestId::Kept(index),
+            RequestIdChoice::Made => RequestId::Made(new_request_id),
+        };
+        Ok(())
+    }
+
+    /// Hygiene and filters of a response head.
+    pub(crate) fn edit_response<V: ResponseView>(&mut self, response: &V) {
+        self.response_edits.clear();
+        // No Via towards clients: by default they are told nothing of the way.
+        edit_response(response, &mut self.response_edits, None);
+        if self.needs().response {
+            let snapshot = self.snapshot_handle();
+            let context = self.filter_context();
+            for filter in self.filters_in(&snapshot) {
+                filter.on_response(response, &mut self.response_edits, &context);
+            }
+        }
+    }
+
+    pub(super) fn on_attempt(&mut self, member: &Member) {
+        self.backend = Some(member.clone());
+        self.times.attempt = self.times.recent;
+    }
+
+    pub(super) fn on_connect_end(&mut self, worker: &Worker) {
+        let now_us = worker.clock.now_us();
+        self.times.connect += now_us.saturating_sub(self.times.recent);
+        self.times.recent = now_us;
+        self.times.recent_is_fresh = true;
+    }
+
+    /// Gives a request without authority that of its backend.
+    pub(super) fn name_backend(&mut self) {
+        if let Some(backend) = &self.backend {
+            let authority = backend.identity().address.authority();
+            // A host name with `_` is legal for a resolver and not in an authority; then it stays empty.
+            if let Ok(authority) = Authority::new(authority.as_bytes()) {
+                self.request_edits.replace_authority(authority);
+            }
+        }
+    }
+
+    /// The latest reading of the clock, in milliseconds: never later than now.
+    pub(crate) fn known_ms(&self) -> u64 {
+        self.times.recent / 1000
+    }
+
+    /// Whether the client's connection must not outlive this exchange: the worker drains, or the
+    /// listener is gone.
+    pub(crate) fn must_close(&self, worker: &Worker) -> bool {
+        worker.is_draining() || self.arrival().listener_is_retired
+    }
+
+    /// The response head of the backend has come.
+    pub(crate) fn on_response_head<V: ResponseView>(&mut self, worker: &Worker, response: &V) {
+        let now_us = worker.clock.now_us();
+        self.times.first_byte = now_us;
+        self.times.recent = now_us;
+        self.times.recent_is_fresh = true;
+        self.edit_response(response);
+        self.response_began = true;
+        self.status = response.status();
+        if let Some(backend) = &self.backend {
+            backend.on_success();
+        }
+    }
+
+    pub(super) fn on_own_response(&mut self, worker: &Worker, status: u16) {
+        self.status = status;
+        self.response_began = true;
+        self.times.recent = worker.clock.now_us();
+        self.times.recent_is_fresh = true;
+    }
+
+    /// The time in milliseconds, read from the clock only if it was not read in this turn already.
+    pub(crate) fn recent_ms(&mut self, worker: &Worker) -> u64 {
+        if !self.times.recent_is_fresh {
+            self.times.recent = worker.clock.now_us();
+        }
+        self.times.recent_is_fresh = false;
+        self.times.recent / 1000
+    }
+
+    pub(super) fn arm_write(&self, worker: &Worker, timer: &Timer) {
+        let snapshot = self.snapshot();
+        let timeout = self.timeouts_in(snapshot).write_progress;
+        if timeout.is_zero() {
+            timer.clear();
+        } else {
+            timer.set(worker.clock.now_ms(), millis(timeout));
+        }
+    }
+
+    /// The exchange is over: counts and logs it, once.
+    pub(crate) fn settle<D: Downstream>(&mut self, worker: &Worker, down: &D, cause: Cause) {
+        let now_us = self.settled_at(worker);
+        let duration_us = now_us.saturating_sub(self.times.started);
+        let (received, sent) = (down.received_bytes(), down.sent_bytes());
+        let arrival = self.arrival();
+        let snapshot = &arrival.snapshot;
+        let status = if self.response_began { self.status } else { 0 };
+        let series = snapshot.request_series(worker, arrival.listener, self.route, self.pool);
+        series.record(down.request().method_kind(), status, duration_us);
+        if let Some(backend) = self.backend.as_ref().filter(|_| self.times.first_byte != 0) {
+            backend
+                .series()
+                .record(now_us.saturating_sub(self.times.attempt));
+        }
+        worker.metrics.cause(cause);
+        worker.metrics.bytes_received(received);
+        worker.metrics.bytes_sent(sent);
+        if let Some(log) = worker.log.borrow().as_ref() {
+            log.record(&self.access_record(
+                down.request(),
+                cause,
+                status,
+                duration_us,
+                received,
+                sent,
+            ));
+            worker.touch(now_us / 1000);
+        }
+    }
+
+    fn settled_at(&mut self, worker: &Worker) -> u64 {
+        if !self.times.recent_is_fresh {
+            self.times.recent = worker.clock.now_us();
+        }
+        self.times.recent_is_fresh = false;
+        self.times.recent
+    }
+
+    fn access_record<'r, V: RequestView>(
+        &'r self,
+        request: &'r V,
+        cause: Cause,
+        status: u16,
+        duration_us: u64,
+        bytes_in: u64,
+        bytes_out: u64,
+    ) -> AccessRecord<'r> {
+        let snapshot = self.snapshot();
+        let first_byte_us = match self.times.first_byte {
+            0 => None,
+            at => Some(at.saturating_sub(self.times.started)),
+        };
+        AccessRecord {
+            ts_ms: unix_ms(),
+            request_id: match &self.request_id {
+                RequestId::Made(id) => id,
+                RequestId::Kept(index) => request.field(*index).value,
+            },
+            trace_id: b"",
+            client: Some(self.client),
+            listener: &self.listener().name,
+            route: self
+                .route
+                .map_or("", |route| &snapshot.rules.routes[route.index()].name),
+            pool: self
+                .pool
+                .map_or("", |pool| &snapshot.rules.pools[pool.index()].name),
+            backend: self.backend.as_ref().map_or("", |backend| backend.name()),
+            method: request.method(),
+            host: request.authority(),
+            path: request.path_and_query(),
+            protocol: request.version().name(),
+            status,
+            cause,
+            bytes_in,
+            bytes_out,
+            duration_us,
+            phases: PhaseTimes {
+                wait_us: None,
+                connect_us: (self.times.connect != 0).then_some(self.times.connect),
+                tls_us: None,
+                first_byte_us,
+                total_us: first_byte_us.map(|_| duration_us),
+            },
+            attempts: self.selection.attempts(),
+            user_agent: request.get(b"user-agent").unwrap_or_default(),
+            referer: request.get(b"referer").unwrap_or_default(),
+        }
+    }
+}

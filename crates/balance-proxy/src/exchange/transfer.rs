@@ -1,0 +1,441 @@
+//! One attempt's transfer: the request goes up while its response is awaited, then the response comes
+//! down. Both directions run in one poll and may overlap: a backend may answer before it has read the
+//! request (robustness BE-08), and may stream both ways.
+//!
+//! ```text
+//!  upload:    Sending ──last piece flushed──► Done
+//!                └──── backend stops reading ► Stopped      (its answer may still come)
+//!  download:  Awaiting ──head──► Streaming ──last piece──► Flushing ──► (end)
+//!                └──── 101 ────────────────────────────► Switching ──► (end)
+//! ```
+//!
+//! While it waits, exactly one deadline runs, chosen by what it waits for ([`Wait`]); progress renews it.
+
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+use balance_core::{Cause, Timeouts};
+use balance_proto::{BodyLength, ResponseBody};
+
+use super::Exchange;
+use super::sides::{ClientEvent, Downstream, Form, Piece, ResponseStep, Upstream};
+use crate::clock::millis;
+use crate::wheel::Timer;
+use crate::worker::Worker;
+
+/// How a transfer ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transferred {
+    Complete,
+    /// The backend switched protocols; the 101 is on its way.
+    Switched,
+}
+
+/// How a transfer failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TransferError {
+    pub(crate) cause: Cause,
+    /// The backend closed a reused connection before any byte of a response: it may just have been idle
+    /// for too long.
+    pub(crate) is_stale: bool,
+}
+
+/// One attempt's transfer.
+pub(crate) struct Transfer<'a, D, U> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) timer: &'a Timer,
+    pub(crate) timeouts: &'a Timeouts,
+    pub(crate) exchange: &'a mut Exchange,
+    pub(crate) down: &'a mut D,
+    pub(crate) up: &'a mut U,
+    upload: Upload,
+    download: Download,
+    waits_for: Option<Wait>,
+    client_is_half_closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    Sending,
+    /// Everything was pushed; it may not be flushed yet.
+    Flushing,
+    Done,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Download {
+    Awaiting,
+    Streaming,
+    Flushing,
+    Switching,
+}
+
+/// What a transfer waits for, and so which deadline runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    ClientBody,
+    ClientRead,
+    BackendRead,
+    BackendHead,
+    BackendBody,
+}
+
+impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
+    pub(crate) fn new(
+        worker: &'a Worker,
+        timer: &'a Timer,
+        timeouts: &'a Timeouts,
+        exchange: &'a mut Exchange,
+        down: &'a mut D,
+        up: &'a mut U,
+    ) -> Self {
+        let upload = if exchange.upload_is_complete {
+            Upload::Flushing
+        } else {
+            Upload::Sending
+        };
+        Self {
+            worker,
+            timer,
+            timeouts,
+            exchange,
+            down,
+            up,
+            upload,
+            download: Download::Awaiting,
+            waits_for: None,
+            client_is_half_closed: false,
+        }
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Transferred, TransferError>> {
+        let before = self.progress();
+        let waits_for = match self.poll_both(cx) {
+            Ok(None) => return Poll::Ready(Ok(self.ended())),
+            Ok(Some(waits_for)) => waits_for,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        if self.waits_for != Some(waits_for) || self.progress() != before {
+            self.waits_for = Some(waits_for);
+            self.arm(waits_for);
+        }
+        ready!(self.timer.poll_expired(cx));
+        Poll::Ready(Err(fail(self.timeout_cause(waits_for))))
+    }
+
+    fn ended(&self) -> Transferred {
+        match self.download {
+            Download::Switching => Transferred::Switched,
+            _ => Transferred::Complete,
+        }
+    }
+
+    /// Drives both directions as far as they go; what it waits for then, or `None` at the end.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Result<Option<Wait>, TransferError> {
+        let upload_waits_for = self.poll_upload(cx)?;
+        let download_waits_for = match self.poll_download(cx)? {
+            Poll::Ready(()) => return Ok(None),
+            Poll::Pending => self.download_wait(),
+        };
+        if let Poll::Ready(event) = self.poll_client(cx) {
+            match event {
+                ClientEvent::Gone => return Err(fail(Cause::ClientClosed)),
+                ClientEvent::HalfClosed => self.client_is_half_closed = true,
+            }
+        }
+        Ok(Some(match (upload_waits_for, download_waits_for) {
+            // A client that does not read its response is waited for whatever else is going on.
+            (_, Wait::ClientRead) => Wait::ClientRead,
+            (Some(upload), _) => upload,
+            (None, download) => download,
+        }))
+    }
+
+    /// Watches the client while nothing is read from it anyway.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
+        let is_reading = self.upload == Upload::Sending;
+        if is_reading || self.client_is_half_closed {
+            return Poll::Pending;
+        }
+        self.down.poll_client(cx)
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Option<Wait>, TransferError> {
+        loop {
+            match self.upload {
+                Upload::Done | Upload::Stopped => return Ok(None),
+                Upload::Flushing => match self.up.poll_flush(cx) {
+                    Poll::Pending => return Ok(Some(Wait::BackendRead)),
+                    Poll::Ready(Ok(())) => self.upload = Upload::Done,
+                    Poll::Ready(Err(_)) => self.stop_upload(),
+                },
+                Upload::Sending => match self.poll_upload_piece(cx)? {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => {
+                        // What stands ready (the head) must not wait for the body: the client may be
+                        // waiting for our 100 (RFC 9110 §10.1.1).
+                        return match self.up.poll_flush(cx) {
+                            Poll::Pending => Ok(Some(Wait::BackendRead)),
+                            Poll::Ready(Ok(())) => Ok(Some(Wait::ClientBody)),
+                            Poll::Ready(Err(_)) => {
+                                self.stop_upload();
+                                Ok(None)
+                            }
+                        };
+                    }
+                },
+            }
+        }
+    }
+
+    /// Moves one piece of the request body. Pending: nothing to move, or the backend does not take more.
+    fn poll_upload_piece(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
+        if self.exchange.upload_began {
+            match self.up.poll_flush(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.stop_upload();
+                    return Ok(Poll::Ready(()));
+                }
+            }
+        }
+        let mut scratch = self.worker.scratch.borrow();
+        let room = self.up.room().min(scratch.len());
+        let piece = match self
+            .down
+            .poll_piece(cx, &mut scratch[..room], self.up.form())
+        {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(piece)) => piece,
+            Poll::Ready(Err(error)) => return Err(fail(error.cause())),
+        };
+        self.exchange.upload_began = true;
+        self.exchange.upload_is_complete = piece.last;
+        let pushed = self
+            .up
+            .push(cx, &scratch[piece.range], piece.form, piece.last);
+        drop(scratch);
+        match pushed {
+            Err(_) => self.stop_upload(),
+            Ok(()) if piece.last => self.upload = Upload::Flushing,
+            Ok(()) => {}
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// The backend takes no more of the request. It may have answered all the same (BE-08), so the
+    /// response is still read; if there is none, that says why.
+    fn stop_upload(&mut self) {
+        self.upload = Upload::Stopped;
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
+        loop {
+            let step = match self.download {
+                Download::Awaiting => self.poll_head(cx)?,
+                Download::Streaming => self.poll_download_piece(cx)?,
+                Download::Flushing | Download::Switching => {
+                    return match self.down.poll_flush(cx) {
+                        Poll::Pending => Ok(Poll::Pending),
+                        Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+                        Poll::Ready(Err(_)) => Err(fail(Cause::ClientClosed)),
+                    };
+                }
+            };
+            if step.is_pending() {
+                return Ok(Poll::Pending);
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
+        let mut scratch = self.worker.scratch.borrow();
+        let step = match self.up.poll_response(cx, &mut scratch) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(step)) => step,
+            Poll::Ready(Err(error)) => {
+                let is_stale = error == super::sides::BackendError::Closed && self.up.is_reused();
+                return Err(TransferError {
+                    cause: error.cause(),
+                    is_stale,
+                });
+            }
+        };
+        match step {
+            ResponseStep::Interim => self.on_interim(cx)?,
+            ResponseStep::Switching => {
+                self.exchange
+                    .on_response_head(self.worker, self.up.response());
+                self.down
+                    .start_switch(self.up.response(), &self.exchange.response_edits);
+                self.push_down(cx, &[], Form::Payload, true)?;
+                self.download = Download::Switching;
+            }
+            ResponseStep::Final { rest } => self.on_head(cx, &mut scratch, rest)?,
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn on_interim(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
+        self.exchange.interim_responses += 1;
+        if self.exchange.interim_responses > self.exchange.interim_responses_max {
+            return Err(fail(Cause::HttpProtocolError));
+        }
+        self.exchange.edit_response(self.up.response());
+        self.down
+            .add_interim(self.up.response(), &self.exchange.response_edits);
+        match self.down.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Err(fail(Cause::ClientClosed)),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    fn on_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        rest: Range<usize>,
+    ) -> Result<(), TransferError> {
+        self.exchange
+            .on_response_head(self.worker, self.up.response());
+        let body = self.up.response_body();
+        // RFC 9112 §9.3: a connection whose request was not read to its end cannot carry another one. That
+        // the rest is still coming cannot be waited for: the client may be waiting for this answer.
+        let closes = !self.exchange.upload_is_complete
+            || self.exchange.must_close(self.worker)
+            || !self.down.can_be_kept();
+        self.exchange.closes = closes;
+        self.down.start_response(
+            self.up.response(),
+            &self.exchange.response_edits,
+            body,
+            closes,
+        );
+        let has_no_body = matches!(body, ResponseBody::None | ResponseBody::Exact(0));
+        let piece = if has_no_body {
+            Piece {
+                range: 0..0,
+                form: Form::Payload,
+                last: true,
+            }
+        } else {
+            self.up
+                .first_piece(scratch, rest, self.down.form())
+                .map_err(|error| fail(error.cause()))?
+        };
+        self.download = if piece.last {
+            Download::Flushing
+        } else {
+            Download::Streaming
+        };
+        self.push_down(cx, &scratch[piece.range], piece.form, piece.last)
+    }
+
+    fn poll_download_piece(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
+        match self.down.poll_flush(cx) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Err(_)) => return Err(fail(Cause::ClientClosed)),
+            Poll::Ready(Ok(())) => {}
+        }
+        let mut scratch = self.worker.scratch.borrow();
+        let room = self.down.room().min(scratch.len());
+        let piece = match self
+            .up
+            .poll_piece(cx, &mut scratch[..room], self.down.form())
+        {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(piece)) => piece,
+            Poll::Ready(Err(error)) => return Err(fail(error.cause())),
+        };
+        self.push_down(cx, &scratch[piece.range], piece.form, piece.last)?;
+        if piece.last {
+            self.download = Download::Flushing;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn push_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        form: Form,
+        last: bool,
+    ) -> Result<(), TransferError> {
+        self.down
+            .push(cx, bytes, form, last)
+            .map_err(|_| fail(Cause::ClientClosed))
+    }
+
+    fn download_wait(&self) -> Wait {
+        match self.download {
+            Download::Awaiting => Wait::BackendHead,
+            Download::Flushing | Download::Switching => Wait::ClientRead,
+            Download::Streaming if self.down.is_blocked() => Wait::ClientRead,
+            Download::Streaming => Wait::BackendBody,
+        }
+    }
+
+    fn progress(&self) -> u64 {
+        let up = self.up.sent_bytes().wrapping_add(self.up.received_bytes());
+        let down = self
+            .down
+            .sent_bytes()
+            .wrapping_add(self.down.received_bytes());
+        up.wrapping_add(down)
+    }
+
+    fn arm(&mut self, waits_for: Wait) {
+        let timeout = match waits_for {
+            Wait::ClientBody | Wait::BackendBody => self.timeouts.read,
+            Wait::ClientRead | Wait::BackendRead => self.timeouts.write_progress,
+            Wait::BackendHead => self.timeouts.first_byte,
+        };
+        let now_ms = self.exchange.recent_ms(self.worker);
+        let mut after_ms = if timeout.is_zero() {
+            u64::MAX
+        } else {
+            millis(timeout)
+        };
+        if let Some(deadline_ms) = self.exchange.deadline_ms {
+            after_ms = after_ms.min(deadline_ms.saturating_sub(now_ms));
+        }
+        match after_ms {
+            u64::MAX => self.timer.clear(),
+            _ => self.timer.set(now_ms, after_ms),
+        }
+    }
+
+    fn timeout_cause(&self, waits_for: Wait) -> Cause {
+        let now_ms = self.worker.clock.now_ms();
+        if self
+            .exchange
+            .deadline_ms
+            .is_some_and(|deadline_ms| deadline_ms <= now_ms)
+        {
+            return Cause::HttpResponseTimeout;
+        }
+        match waits_for {
+            Wait::ClientBody | Wait::ClientRead => Cause::ClientTimeout,
+            Wait::BackendRead => Cause::ConnectionWriteTimeout,
+            Wait::BackendHead => Cause::HttpResponseTimeout,
+            Wait::BackendBody => Cause::ConnectionReadTimeout,
+        }
+    }
+}
+
+/// Whether a request has no body to send.
+pub(crate) fn is_empty(body: BodyLength) -> bool {
+    matches!(body, BodyLength::Exact(0))
+}
+
+fn fail(cause: Cause) -> TransferError {
+    TransferError {
+        cause,
+        is_stale: false,
+    }
+}

@@ -1,0 +1,77 @@
+//! HTTP/1 connections to backends: taken from the idle ones, opened, and given back.
+
+use balance_core::Timeouts;
+use balance_net::Stream;
+use balance_proto::http1::HeadSettings;
+
+use super::upstream::{Http1Upstream, UpstreamParts};
+use crate::clock::millis;
+use crate::exchange::sides::Transport;
+use crate::upstream::{ConnectError, IdleConnection, Member, connect};
+use crate::worker::Worker;
+
+/// How exchanges of one worker reach backends over HTTP/1.
+pub(crate) struct Http1Transport<'w> {
+    pub(crate) worker: &'w Worker,
+    /// What response heads are held to.
+    pub(crate) settings: HeadSettings,
+}
+
+impl Http1Transport<'_> {
+    fn upstream(&self, stream: Stream, is_reused: bool) -> Http1Upstream {
+        let parts = self
+            .worker
+            .upstream_parts
+            .take(|| Box::new(UpstreamParts::new()));
+        Http1Upstream::new(stream, parts, self.settings, is_reused)
+    }
+
+    /// Gives back what an attempt owned, without its connection.
+    pub(super) fn give_back(&self, mut parts: Box<UpstreamParts>) {
+        parts.clear();
+        self.worker.upstream_parts.give_back(parts);
+    }
+}
+
+impl Transport for Http1Transport<'_> {
+    type Upstream = Http1Upstream;
+
+    fn reuse(&self, member: &Member, now_ms: u64) -> Option<Http1Upstream> {
+        member
+            .idle()
+            .take(now_ms)
+            .map(|stream| self.upstream(stream, true))
+    }
+
+    async fn open(
+        &self,
+        member: &Member,
+        timeouts: &Timeouts,
+    ) -> Result<Http1Upstream, ConnectError> {
+        let stream = connect(member.endpoint(), timeouts.connect).await?;
+        Ok(self.upstream(stream, false))
+    }
+
+    fn settle(&self, member: &Member, upstream: Http1Upstream, clean: bool, now_ms: u64) {
+        if clean && upstream.can_be_kept() && !self.worker.is_draining() {
+            // The backend closes N seconds after the last response; a request sent in that moment is
+            // lost (robustness BE-02), so one second is left.
+            let announced_ms = upstream
+                .announced_timeout()
+                .map(|limit| millis(limit).saturating_sub(1000));
+            let expires_ms = now_ms.saturating_add(
+                announced_ms
+                    .unwrap_or(u64::MAX)
+                    .min(member.idle().timeout_ms()),
+            );
+            if expires_ms > now_ms {
+                member.idle().keep(IdleConnection {
+                    stream: upstream.stream,
+                    expires_ms,
+                });
+                self.worker.touch(now_ms);
+            }
+        }
+        self.give_back(upstream.parts);
+    }
+}

@@ -1,0 +1,11 @@
+//! Backends from one worker's point of view: its connections to them, and how an attempt gets one.
+
+mod connect;
+mod idle;
+mod member;
+mod selection;
+
+pub(crate) use connect::{ConnectError, connect};
+pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
+pub(crate) use member::Member;
+pub(crate) use selection::Selection;

@@ -1,0 +1,102 @@
+//! Opening a connection to a backend: one attempt tries its addresses in turn, the last good first.
+
+use std::io;
+use std::time::Duration;
+
+use balance_core::Cause;
+use balance_net::{ConnectOptions, ConnectTarget, Stream, is_out_of_resources};
+
+use crate::endpoint::{Endpoint, UpstreamAddress};
+
+/// Why no connection could be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("the backend's name does not resolve")]
+    Unresolved,
+    #[error("the backend refuses connections")]
+    Refused,
+    #[error("the backend cannot be reached")]
+    Unreachable,
+    #[error("connecting took too long")]
+    TimedOut,
+    /// Ours to blame: no descriptor, port or memory. Says nothing about the backend.
+    #[error("out of descriptors, ports or memory")]
+    OutOfResources,
+}
+
+impl ConnectError {
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::Unresolved => Cause::DnsError,
+            Self::Refused => Cause::ConnectionRefused,
+            Self::Unreachable => Cause::DestinationUnavailable,
+            Self::TimedOut => Cause::ConnectionTimeout,
+            Self::OutOfResources => Cause::Overloaded,
+        }
+    }
+}
+
+/// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each
+/// address but the last gets an even share of it, so that one that swallows packets does not hide a
+/// good one.
+///
+/// # Errors
+/// What the last address said.
+pub(crate) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, ConnectError> {
+    let addresses = endpoint.addresses();
+    let first = endpoint.last_good();
+    let mut last_error = ConnectError::Unresolved;
+    for offset in 0..addresses.len() {
+        let index = first.wrapping_add(offset) % addresses.len();
+        let target = match &addresses[index] {
+            UpstreamAddress::Ip(address) => ConnectTarget::Ip(*address),
+            UpstreamAddress::Unix(path) => ConnectTarget::Unix(path.as_ref()),
+        };
+        let is_last = offset + 1 == addresses.len();
+        let share = if is_last {
+            None
+        } else {
+            Some(limit / addresses.len() as u32)
+        };
+        match connect_one(target, share).await {
+            Ok(stream) => {
+                if offset != 0 {
+                    endpoint.set_last_good(index);
+                }
+                return Ok(stream);
+            }
+            Err(error) => last_error = error,
+        }
+        if last_error == ConnectError::OutOfResources {
+            break; // the next address would fare no better
+        }
+    }
+    Err(last_error)
+}
+
+async fn connect_one(
+    target: ConnectTarget<'_>,
+    share: Option<Duration>,
+) -> Result<Stream, ConnectError> {
+    let options = ConnectOptions::default();
+    let attempt = balance_net::connect(target, &options);
+    let result = match share.filter(|share| !share.is_zero()) {
+        None => attempt.await,
+        Some(share) => match tokio::time::timeout(share, attempt).await {
+            Ok(result) => result,
+            Err(_) => return Err(ConnectError::TimedOut),
+        },
+    };
+    result.map_err(|error| classify(&error))
+}
+
+fn classify(error: &io::Error) -> ConnectError {
+    if is_out_of_resources(error) {
+        return ConnectError::OutOfResources;
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectError::Refused,
+        io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ => ConnectError::Unreachable,
+    }
+}

@@ -1,0 +1,61 @@
+//! One backend as one worker holds it.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balance_lb::Backend;
+use balance_telemetry::BackendSeries;
+
+use super::idle::IdleConnections;
+use crate::endpoint::Endpoint;
+
+/// A backend of a pool view: the shared endpoint, and what this worker alone has of it. Cloning costs no
+/// atomic; all views of a backend share one of these.
+#[derive(Clone)]
+pub(crate) struct Member(Rc<WorkerBackend>);
+
+/// This worker's part of a backend.
+pub(crate) struct WorkerBackend {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) idle: IdleConnections,
+    pub(crate) series: Rc<BackendSeries>,
+}
+
+impl Member {
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        idle: IdleConnections,
+        series: Rc<BackendSeries>,
+    ) -> Self {
+        Self(Rc::new(WorkerBackend {
+            endpoint,
+            idle,
+            series,
+        }))
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0.endpoint
+    }
+
+    pub(crate) fn idle(&self) -> &IdleConnections {
+        &self.0.idle
+    }
+
+    pub(crate) fn series(&self) -> &BackendSeries {
+        &self.0.series
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0.endpoint.backend().identity().name
+    }
+}
+
+impl Deref for Member {
+    type Target = Backend;
+
+    fn deref(&self) -> &Backend {
+        self.0.endpoint.backend()
+    }
+}

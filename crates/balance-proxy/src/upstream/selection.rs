@@ -1,0 +1,130 @@
+//! Which backend next: the part of an exchange or session that L7 and L4 share.
+
+use balance_core::{Cause, HashKey, PoolId};
+use balance_lb::{Lease, Pick, PickRequest, TriedSet, hash_ip, hash_key};
+
+use super::connect::ConnectError;
+use super::member::Member;
+use crate::worker::{Worker, WorkerSnapshot};
+
+use std::net::IpAddr;
+
+/// What has been tried so far.
+#[derive(Default)]
+pub(crate) struct Selection {
+    hash: u64,
+    tried: TriedSet,
+    attempts: u32,
+    last_connect_error: Option<ConnectError>,
+}
+
+/// What a full pool does with who wants a place. There is no queue yet: who would wait is refused.
+enum Queue {
+    None,
+}
+
+impl Selection {
+    pub(crate) fn clear(&mut self) {
+        self.hash = 0;
+        self.tried.clear();
+        self.attempts = 0;
+        self.last_connect_error = None;
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Sets what a hash algorithm hashes, if the pool has one: the header's value, else the client.
+    pub(crate) fn set_hash<'v>(
+        &mut self,
+        snapshot: &WorkerSnapshot,
+        pool: PoolId,
+        client: IpAddr,
+        header: impl FnOnce(&str) -> Option<&'v [u8]>,
+    ) {
+        let rules = &snapshot.rules.pools[pool.index()];
+        if rules.balancer.algorithm().needs_hash() {
+            let key = match &rules.hash_key {
+                HashKey::SourceIp => None,
+                HashKey::Header(name) => header(name),
+            };
+            self.hash = key.map_or_else(|| hash_ip(client), hash_key);
+        }
+    }
+
+    /// Picks a backend that was not tried yet and takes a place at it.
+    pub(crate) async fn pick(
+        &mut self,
+        worker: &Worker,
+        snapshot: &WorkerSnapshot,
+        pool: PoolId,
+        now_ms: u64,
+    ) -> Result<Lease<Member>, Cause> {
+        let members = &snapshot.pools[pool.index()].members;
+        loop {
+            let picked = {
+                let mut random = worker.rng.borrow_mut();
+                let mut request = PickRequest {
+                    now_ms,
+                    hash: self.hash,
+                    random: &mut random,
+                    tried: &self.tried,
+                };
+                snapshot.rules.pools[pool.index()]
+                    .balancer
+                    .pick(members, &mut request)
+            };
+            match picked {
+                Pick::Picked(index) => {
+                    self.tried.insert(index);
+                    self.attempts += 1;
+                    if self.attempts > 1 {
+                        members[index].series().retried();
+                    }
+                    return Ok(Lease::adopt(members[index].clone()));
+                }
+                Pick::Full => wait_for_place(Queue::None).await?,
+                Pick::Unavailable => {
+                    let last = self.last_connect_error;
+                    return Err(last.map_or(Cause::DestinationUnavailable, ConnectError::cause));
+                }
+            }
+        }
+    }
+
+    /// A backend could not be reached: it rests for a while, and another one may be tried.
+    ///
+    /// # Errors
+    /// It was not the backend's fault, and the next one would fare no better.
+    pub(crate) fn on_connect_failure(
+        &mut self,
+        worker: &Worker,
+        member: &Member,
+        error: ConnectError,
+    ) -> Result<(), Cause> {
+        member.series().connect_failed();
+        self.last_connect_error = Some(error);
+        if error == ConnectError::OutOfResources {
+            return Err(error.cause());
+        }
+        let jitter = worker.rng.borrow_mut().next_u64();
+        if let Some(rest) = member.on_connect_failure(worker.clock.now_ms(), jitter) {
+            tracing::warn!(
+                backend = member.name(),
+                reason = %error,
+                rest_ms = rest.rest_ms,
+                failures = rest.failures,
+                "backend rests after a failed connect"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Where one waits when every backend is at its limit; returns when a place may have become free.
+async fn wait_for_place(queue: Queue) -> Result<(), Cause> {
+    match queue {
+        Queue::None => Err(Cause::ConnectionLimitReached),
+    }
+}

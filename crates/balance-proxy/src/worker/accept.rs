@@ -1,0 +1,194 @@
+//! Accepting: from a listening socket to a connection's own task.
+
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use balance_net::{
+    ACCEPTS_PER_WAKE_MAX, AcceptError, Accepted, Acceptor, first_read, set_linger_zero,
+};
+
+use super::{Worker, WorkerListener, tracker};
+use crate::http1;
+use crate::shared::{ConnectionGuard, Refused};
+use crate::snapshot::Mode;
+use crate::tcp;
+
+/// Accepts until the listener is retired, then what is still queued, and closes the socket.
+pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, acceptor: Acceptor) {
+    let mut accepted_in_turn = 0;
+    loop {
+        match next(&listener, &acceptor).await {
+            Next::Accepted(accepted) => start(&worker, &listener, accepted),
+            Next::OutOfResources(error) => {
+                worker.metrics.accept_error();
+                tracing::warn!(listener = %listener.key(), %error, "cannot accept; trying again");
+                pause().await;
+            }
+            Next::Failed(error) => {
+                tracing::error!(listener = %listener.key(), %error, "the listener is lost");
+                return;
+            }
+            Next::Stop => break,
+        }
+        while is_full(&worker, &listener) && !listener.is_retired() {
+            pause().await;
+        }
+        accepted_in_turn += 1;
+        if accepted_in_turn >= ACCEPTS_PER_WAKE_MAX {
+            accepted_in_turn = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    // Whoever completed the handshake is served: closing now would reset them.
+    while let Ok(Some(accepted)) = acceptor.try_accept() {
+        start(&worker, &listener, accepted);
+    }
+}
+
+enum Next {
+    Accepted(Accepted),
+    OutOfResources(AcceptError),
+    Failed(AcceptError),
+    Stop,
+}
+
+async fn next(listener: &WorkerListener, acceptor: &Acceptor) -> Next {
+    if listener.is_retired() {
+        return Next::Stop;
+    }
+    let mut stopped = pin!(listener.stop.notified());
+    poll_fn(|cx| {
+        if stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Next::Stop);
+        }
+        acceptor.poll_accept(cx).map(|result| match result {
+            Ok(accepted) => Next::Accepted(accepted),
+            Err(error @ AcceptError::OutOfResources(_)) => Next::OutOfResources(error),
+            Err(error @ AcceptError::Fatal(_)) => Next::Failed(error),
+        })
+    })
+    .await
+}
+
+/// Whether the process has as many client connections as it may: the next ones wait in the kernel's queue.
+fn is_full(worker: &Worker, listener: &WorkerListener) -> bool {
+    let snapshot = listener.snapshot();
+    let max = snapshot.rules.listeners[listener.index()]
+        .limits
+        .connections_max;
+    max != 0 && worker.shared.connections() >= max
+}
+
+/// Gives the connection its place and its task.
+fn start(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Accepted) {
+    // A unix socket's peer has no address; it is as local as 127.0.0.1.
+    let peer = accepted
+        .peer
+        .ip()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
+    let snapshot = listener.snapshot();
+    let rules = &snapshot.rules.listeners[listener.index()];
+    let limits = &rules.limits;
+    let ip = accepted.peer.ip().map(|address| address.ip());
+    let admitted = worker
+        .shared
+        .admit(ip, limits.connections_max, limits.connections_per_ip_max);
+    let guard = match admitted {
+        Ok(guard) => guard,
+        Err(Refused::Total | Refused::PerIp) => {
+            worker.metrics.accept_error();
+            let _ = set_linger_zero(&accepted.fd);
+            return;
+        }
+    };
+    let counted = Counted::new(listener, guard);
+    match rules.mode {
+        Mode::Http => start_http(worker, listener, accepted, peer, counted),
+        Mode::Tcp => start_tcp(worker, listener, accepted, peer, counted),
+    }
+}
+
+fn start_http(
+    worker: &Rc<Worker>,
+    listener: &Rc<WorkerListener>,
+    accepted: Accepted,
+    peer: IpAddr,
+    counted: Counted,
+) {
+    // TCP_DEFER_ACCEPT: the request is usually there already, and reading it now saves a turn of epoll.
+    let unread = {
+        let mut scratch = worker.scratch.borrow();
+        match first_read(&accepted.fd, &mut scratch) {
+            Ok(Some(0)) | Err(_) => return, // gone already
+            Ok(Some(len)) => scratch[..len].to_vec(),
+            Ok(None) => Vec::new(),
+        }
+    };
+    let Ok(stream) = accepted.into_stream() else {
+        worker.metrics.accept_error();
+        return;
+    };
+    let (for_task, listener) = (Rc::clone(worker), Rc::clone(listener));
+    tracker::spawn(worker, async move {
+        let _counted = counted;
+        http1::serve(
+            for_task,
+            listener,
+            http1::Accepted {
+                stream,
+                peer,
+                unread,
+            },
+        )
+        .await;
+    });
+}
+
+fn start_tcp(
+    worker: &Rc<Worker>,
+    listener: &Rc<WorkerListener>,
+    accepted: Accepted,
+    peer: IpAddr,
+    counted: Counted,
+) {
+    let Ok(stream) = accepted.into_stream() else {
+        worker.metrics.accept_error();
+        return;
+    };
+    let (for_task, listener) = (Rc::clone(worker), Rc::clone(listener));
+    tracker::spawn(worker, async move {
+        let _counted = counted;
+        tcp::serve(for_task, listener, stream, peer).await;
+    });
+}
+
+/// A connection's place in the process and in the listener's metrics.
+struct Counted {
+    listener: Rc<WorkerListener>,
+    _guard: ConnectionGuard,
+}
+
+impl Counted {
+    fn new(listener: &Rc<WorkerListener>, guard: ConnectionGuard) -> Self {
+        listener.series.opened();
+        Self {
+            listener: Rc::clone(listener),
+            _guard: guard,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.listener.series.closed();
+    }
+}
+
+/// Out of descriptors or of places: looking again at once would spin.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}

@@ -1,0 +1,53 @@
+//! What a worker does now and then: hands over its log lines and closes upstream connections that have
+//! been idle for too long. It runs only while there is something to look after.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::Worker;
+use crate::wheel::{Timer, Wheel};
+
+pub(super) struct Housekeeping {
+    timer: Timer,
+    is_armed: Cell<bool>,
+}
+
+impl Housekeeping {
+    pub(super) fn new(wheel: &Wheel) -> Self {
+        Self {
+            timer: wheel.timer(),
+            is_armed: Cell::new(false),
+        }
+    }
+
+    pub(super) fn arm(&self, now_ms: u64) {
+        if !self.is_armed.replace(true) {
+            self.timer.set(now_ms, PERIOD_MS);
+        }
+    }
+}
+
+/// The task of it.
+pub(super) async fn run(worker: Rc<Worker>) {
+    loop {
+        worker.housekeeping.timer.expired().await;
+        worker.housekeeping.is_armed.set(false);
+        worker.housekeeping.timer.clear();
+        let now_ms = worker.clock.now_ms();
+        if let Some(log) = worker.log.borrow().as_ref() {
+            log.flush();
+        }
+        let snapshot = Rc::clone(&worker.snapshot.borrow());
+        let mut idle = 0;
+        for member in snapshot.members() {
+            member.idle().expire(now_ms);
+            idle += member.idle().len();
+        }
+        if idle > 0 {
+            worker.housekeeping.arm(now_ms);
+        }
+    }
+}
+
+/// How long a log line waits at most before it is handed over.
+const PERIOD_MS: u64 = 100;

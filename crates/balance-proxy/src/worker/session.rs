@@ -1,0 +1,92 @@
+//! What ends without having been an exchange: a TCP session, or a request that could not be read.
+
+use std::net::IpAddr;
+
+use balance_core::{Cause, Method, PoolId};
+use balance_telemetry::{AccessRecord, PhaseTimes};
+
+use super::{Worker, WorkerListener, WorkerSnapshot, unix_ms};
+use crate::snapshot::Mode;
+use crate::upstream::Member;
+
+/// One session, to be settled.
+pub(crate) struct Session {
+    pub(crate) peer: IpAddr,
+    pub(crate) started_us: u64,
+    pub(crate) pool: Option<PoolId>,
+    pub(crate) backend: Option<Member>,
+    pub(crate) attempts: u32,
+    pub(crate) connect_us: u64,
+    /// Of the answer to a request that could not be read; 0 in TCP.
+    pub(crate) status: u16,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl Session {
+    pub(crate) fn new(peer: IpAddr, started_us: u64) -> Self {
+        Self {
+            peer,
+            started_us,
+            pool: None,
+            backend: None,
+            attempts: 0,
+            connect_us: 0,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Counts and logs it, once.
+    pub(crate) fn settle(
+        self,
+        worker: &Worker,
+        listener: &WorkerListener,
+        snapshot: &WorkerSnapshot,
+        cause: Cause,
+    ) {
+        let now_us = worker.clock.now_us();
+        let duration_us = now_us.saturating_sub(self.started_us);
+        let rules = &snapshot.rules.listeners[listener.index()];
+        if rules.mode == Mode::Http {
+            snapshot
+                .request_series(worker, listener.index(), None, None)
+                .record(Method::Other, self.status, duration_us);
+        }
+        worker.metrics.cause(cause);
+        worker.metrics.bytes_received(self.bytes_in);
+        worker.metrics.bytes_sent(self.bytes_out);
+        if let Some(log) = worker.log.borrow().as_ref() {
+            log.record(&AccessRecord {
+                ts_ms: unix_ms(),
+                request_id: b"",
+                trace_id: b"",
+                client: Some(self.peer),
+                listener: &rules.name,
+                route: "",
+                pool: self
+                    .pool
+                    .map_or("", |pool| &snapshot.rules.pools[pool.index()].name),
+                backend: self.backend.as_ref().map_or("", Member::name),
+                method: b"",
+                host: b"",
+                path: b"",
+                protocol: if rules.mode == Mode::Tcp { "TCP" } else { "" },
+                status: self.status,
+                cause,
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                duration_us,
+                phases: PhaseTimes {
+                    connect_us: (self.connect_us != 0).then_some(self.connect_us),
+                    ..PhaseTimes::default()
+                },
+                attempts: self.attempts,
+                user_agent: b"",
+                referer: b"",
+            });
+            worker.touch(now_us / 1000);
+        }
+    }
+}

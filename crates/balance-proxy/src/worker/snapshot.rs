@@ -1,0 +1,144 @@
+//! A snapshot as one worker uses it: with this worker's own part of each backend, and its metric handles.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balance_core::{PoolId, RouteId};
+use balance_telemetry::RequestSeries;
+
+use super::Worker;
+use crate::clock::millis;
+use crate::filter::Needs;
+use crate::snapshot::{PoolRules, Snapshot};
+use crate::upstream::{IdleConnections, IdleLimits, Member};
+
+/// Held by `Rc`: an exchange keeps the one it began with.
+pub(crate) struct WorkerSnapshot {
+    pub(crate) rules: Arc<Snapshot>,
+    /// Indexed by [`PoolId`].
+    pub(crate) pools: Vec<WorkerPool>,
+    /// Indexed by [`RouteId`].
+    pub(crate) route_needs: Vec<Needs>,
+    /// Per listener: no route and no pool, no route but the pool, then one per route.
+    series: Vec<Vec<OnceCell<Rc<RequestSeries>>>>,
+    /// Each backend once.
+    members: Vec<Member>,
+}
+
+/// One pool's backends, in the order of its balancer.
+pub(crate) struct WorkerPool {
+    pub(crate) members: Vec<Member>,
+    pub(crate) needs: Needs,
+}
+
+/// What a worker snapshot is made with.
+pub(super) struct Parts<'a> {
+    pub(super) metrics: &'a balance_telemetry::WorkerMetrics,
+    pub(super) idle_limits: &'a Rc<IdleLimits>,
+    pub(super) worker_count: usize,
+    /// The one before: backends that stay keep their idle connections.
+    pub(super) previous: Option<&'a WorkerSnapshot>,
+}
+
+impl WorkerSnapshot {
+    pub(super) fn new(rules: Arc<Snapshot>, parts: &Parts<'_>) -> Self {
+        let mut known: Vec<Member> = parts
+            .previous
+            .map(|previous| previous.members.clone())
+            .unwrap_or_default();
+        known.sort_by_key(|member| Arc::as_ptr(member.endpoint()));
+        let mut members: Vec<Member> = Vec::new();
+        let mut seen = std::collections::HashMap::new();
+        let pools = rules
+            .pools
+            .iter()
+            .map(|pool| WorkerPool {
+                needs: Needs::of(&pool.filters),
+                members: pool
+                    .members
+                    .iter()
+                    .map(|endpoint| {
+                        let pointer = Arc::as_ptr(endpoint);
+                        let index = *seen.entry(pointer).or_insert_with(|| {
+                            let found = known.binary_search_by_key(&pointer, |member| {
+                                Arc::as_ptr(member.endpoint())
+                            });
+                            let member = match found {
+                                Ok(index) => known[index].clone(),
+                                Err(_) => new_member(endpoint, parts),
+                            };
+                            member.idle().configure(
+                                idle_share(pool, parts.worker_count),
+                                millis(pool.idle.idle_conn_timeout),
+                            );
+                            members.push(member);
+                            members.len() - 1
+                        });
+                        members[index].clone()
+                    })
+                    .collect(),
+            })
+            .collect();
+        let slots = rules.routes.len() + 2;
+        Self {
+            pools,
+            route_needs: rules
+                .routes
+                .iter()
+                .map(|route| Needs::of(&route.filters))
+                .collect(),
+            series: rules
+                .listeners
+                .iter()
+                .map(|_| (0..slots).map(|_| OnceCell::new()).collect())
+                .collect(),
+            members,
+            rules,
+        }
+    }
+
+    /// Every backend, once.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
+    }
+
+    /// The handle that counts requests of a listener, route and pool; made on first use.
+    pub(crate) fn request_series(
+        &self,
+        worker: &Worker,
+        listener: usize,
+        route: Option<RouteId>,
+        pool: Option<PoolId>,
+    ) -> &RequestSeries {
+        let slot = match (route, pool) {
+            (None, None) => 0,
+            (None, Some(_)) => 1,
+            (Some(route), _) => 2 + route.index(),
+        };
+        self.series[listener][slot].get_or_init(|| {
+            worker.metrics.request_series(
+                &self.rules.listeners[listener].name,
+                route.map_or("", |route| &self.rules.routes[route.index()].name),
+                pool.map_or("", |pool| &self.rules.pools[pool.index()].name),
+            )
+        })
+    }
+}
+
+fn new_member(endpoint: &Arc<crate::Endpoint>, parts: &Parts<'_>) -> Member {
+    let identity = endpoint.backend().identity();
+    Member::new(
+        Arc::clone(endpoint),
+        IdleConnections::new(0, Rc::clone(parts.idle_limits)),
+        parts.metrics.backend_series(&identity.pool, &identity.name),
+    )
+}
+
+/// `max_idle_conns_per_host` is per process: each worker gets its share, at least one connection.
+fn idle_share(pool: &PoolRules, worker_count: usize) -> usize {
+    match pool.idle.max_idle_conns_per_host {
+        0 => 0,
+        max => (max / worker_count).max(1),
+    }
+}

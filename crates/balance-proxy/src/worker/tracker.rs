@@ -1,0 +1,76 @@
+//! The tasks of a worker: every connection belongs here, and a drain waits until none is left.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::Worker;
+
+/// Counts running connections.
+#[derive(Default)]
+pub(super) struct Tracker {
+    active: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Tracker {
+    pub(super) fn active(&self) -> usize {
+        self.active.get()
+    }
+
+    /// Waits until nothing runs any more.
+    pub(super) async fn idle(&self) {
+        poll_fn(|cx| {
+            if self.active.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Runs a connection as a task of its own. A panic in it ends it alone, and is counted.
+pub(super) fn spawn(worker: &Rc<Worker>, connection: impl Future<Output = ()> + 'static) {
+    let guard = Guard::new(worker);
+    spawn_local(async move {
+        let _guard = guard;
+        connection.await;
+    });
+}
+
+/// Runs a part of the worker itself; it ends with the worker.
+#[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
+pub(super) fn spawn_local(future: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(future);
+}
+
+struct Guard {
+    worker: Rc<Worker>,
+}
+
+impl Guard {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.tracker.active.set(worker.tracker.active.get() + 1);
+        Self {
+            worker: Rc::clone(worker),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.worker.metrics.panicked();
+        }
+        let tracker = &self.worker.tracker;
+        tracker.active.set(tracker.active.get() - 1);
+        if tracker.active.get() == 0
+            && let Some(waiting) = tracker.waiting.borrow_mut().take()
+        {
+            waiting.wake();
+        }
+    }
+}
