@@ -1,1 +1,42 @@
-//! Compiles a configuration, publishes it, reloads, and owns the listeners.
+//! Control: it compiles a configuration, publishes it to the workers, reloads, resolves names, owns the
+//! listeners, and ends the process in good order. All of it happens on one thread of its own; the data path
+//! never waits for it.
+//!
+//! | module        | what                                                              |
+//! |---------------|-------------------------------------------------------------------|
+//! | `run`         | the life of the process                                           |
+//! | `reload`      | from the file on disk to what runs                                |
+//! | `compile`     | everything about a configuration that can fail                    |
+//! | `check`       | the part of it that touches nothing outside                       |
+//! | `identity`    | what outlives a reload                                            |
+//! | `resolve`     | names of backends, asked again and again                          |
+//! | `signals`     | what an operator asks for by signal                               |
+//! | `admin`       | the seam to balance-admin                                         |
+//! | `handle`      | what others may ask of control                                    |
+//! | `view`        | what runs, in words that can be shown                             |
+//! | `metrics`     | the gauges that control owns                                      |
+//! | `socket_path` | where the command line finds a running process                    |
+
+mod admin;
+mod check;
+mod compile;
+mod handle;
+mod identity;
+mod metrics;
+mod reload;
+mod resolve;
+mod run;
+mod signals;
+mod socket_path;
+mod view;
+
+pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
+pub use check::{Checked, check};
+pub use handle::{
+    Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,
+};
+pub use run::{Listening, LoggingHook, ReadyHook, RunError, RunOptions, run};
+pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
+pub use view::{
+    BackendView, ListenerView, MemberView, PoolView, RouteView, Setting, SettingsView, View,
+};

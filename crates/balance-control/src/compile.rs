@@ -1,0 +1,218 @@
+//! From a configuration to everything that a publish needs.
+//!
+//! All that can fail happens here: routes and filters, the access log, the admin token, and binding of
+//! addresses that are new. Until it has succeeded nothing running has changed; when it fails, sockets that
+//! were bound meanwhile are closed again by being dropped.
+//!
+//! ```text
+//!   Config ── draft (pure) ──► Draft ── acquire (sockets, files) ──► Prepared ── publish (cannot fail)
+//!                │                          │
+//!                └────── diagnostics ◄──────┘
+//! ```
+
+mod admin;
+mod listeners;
+mod log;
+mod pools;
+mod restart;
+mod routes;
+mod show;
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use balance_config::{Config, Diagnostic, Place, Severity};
+use balance_proxy::{Endpoint, ListenerKey, ListenerSocket, PoolRules, RouteRules, Snapshot};
+use balance_route::RouteTable;
+use balance_telemetry::Registry;
+
+use crate::admin::AdminListener;
+use crate::handle::has_errors;
+use crate::identity::Identities;
+use crate::view::View;
+
+pub(crate) use admin::{AdminAddress, metrics_path};
+pub(crate) use listeners::BoundAddress;
+pub(crate) use log::OpenLog;
+
+/// A configuration and all that it holds: the running one, or the one that may become it.
+pub(crate) struct Compiled {
+    pub(crate) config: Arc<Config>,
+    /// Fixed at the start: sockets and idle caps are divided by it.
+    pub(crate) worker_count: usize,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) identities: Identities,
+    /// Control's own descriptors of every listening socket.
+    pub(crate) listeners: Vec<Arc<BoundAddress>>,
+    pub(crate) log: Option<OpenLog>,
+    pub(crate) admin: Vec<AdminAddress>,
+}
+
+/// Everything for a publish.
+pub(crate) struct Prepared {
+    pub(crate) next: Compiled,
+    /// One set of sockets for each address that workers have to begin with.
+    pub(crate) added: Vec<Vec<ListenerSocket>>,
+    /// What workers have to stop accepting on.
+    pub(crate) removed: Vec<ListenerKey>,
+    pub(crate) admin: Vec<AdminListener>,
+    /// Limits that carried-over backends get.
+    pub(crate) max_connections: Vec<(Arc<Endpoint>, u32)>,
+    pub(crate) view: View,
+    /// Warnings and notes.
+    pub(crate) remarks: Vec<Diagnostic>,
+}
+
+/// The part that touches nothing outside.
+struct Draft {
+    identities: Identities,
+    pools: Vec<PoolRules>,
+    routes: Vec<RouteRules>,
+    /// One for each listener of the configuration.
+    tables: Vec<Arc<RouteTable>>,
+}
+
+/// Compiles `config` as the successor of `previous`.
+///
+/// # Errors
+/// Everything that is wrong, with its place.
+pub(crate) fn compile(
+    config: Config,
+    previous: Option<&Compiled>,
+    registry: &Arc<Registry>,
+) -> Result<Prepared, Vec<Diagnostic>> {
+    let known = previous.map(|previous| &previous.identities);
+    let draft = draft(&config, known)?;
+    let mut diagnostics = restart::remarks(&config, previous);
+    diagnostics.extend(limits(&config));
+
+    let worker_count =
+        previous.map_or_else(|| workers_wanted(&config), |previous| previous.worker_count);
+    let bound = listeners::acquire(&config, previous, worker_count, &mut diagnostics);
+    let log = log::acquire(&config, previous, registry, &mut diagnostics);
+    let admin = admin::acquire(&config, previous, &mut diagnostics);
+    if has_errors(&diagnostics) {
+        return Err(diagnostics);
+    }
+
+    let Draft {
+        identities,
+        pools,
+        routes,
+        tables,
+    } = draft;
+    let max_connections = config
+        .backends
+        .iter()
+        .map(|backend| {
+            (
+                Arc::clone(identities.endpoint(backend)),
+                backend.max_connections,
+            )
+        })
+        .collect();
+    let generation = previous.map_or(0, |previous| previous.snapshot.generation) + 1;
+    let view = show::view(&config, &identities, &tables, &bound.addresses, generation);
+    let snapshot = Arc::new(Snapshot {
+        generation,
+        listeners: listeners::rules(&config, &bound.addresses, &tables),
+        routes,
+        pools,
+        access_log: log.as_ref().map(|log| Arc::clone(&log.log)),
+    });
+    Ok(Prepared {
+        added: bound.added,
+        removed: bound.removed,
+        admin: admin.listeners,
+        max_connections,
+        view,
+        remarks: diagnostics,
+        next: Compiled {
+            config: Arc::new(config),
+            worker_count,
+            snapshot,
+            identities,
+            listeners: bound.addresses,
+            log,
+            admin: admin.addresses,
+        },
+    })
+}
+
+/// Compiles as far as it goes without touching anything outside: what `balance check` can say about a
+/// configuration while another process runs it.
+pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
+    let mut diagnostics = limits(config);
+    diagnostics.extend(log::check(config));
+    diagnostics.extend(admin::check(config));
+    if let Err(errors) = draft(config, None) {
+        diagnostics.extend(errors);
+    }
+    diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
+    diagnostics
+}
+
+fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagnostic>> {
+    let identities = match known {
+        Some(known) => known.successor(config),
+        None => Identities::default().successor(config),
+    };
+    let mut errors = Vec::new();
+    let routes = routes::compile(config, &mut errors);
+    let tables = routes::tables(config, &mut errors);
+    let pools = pools::compile(config, &identities, &mut errors);
+    if errors.is_empty() {
+        Ok(Draft {
+            identities,
+            pools,
+            routes,
+            tables,
+        })
+    } else {
+        Err(errors)
+    }
+}
+
+/// What the configuration says, else one for each processor that this process may use.
+fn workers_wanted(config: &Config) -> usize {
+    config
+        .worker_threads
+        .map_or_else(balance_net::cpu_count, NonZeroUsize::get)
+}
+
+/// Whether the descriptors suffice for what the configuration allows.
+fn limits(config: &Config) -> Vec<Diagnostic> {
+    let available = balance_net::descriptor_limit().hard;
+    let wanted = u64::try_from(config.limits.connections_max)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(DESCRIPTORS_PER_CONNECTION);
+    let place = match config.listeners.first() {
+        Some(listener) => Place::whole(&listener.place.file),
+        None => return Vec::new(),
+    };
+    if wanted > available {
+        let message = format!(
+            "limits.connections_max of {} needs about {wanted} file descriptors; this process may have {available}",
+            config.limits.connections_max
+        );
+        let help = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower the limit";
+        return vec![Diagnostic::new(Severity::Warning, &place, message).with_help(help)];
+    }
+    if available < DESCRIPTORS_LOW {
+        let message = format!(
+            "only {available} file descriptors are available: about {} proxied connections at a time",
+            available / DESCRIPTORS_PER_CONNECTION
+        );
+        let help = "raise LimitNOFILE= (systemd) or `ulimit -Hn`";
+        return vec![Diagnostic::new(Severity::Warning, &place, message).with_help(help)];
+    }
+    Vec::new()
+}
+
+/// One towards the client, one towards the backend.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// The usual soft limit. A hard limit at or below it is a mistake of the environment.
+const DESCRIPTORS_LOW: u64 = 1025;

@@ -1,0 +1,49 @@
+//! Pools and their views, over objects that outlive the reload.
+
+use std::sync::Arc;
+
+use balance_config::{Config, Diagnostic, Pool};
+use balance_core::PoolId;
+use balance_lb::{Balancer, Member};
+use balance_proxy::PoolRules;
+
+use super::routes;
+use crate::identity::Identities;
+
+/// One for each pool of the configuration, in its order.
+pub(super) fn compile(
+    config: &Config,
+    identities: &Identities,
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<PoolRules> {
+    let numbered = config.pools.iter().enumerate();
+    numbered
+        .map(|(index, pool)| compile_pool(config, index, pool, identities, errors))
+        .collect()
+}
+
+fn compile_pool(
+    config: &Config,
+    index: usize,
+    pool: &Pool,
+    identities: &Identities,
+    errors: &mut Vec<Diagnostic>,
+) -> PoolRules {
+    let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
+    let members: Vec<Member> = backends
+        .clone()
+        .map(|backend| Member::new(&backend.name, backend.weight))
+        .collect();
+    PoolRules {
+        id: PoolId::from_index(index),
+        name: pool.name.clone(),
+        balancer: Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name)),
+        hash_key: pool.hash_key.clone(),
+        members: backends
+            .map(|backend| Arc::clone(identities.endpoint(backend)))
+            .collect(),
+        idle: config.idle.clone(),
+        timeouts: pool.timeouts.clone(),
+        filters: routes::filters(&config.transform, &pool.place, errors),
+    }
+}

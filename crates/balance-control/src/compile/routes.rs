@@ -1,0 +1,192 @@
+//! Routes: what they do, and in which order each listener asks them.
+
+use std::sync::Arc;
+
+use balance_config::{
+    Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig,
+    PathMatch as PathConfig, Place, Redirect as RedirectConfig, Respond as RespondConfig, Route,
+    RouteScope, Severity, Transform,
+};
+use balance_core::RouteId;
+use balance_proxy::{
+    Action, Filter, HeaderAction, HeaderRule, PathRewrite, Redirect, Respond, RouteRules,
+};
+use balance_route::{HeaderMatch, HostPattern, PathMatch, RouteSpec, RouteTable};
+
+/// One for each route of the configuration, in its order.
+pub(super) fn compile(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<RouteRules> {
+    let numbered = config.routes.iter().enumerate();
+    numbered
+        .map(|(index, route)| RouteRules {
+            id: RouteId::from_index(index),
+            name: route.name.clone(),
+            action: action(route, errors),
+            filters: filters(&route.transform, &route.place, errors),
+            timeouts: route.timeouts.clone(),
+        })
+        .collect()
+}
+
+/// One table for each listener. Those that ask all routes share one.
+pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<RouteTable>> {
+    let specs: Vec<RouteSpec> = config.routes.iter().enumerate().map(spec).collect();
+    let mut table_of_all: Option<Arc<RouteTable>> = None;
+    let mut compile = |scope: &RouteScope| match scope {
+        RouteScope::All => {
+            let table = match &table_of_all {
+                Some(table) => Arc::clone(table),
+                None => Arc::new(table(config, &specs, None, errors)),
+            };
+            table_of_all = Some(Arc::clone(&table));
+            table
+        }
+        RouteScope::Listed(listed) => Arc::new(table(config, &specs, Some(listed), errors)),
+    };
+    config
+        .listeners
+        .iter()
+        .map(|listener| compile(&listener.routes))
+        .collect()
+}
+
+/// The filters of a `transform`.
+pub(super) fn filters(
+    transform: &Transform,
+    place: &Place,
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    if transform.strip_prefix.is_some() || transform.add_prefix.is_some() {
+        let (strip, add) = (
+            transform.strip_prefix.as_deref(),
+            transform.add_prefix.as_deref(),
+        );
+        match PathRewrite::new(strip, add) {
+            Ok(rewrite) => filters.push(Filter::Path(rewrite)),
+            Err(error) => errors.push(refuse(place, format!("transform: {error}"))),
+        }
+    }
+    let request = header_rules(&transform.request_headers, place, errors);
+    if !request.is_empty() {
+        filters.push(Filter::RequestHeaders(request));
+    }
+    let response = header_rules(&transform.response_headers, place, errors);
+    if !response.is_empty() {
+        filters.push(Filter::ResponseHeaders(response));
+    }
+    filters
+}
+
+fn header_rules(
+    edits: &[HeaderEdit],
+    place: &Place,
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<HeaderRule> {
+    let mut rules = Vec::with_capacity(edits.len());
+    for edit in edits {
+        let (action, name, value) = match edit {
+            HeaderEdit::Add { name, value } => (HeaderAction::Add, name, value.as_str()),
+            HeaderEdit::Set { name, value } => (HeaderAction::Set, name, value.as_str()),
+            HeaderEdit::Remove { name } => (HeaderAction::Remove, name, ""),
+        };
+        match HeaderRule::new(action, name, value) {
+            Ok(rule) => rules.push(rule),
+            Err(error) => errors.push(refuse(place, format!("transform: {error}"))),
+        }
+    }
+    rules
+}
+
+fn action(route: &Route, errors: &mut Vec<Diagnostic>) -> Action {
+    match &route.action {
+        ActionConfig::Forward(pool) => Action::Forward(*pool),
+        ActionConfig::Redirect(redirect) => Action::Redirect(compile_redirect(redirect)),
+        ActionConfig::Respond(respond) => {
+            for (name, value) in &respond.headers {
+                if !Respond::check_header(name, value) {
+                    let message = format!("respond: `{name}: {value}` cannot be sent as a header");
+                    errors.push(refuse(&route.place, message));
+                }
+            }
+            Action::Respond(compile_respond(respond))
+        }
+    }
+}
+
+fn compile_redirect(redirect: &RedirectConfig) -> Redirect {
+    Redirect {
+        scheme: redirect.scheme.clone(),
+        host: redirect.host.clone(),
+        port: redirect.port,
+        path: redirect.path.clone(),
+        status: redirect.status,
+    }
+}
+
+/// The content type stands apart from the other headers: a response has exactly one.
+fn compile_respond(respond: &RespondConfig) -> Respond {
+    let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+    let typed = respond.headers.iter().find(|(name, _)| is_type(name));
+    let others = respond.headers.iter().filter(|(name, _)| !is_type(name));
+    let content_type = typed.map_or("text/plain; charset=utf-8", |(_, value)| value.as_str());
+    Respond {
+        status: respond.status,
+        body: respond.body.clone().into_bytes(),
+        content_type: content_type.to_owned(),
+        headers: others.cloned().collect(),
+    }
+}
+
+fn spec((index, route): (usize, &Route)) -> RouteSpec {
+    let matches = &route.matches;
+    let host = |host: &HostConfig| match host {
+        HostConfig::Any => HostPattern::Any,
+        HostConfig::Exact(name) => HostPattern::Exact(name.clone()),
+        HostConfig::Under(name) => HostPattern::Suffix(name.clone()),
+    };
+    let header = |(name, value): &(String, String)| HeaderMatch {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    RouteSpec {
+        id: RouteId::from_index(index),
+        priority: route.priority,
+        hosts: matches.hosts.iter().map(host).collect(),
+        path: match &matches.path {
+            PathConfig::Any => PathMatch::Any,
+            PathConfig::BytePrefix(path) => PathMatch::BytePrefix(path.clone()),
+            PathConfig::SegmentPrefix(path) => PathMatch::SegmentPrefix(path.clone()),
+            PathConfig::Exact(path) => PathMatch::Exact(path.clone()),
+        },
+        methods: matches.methods.clone(),
+        headers: matches.headers.iter().map(header).collect(),
+    }
+}
+
+/// A table, or an empty one when something is wrong, so that the other mistakes are found too.
+fn table(
+    config: &Config,
+    specs: &[RouteSpec],
+    listed: Option<&[RouteId]>,
+    errors: &mut Vec<Diagnostic>,
+) -> RouteTable {
+    match RouteTable::compile_listed(specs, listed) {
+        Ok(table) => table,
+        Err(list) => {
+            for error in list {
+                let route = &config.routes[error.route.index()];
+                let message = format!("route `{}`: {error}", route.name);
+                let diagnostic = refuse(&route.place, message);
+                // Two listeners with the same routes find the same mistakes.
+                if !errors.contains(&diagnostic) {
+                    errors.push(diagnostic);
+                }
+            }
+            RouteTable::compile(Vec::new()).expect("no routes have no mistakes")
+        }
+    }
+}
+
+fn refuse(place: &Place, message: String) -> Diagnostic {
+    Diagnostic::new(Severity::Error, place, message)
+}

@@ -1,0 +1,187 @@
+//! The view of a configuration for the admin API.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use balance_config::{Action, Config, HostPattern, PathMatch, Pool, PoolKind, Route, Version};
+use balance_core::{HashKey, Limits, Timeouts};
+use balance_route::RouteTable;
+
+use super::BoundAddress;
+use crate::identity::Identities;
+use crate::view::{ListenerView, MemberView, PoolView, RouteView, Setting, SettingsView, View};
+
+pub(super) fn view(
+    config: &Config,
+    identities: &Identities,
+    tables: &[Arc<RouteTable>],
+    addresses: &[Arc<BoundAddress>],
+    generation: u64,
+) -> View {
+    let listener = |address: &Arc<BoundAddress>| {
+        let listener = &config.listeners[address.listener()];
+        let table = &tables[address.listener()];
+        ListenerView {
+            name: listener.name.clone(),
+            mode: listener.mode.name(),
+            address: address.local.to_string(),
+            routes: table
+                .routes()
+                .map(|one| config.routes[one.id.index()].name.clone())
+                .collect(),
+            pool: listener
+                .pool
+                .map(|pool| config.pools[pool.index()].name.clone()),
+        }
+    };
+    View {
+        generation,
+        published: SystemTime::now(),
+        listeners: addresses.iter().map(listener).collect(),
+        pools: config
+            .pools
+            .iter()
+            .map(|one| pool(config, one, identities))
+            .collect(),
+        routes: config.routes.iter().map(|one| route(config, one)).collect(),
+        settings: settings(config),
+    }
+}
+
+fn pool(config: &Config, pool: &Pool, identities: &Identities) -> PoolView {
+    let member = |id: &balance_core::BackendId| {
+        let backend = &config.backends[id.index()];
+        MemberView {
+            weight: backend.weight,
+            endpoint: Arc::clone(identities.endpoint(backend)),
+        }
+    };
+    PoolView {
+        name: pool.name.clone(),
+        view_of: match pool.kind {
+            PoolKind::Definition => None,
+            PoolKind::View { of, .. } => Some(config.pools[of.index()].name.clone()),
+        },
+        algorithm: pool.algorithm.name(),
+        hash_key: pool.algorithm.needs_hash().then(|| match &pool.hash_key {
+            HashKey::SourceIp => "source-ip".to_owned(),
+            HashKey::Header(name) => format!("header:{name}"),
+        }),
+        members: pool.members.iter().map(member).collect(),
+    }
+}
+
+fn route(config: &Config, route: &Route) -> RouteView {
+    let host = |host: &HostPattern| match host {
+        HostPattern::Any => "*".to_owned(),
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Under(name) => format!("*.{name}"),
+    };
+    RouteView {
+        name: route.name.clone(),
+        place: route.place.to_string(),
+        priority: route.priority,
+        hosts: route.matches.hosts.iter().map(host).collect(),
+        path: match &route.matches.path {
+            PathMatch::Any => "any".to_owned(),
+            PathMatch::BytePrefix(path) | PathMatch::SegmentPrefix(path) => {
+                format!("prefix {path}")
+            }
+            PathMatch::Exact(path) => format!("exact {path}"),
+        },
+        methods: route.matches.methods.clone(),
+        headers: route.matches.headers.clone(),
+        action: match &route.action {
+            Action::Forward(pool) => format!("pool {}", config.pools[pool.index()].name),
+            Action::Redirect(redirect) => format!("redirect {}", redirect.status),
+            Action::Respond(respond) => format!("respond {}", respond.status),
+        },
+    }
+}
+
+fn settings(config: &Config) -> SettingsView {
+    vec![
+        (
+            "version",
+            Setting::Number(if config.version == Version::V2 { 2 } else { 1 }),
+        ),
+        ("timeouts", timeouts(&config.timeouts).into()),
+        (
+            "limits",
+            limits(&config.limits, config.idle_upstream_max).into(),
+        ),
+        (
+            "max_idle_conns_per_host",
+            config.idle.max_idle_conns_per_host.into(),
+        ),
+        ("idle_conn_timeout", config.idle.idle_conn_timeout.into()),
+        ("enable_http2", config.enable_http2.into()),
+        ("enable_websocket", config.protocol.enable_websocket.into()),
+        (
+            "worker_threads",
+            config
+                .worker_threads
+                .map(std::num::NonZeroUsize::get)
+                .into(),
+        ),
+        ("zero_copy", config.zero_copy.into()),
+        (
+            "shutdown",
+            vec![
+                ("delay", config.shutdown.delay.into()),
+                ("limit", config.shutdown.limit.into()),
+            ]
+            .into(),
+        ),
+        (
+            "admin",
+            config
+                .admin
+                .as_ref()
+                .map(|one| one.listen.value.to_string())
+                .into(),
+        ),
+        (
+            "metrics",
+            config
+                .metrics
+                .as_ref()
+                .map(|one| one.listen.value.to_string())
+                .into(),
+        ),
+    ]
+}
+
+fn timeouts(timeouts: &Timeouts) -> SettingsView {
+    vec![
+        ("connect", timeouts.connect.into()),
+        ("head", timeouts.head.into()),
+        ("first_byte", timeouts.first_byte.into()),
+        ("read", timeouts.read.into()),
+        ("write_progress", timeouts.write_progress.into()),
+        ("request", timeouts.request.into()),
+        ("idle", timeouts.idle.into()),
+        ("tunnel", timeouts.tunnel.into()),
+        ("drain", timeouts.drain.into()),
+    ]
+}
+
+fn limits(limits: &Limits, idle_upstream_max: usize) -> SettingsView {
+    vec![
+        ("head_bytes_max", limits.head_bytes_max.into()),
+        ("fields_max", limits.fields_max.into()),
+        ("target_bytes_max", limits.target_bytes_max.into()),
+        ("body_bytes_max", limits.body_bytes_max.into()),
+        ("connections_max", limits.connections_max.into()),
+        (
+            "connections_per_ip_max",
+            limits.connections_per_ip_max.into(),
+        ),
+        ("lingering_bytes_max", limits.lingering_bytes_max.into()),
+        (
+            "interim_responses_max",
+            Setting::Number(limits.interim_responses_max.into()),
+        ),
+        ("idle_upstream_max", idle_upstream_max.into()),
+    ]
+}

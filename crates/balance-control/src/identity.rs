@@ -1,0 +1,92 @@
+//! What outlives a reload: backends by their identity, cursors by their pool.
+//!
+//! Compiling makes a successor of the registry that shares what stays; the old one is not touched, so a
+//! reload that fails has changed nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use balance_config::{Backend as BackendConfig, Config};
+use balance_core::BackendAddress;
+use balance_lb::{Backend, BackendIdentity, Cursor};
+use balance_proxy::{Endpoint, UpstreamAddress};
+
+/// The objects that one configuration uses.
+#[derive(Default)]
+pub(crate) struct Identities {
+    endpoints: HashMap<BackendIdentity, Arc<Endpoint>>,
+    /// By the name of the pool or view.
+    cursors: HashMap<String, Arc<Cursor>>,
+}
+
+impl Identities {
+    /// The registry of `config`: known objects where the identity is the same, new ones elsewhere.
+    pub(crate) fn successor(&self, config: &Config) -> Self {
+        let endpoints = config.backends.iter().map(|backend| {
+            let identity = identity(backend);
+            let known = self.endpoints.get(&identity).cloned();
+            let endpoint = known.unwrap_or_else(|| Arc::new(new_endpoint(identity.clone())));
+            (identity, endpoint)
+        });
+        let cursors = config.pools.iter().map(|pool| {
+            let known = self.cursors.get(&pool.name).cloned();
+            (pool.name.clone(), known.unwrap_or_default())
+        });
+        Self {
+            endpoints: endpoints.collect(),
+            cursors: cursors.collect(),
+        }
+    }
+
+    /// The object of a backend of the configuration that this registry was made for.
+    pub(crate) fn endpoint(&self, backend: &BackendConfig) -> &Arc<Endpoint> {
+        self.endpoints
+            .get(&identity(backend))
+            .expect("the registry has every backend")
+    }
+
+    pub(crate) fn cursor(&self, pool: &str) -> Arc<Cursor> {
+        self.cursors
+            .get(pool)
+            .cloned()
+            .expect("the registry has every pool")
+    }
+
+    /// All backends, in no order.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+
+    /// Backends that `next` does not know any more.
+    pub(crate) fn gone<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = &'a BackendIdentity> {
+        self.endpoints
+            .keys()
+            .filter(|identity| !next.endpoints.contains_key(*identity))
+    }
+
+    /// `pool/backend (address)` of each, sorted: another address is another backend.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |one: &BackendIdentity| format!("{}/{} ({})", one.pool, one.name, one.address);
+        let mut names: Vec<String> = self.endpoints.keys().map(name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+fn identity(backend: &BackendConfig) -> BackendIdentity {
+    BackendIdentity {
+        pool: backend.pool.clone(),
+        name: backend.name.clone(),
+        address: backend.address.value.clone(),
+    }
+}
+
+/// A name has no address until it is resolved.
+fn new_endpoint(identity: BackendIdentity) -> Endpoint {
+    let addresses = match &identity.address {
+        BackendAddress::Ip(ip) => vec![UpstreamAddress::Ip(*ip)],
+        BackendAddress::Unix(path) => vec![UpstreamAddress::Unix(path.clone())],
+        BackendAddress::Name { .. } => Vec::new(),
+    };
+    Endpoint::new(Backend::new(identity), addresses)
+}

@@ -1,0 +1,49 @@
+//! Gauges that control owns: what is known about backends, read when somebody scrapes.
+
+use balance_telemetry::{Collect, Samples};
+
+use crate::handle::{ControlHandle, WeakControlHandle};
+
+/// Health and load of every backend, under the pool that defines it.
+pub(crate) struct BackendGauges {
+    /// Weak, because the handle holds the registry that holds this.
+    control: WeakControlHandle,
+}
+
+impl BackendGauges {
+    pub(crate) fn new(control: &ControlHandle) -> Self {
+        Self {
+            control: control.downgrade(),
+        }
+    }
+}
+
+impl Collect for BackendGauges {
+    fn collect(&self, samples: &mut Samples) {
+        let Some(control) = self.control.upgrade() else {
+            return;
+        };
+        let view = control.view();
+        let definitions = view.pools.iter().filter(|pool| pool.view_of.is_none());
+        for pool in definitions {
+            for backend in control.backends(pool) {
+                let labels = [
+                    ("pool", pool.name.as_str()),
+                    ("backend", backend.name.as_str()),
+                ];
+                samples.gauge(
+                    "balance_backend_healthy",
+                    "Whether a request could go to the backend at this moment.",
+                    &labels,
+                    f64::from(u8::from(backend.is_pickable)),
+                );
+                samples.gauge(
+                    "balance_backend_in_flight",
+                    "Connections and streams in use to the backend.",
+                    &labels,
+                    f64::from(backend.in_flight),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! From the file on disk to what runs: load, compile, resolve, publish.
+//!
+//! ```text
+//!   load ─► compile ─► resolve new names (≤ 2 s) ─► publish
+//!     │        │              │                        │
+//!     └─ refused: nothing     └─ may be abandoned:     └─ cannot fail: gone addresses stop accepting,
+//!        has changed             nothing has changed      workers take the snapshot, new addresses begin
+//! ```
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use balance_config::{Config, Diagnostic, Severity, Sources, load};
+use balance_proxy::{Endpoint, SendError, Workers};
+use balance_telemetry::Registry;
+
+use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
+use crate::compile::{self, Compiled, Prepared, metrics_path};
+use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
+use crate::resolve::{Resolver, SystemLookup, resolve_first};
+use crate::run::LoggingHook;
+
+/// What control owns while the process serves.
+pub(crate) struct Control {
+    pub(crate) current: Compiled,
+    pub(crate) workers: Workers,
+    pub(crate) handle: ControlHandle,
+    pub(crate) resolver: Resolver,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) admin: Box<dyn AdminServer>,
+    /// The path of our own unix socket, if there is one: it is served whatever the configuration says.
+    pub(crate) own_socket: Option<String>,
+    pub(crate) sources: Box<dyn Sources>,
+    pub(crate) path: String,
+    pub(crate) on_logging: LoggingHook,
+}
+
+impl Control {
+    /// Makes the file what runs, or says why not and changes nothing. Dropped while it waits for names, it
+    /// has changed nothing either.
+    pub(crate) async fn reload(&mut self) -> ReloadOutcome {
+        let started = Instant::now();
+        let result = load_and_compile(
+            &*self.sources,
+            &self.path,
+            Some(&self.current),
+            &self.registry,
+        );
+        let (prepared, mut remarks) = match result {
+            Ok(ready) => ready,
+            Err(diagnostics) => return self.refuse(&diagnostics),
+        };
+        remarks.extend(resolve_names(&prepared).await);
+
+        let summary = ReloadSummary {
+            generation: prepared.next.snapshot.generation,
+            listeners: Changes::between(
+                &listener_names(&self.current),
+                &listener_names(&prepared.next),
+            ),
+            pools: Changes::between(&pool_names(&self.current), &pool_names(&prepared.next)),
+            backends: Changes::between(
+                &self.current.identities.names(),
+                &prepared.next.identities.names(),
+            ),
+            routes: prepared.next.config.routes.len(),
+            warnings: remarks.iter().map(Problem::from).collect(),
+            took: Duration::ZERO,
+        };
+        self.publish(prepared).await;
+        self.registry.config_reloaded(true);
+        let summary = ReloadSummary {
+            took: started.elapsed(),
+            ..summary
+        };
+        log_remarks(&remarks);
+        log_summary(&summary);
+        ReloadOutcome::Applied(summary)
+    }
+
+    /// SIGUSR1.
+    pub(crate) fn reopen_logs(&self) {
+        if let Some(log) = &self.current.log {
+            log.log.reopen();
+        }
+        tracing::info!("log files are opened anew");
+    }
+
+    fn refuse(&self, diagnostics: &[Diagnostic]) -> ReloadOutcome {
+        self.registry.config_reloaded(false);
+        for diagnostic in diagnostics {
+            match diagnostic.severity {
+                Severity::Error => tracing::error!("{diagnostic}"),
+                Severity::Warning | Severity::Note => tracing::warn!("{diagnostic}"),
+            }
+        }
+        tracing::error!("the configuration was not reloaded: the old one stays in use");
+        ReloadOutcome::Refused(diagnostics.iter().map(Problem::from).collect())
+    }
+
+    /// The order matters: connections that wait at a removed address are still accepted under the rules
+    /// they came for, and no worker accepts at an address before it has rules for it.
+    async fn publish(&mut self, prepared: Prepared) {
+        let Prepared {
+            next,
+            added,
+            removed,
+            admin,
+            max_connections,
+            view,
+            remarks: _,
+        } = prepared;
+        for key in &removed {
+            report("stop accepting", self.workers.remove_listener(key));
+        }
+        let previous = std::mem::replace(&mut self.current, next);
+        let snapshot = Arc::clone(&self.current.snapshot);
+        report(
+            "take the snapshot",
+            self.workers.publish(&snapshot, PUBLISH_LIMIT).await,
+        );
+        for sockets in added {
+            report("begin to accept", self.workers.add_listener(sockets));
+        }
+
+        apply_limits(&max_connections);
+        self.resolver.set_targets(self.current.endpoints());
+        for gone in previous.identities.gone(&self.current.identities) {
+            report(
+                "close idle connections",
+                self.workers.close_idle(&gone.pool, &gone.name),
+            );
+        }
+        self.serve_admin(admin, None);
+        self.handle.set_view(view);
+        (self.on_logging)(&self.current.config.logging);
+        self.remove_files_of(&previous);
+    }
+
+    /// Serves the configured addresses and our own socket. `fresh` is that socket, the first time.
+    pub(crate) fn serve_admin(
+        &mut self,
+        mut listeners: Vec<AdminListener>,
+        fresh: Option<AdminSocketKind>,
+    ) {
+        if let Some(path) = &self.own_socket {
+            let metrics_path = Some(metrics_path(&self.current.config));
+            let rules = AdminRules {
+                api: true,
+                metrics_path,
+                token: None,
+            };
+            listeners.push(AdminListener {
+                address: path.clone(),
+                rules,
+                socket: fresh,
+            });
+        }
+        self.admin.serve(listeners, &self.handle);
+    }
+
+    /// Files of unix sockets that `previous` had and that nobody accepts on any more.
+    fn remove_files_of(&self, previous: &Compiled) {
+        for address in &previous.listeners {
+            if !self
+                .current
+                .listeners
+                .iter()
+                .any(|other| other.local == address.local)
+            {
+                address.remove_file();
+            }
+        }
+        for address in &previous.admin {
+            if !self
+                .current
+                .admin
+                .iter()
+                .any(|other| other.local == address.local)
+                && let Err(error) = address.local.remove_file()
+            {
+                tracing::warn!(address = %address.local, %error, "cannot remove the socket's file");
+            }
+        }
+    }
+}
+
+impl Compiled {
+    /// All backends, of all definitions.
+    pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.identities.endpoints().cloned().collect()
+    }
+}
+
+/// Reads the file and compiles it. What is left of the diagnostics on success are remarks.
+///
+/// # Errors
+/// All diagnostics, in the order of their places.
+pub(crate) fn load_and_compile(
+    sources: &dyn Sources,
+    path: &str,
+    previous: Option<&Compiled>,
+    registry: &Arc<Registry>,
+) -> Result<(Prepared, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let loaded = load(sources, path);
+    let mut diagnostics = loaded.diagnostics;
+    let compiled = match loaded.config {
+        Some(config) => compile::compile(config, previous, registry),
+        None => return Err(diagnostics),
+    };
+    match compiled {
+        Ok(mut prepared) => {
+            diagnostics.append(&mut prepared.remarks);
+            Ok((prepared, diagnostics))
+        }
+        Err(errors) => {
+            diagnostics.extend(errors);
+            diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
+            Err(diagnostics)
+        }
+    }
+}
+
+/// Asks for names that are new. One that does not resolve is a warning, never a refusal.
+pub(crate) async fn resolve_names(prepared: &Prepared) -> Vec<Diagnostic> {
+    let config: &Config = &prepared.next.config;
+    let unresolved = resolve_first(SystemLookup, &prepared.next.endpoints(), RESOLVE_LIMIT).await;
+    let reasons: Vec<(String, String)> = unresolved
+        .into_iter()
+        .map(|one| (one.endpoint.identity().address.to_string(), one.reason))
+        .collect();
+    let warn = |backend: &balance_config::Backend| {
+        let address = backend.address.value.to_string();
+        let (_, reason) = reasons
+            .iter()
+            .find(|(unresolved, _)| *unresolved == address)?;
+        let message = format!(
+            "backend `{}`: {address} does not resolve: {reason}",
+            backend.name
+        );
+        let help = "it gets no traffic until the name resolves; Balance keeps asking";
+        let place = &backend.address.place;
+        Some(Diagnostic::new(Severity::Warning, place, message).with_help(help))
+    };
+    if reasons.is_empty() {
+        return Vec::new();
+    }
+    config.backends.iter().filter_map(warn).collect()
+}
+
+/// Gives carried-over backends the limits of the new configuration.
+pub(crate) fn apply_limits(max_connections: &[(Arc<Endpoint>, u32)]) {
+    for (endpoint, max) in max_connections {
+        endpoint.set_max_connections(*max);
+    }
+}
+
+/// One log line for each warning and note.
+pub(crate) fn log_remarks(remarks: &[Diagnostic]) {
+    for remark in remarks {
+        match remark.severity {
+            Severity::Note => tracing::info!("{remark}"),
+            Severity::Warning | Severity::Error => tracing::warn!("{remark}"),
+        }
+    }
+}
+
+fn log_summary(summary: &ReloadSummary) {
+    tracing::info!(
+        generation = summary.generation,
+        listeners_added = ?summary.listeners.added,
+        listeners_removed = ?summary.listeners.removed,
+        pools_added = ?summary.pools.added,
+        pools_removed = ?summary.pools.removed,
+        backends_added = ?summary.backends.added,
+        backends_removed = ?summary.backends.removed,
+        took = ?summary.took,
+        "the configuration was reloaded"
+    );
+}
+
+/// A worker that takes no messages is stuck; the others go on, and so does control.
+fn report(what: &str, result: Result<(), SendError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a worker was told to {what} and did not");
+    }
+}
+
+/// `name (address)`, without duplicates.
+fn listener_names(compiled: &Compiled) -> Vec<String> {
+    let mut seen = HashSet::new();
+    compiled
+        .listeners
+        .iter()
+        .map(|address| format!("{} ({})", address.name(&compiled.config), address.local))
+        .filter(|name| seen.insert(name.clone()))
+        .collect()
+}
+
+fn pool_names(compiled: &Compiled) -> Vec<String> {
+    compiled
+        .config
+        .pools
+        .iter()
+        .map(|pool| pool.name.clone())
+        .collect()
+}
+
+/// A worker takes a snapshot within one turn of its loop. This is for one that is stuck.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(5);
+/// For all new names together, at a start and at a reload.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(2);

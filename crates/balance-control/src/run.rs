@@ -1,0 +1,356 @@
+//! The life of the process: start, serve, reload, drain.
+//!
+//! ```text
+//!   Starting ──── workers serve, addresses are bound ────► Ready ──── SIGTERM, SIGINT, SIGQUIT ────► Draining
+//!                                                          │  ▲                                       │
+//!                                                          └──┘ SIGHUP, POST /reload                  │
+//!      readiness fails · still accepting for `shutdown.delay` · accepting ends · in flight finishes ◄─┘
+//! ```
+//!
+//! **Exit.** An operator's stop is a success however it ends: a tunnel may live for days, so that a drain
+//! reaches its limit is normal, and a failing exit would have every such stop reported as a crash. The log
+//! says whether something was cut off. The process fails only if it could not start or its workers died.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use balance_config::{Diagnostic, LogFormat, Logging, Sources};
+use balance_proxy::{Shared, SharedOptions, Workers};
+use balance_telemetry::{BuildInfo, Registry};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::admin::{AdminServer, AdminSocketKind};
+use crate::compile::{Compiled, Prepared};
+use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
+use crate::metrics::BackendGauges;
+use crate::reload::{Control, apply_limits, load_and_compile, log_remarks, resolve_names};
+use crate::resolve::{LOOKUPS_MAX, Resolver, SystemLookup};
+use crate::signals::{Request, Signals};
+use crate::socket_path::AdminSocket;
+
+/// Called with the logging settings at the start and after each reload.
+pub type LoggingHook = Box<dyn FnMut(&Logging)>;
+
+/// Called once, when every address accepts.
+pub type ReadyHook = Box<dyn FnOnce(&[Listening], LogFormat)>;
+
+/// How to run.
+pub struct RunOptions {
+    /// Where the configuration comes from, now and at every reload.
+    pub sources: Box<dyn Sources>,
+    pub path: String,
+    pub version: &'static str,
+    /// Of the source; empty if unknown.
+    pub revision: &'static str,
+    pub admin: Box<dyn AdminServer>,
+    /// Whether `balance reload` and `balance health` find this process by its configuration's path.
+    pub has_admin_socket: bool,
+    pub on_logging: LoggingHook,
+    pub on_ready: ReadyHook,
+}
+
+/// An address on which the process accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub name: String,
+    /// `http`, `tcp`, `admin` or `metrics`.
+    pub mode: &'static str,
+    /// The real one: port 0 has become a number.
+    pub address: String,
+}
+
+/// Why the process did not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the configuration cannot be used")]
+    Config(Vec<Diagnostic>),
+    #[error("cannot listen to signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot start the control thread's runtime: {0}")]
+    Runtime(io::Error),
+    #[error("cannot start the workers: {0}")]
+    Workers(io::Error),
+    #[error("the workers have ended by themselves: this is a bug, the log says more")]
+    WorkersEnded,
+}
+
+/// Runs Balance on this thread until it is told to stop.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(options: RunOptions) -> Result<(), RunError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUPS_MAX)
+        .thread_name("balance-resolve")
+        .build()
+        .map_err(RunError::Runtime)?;
+    let result = runtime.block_on(serve(options));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(mut options: RunOptions) -> Result<(), RunError> {
+    let mut signals = Signals::listen().map_err(RunError::Signals)?;
+    raise_descriptors();
+    let on_ready = std::mem::replace(&mut options.on_ready, Box::new(|_, _| {}));
+    let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
+    let (mut control, own_socket) = start(options, reload_sender).await?;
+
+    control.handle.set_phase(Phase::Ready);
+    on_ready(
+        &listening(&control.current),
+        control.current.config.logging.format,
+    );
+    let stop = until_stopped(&mut control, &mut signals, reloads).await?;
+    drain(&mut control, &mut signals, stop).await;
+    drop(own_socket);
+    Ok(())
+}
+
+/// Everything from the file to workers that accept.
+async fn start(
+    options: RunOptions,
+    reload_sender: mpsc::Sender<ReloadRequest>,
+) -> Result<(Control, Option<AdminSocket>), RunError> {
+    let RunOptions {
+        sources,
+        path,
+        version,
+        revision,
+        admin,
+        mut on_logging,
+        ..
+    } = options;
+    let registry = Registry::new(BuildInfo { version, revision });
+    let (prepared, mut remarks) =
+        load_and_compile(&*sources, &path, None, &registry).map_err(RunError::Config)?;
+    on_logging(&prepared.next.config.logging);
+    remarks.extend(resolve_names(&prepared).await);
+    log_remarks(&remarks);
+
+    let Prepared {
+        next,
+        added,
+        admin: admin_listeners,
+        max_connections,
+        view,
+        ..
+    } = prepared;
+    let worker_count = next.worker_count;
+    let shared = Arc::new(Shared::new(SharedOptions {
+        registry: Arc::clone(&registry),
+        via_name: next.config.via_name.clone().unwrap_or_else(via_name),
+        worker_count,
+        idle_upstream_max: next.config.idle_upstream_max,
+        zero_copy: next.config.zero_copy,
+        seed: random(),
+    }));
+    apply_limits(&max_connections);
+    let workers = Workers::spawn(Arc::clone(&shared), &next.snapshot).map_err(RunError::Workers)?;
+    for sockets in added {
+        workers
+            .add_listener(sockets)
+            .map_err(|error| RunError::Workers(io::Error::other(error)))?;
+    }
+
+    let resolver = Resolver::spawn(SystemLookup, random());
+    resolver.set_targets(next.endpoints());
+    let identity = ProcessIdentity {
+        version,
+        config: path.clone(),
+        workers: worker_count,
+    };
+    let handle = ControlHandle::new(reload_sender, view, Arc::clone(&registry), shared, identity);
+    registry.add_collector(BackendGauges::new(&handle));
+    let bound = options
+        .has_admin_socket
+        .then(|| bind_own_socket(&path))
+        .flatten();
+    let (own_socket, fresh) = bound.unzip();
+    let mut control = Control {
+        current: next,
+        workers,
+        handle,
+        resolver,
+        registry,
+        admin,
+        own_socket: own_socket
+            .as_ref()
+            .map(|one| one.path().display().to_string()),
+        sources,
+        path,
+        on_logging,
+    };
+    control.serve_admin(admin_listeners, fresh);
+    Ok((control, own_socket))
+}
+
+/// Serves reloads and signals until one of them says stop.
+async fn until_stopped(
+    control: &mut Control,
+    signals: &mut Signals,
+    mut reloads: mpsc::Receiver<ReloadRequest>,
+) -> Result<Request, RunError> {
+    loop {
+        let reload = tokio::select! {
+            request = signals.next() => match request {
+                Request::Reload => None,
+                Request::ReopenLogs => {
+                    control.reopen_logs();
+                    continue;
+                }
+                Request::Stop | Request::StopUnlimited => return Ok(request),
+            },
+            // Control holds a sender itself, so this never ends.
+            Some(request) = reloads.recv() => Some(request),
+            () = control.workers.finished() => return Err(RunError::WorkersEnded),
+        };
+        // One at a time. A stop does not wait for names that do not resolve.
+        let outcome = tokio::select! {
+            biased;
+            stop = signals.next_stop() => {
+                answer(reload, ReloadOutcome::Unavailable);
+                return Ok(stop);
+            }
+            outcome = control.reload() => outcome,
+        };
+        answer(reload, outcome);
+    }
+}
+
+/// Whoever waited may have gone away meanwhile.
+fn answer(reload: Option<ReloadRequest>, outcome: ReloadOutcome) {
+    if let Some(reload) = reload {
+        let _ = reload.reply.send(outcome);
+    }
+}
+
+async fn drain(control: &mut Control, signals: &mut Signals, stop: Request) {
+    let shutdown = control.current.config.shutdown;
+    let limit = (stop == Request::Stop).then_some(shutdown.limit);
+    control.handle.set_phase(Phase::Draining);
+    tracing::info!(
+        delay = ?shutdown.delay, ?limit, connections = control.handle.connections(), "draining"
+    );
+    let is_cut = tokio::select! {
+        () = sleep(shutdown.delay) => false,
+        _ = signals.next_stop() => true,
+    };
+    // Our descriptors go first: a socket that one of us still holds would queue connections for nobody.
+    let addresses = std::mem::take(&mut control.current.listeners);
+    let files: Vec<_> = addresses
+        .iter()
+        .map(|address| address.local.clone())
+        .collect();
+    drop(addresses);
+
+    if is_cut {
+        cut(control).await;
+    } else {
+        finish(control, signals, limit).await;
+    }
+    for file in files
+        .iter()
+        .chain(control.current.admin.iter().map(|address| &address.local))
+    {
+        // Best effort: the next start replaces a stale file.
+        let _ = file.remove_file();
+    }
+    if let Some(log) = &control.current.log
+        && !log.log.flush(LOG_FLUSH_LIMIT)
+    {
+        tracing::warn!("the access log could not be written to its end");
+    }
+    tracing::info!("stopped");
+}
+
+/// Waits for what is in flight, within the limit, unless a second signal comes.
+async fn finish(control: &mut Control, signals: &mut Signals, limit: Option<Duration>) {
+    let started = Instant::now();
+    control.workers.drain(limit);
+    // Workers keep the limit themselves; this is for one that is stuck.
+    let patience = limit.map_or(Duration::MAX, |limit| limit.saturating_add(DRAIN_GRACE));
+    let finished = tokio::select! {
+        finished = timeout(patience, control.workers.finished()) => finished.is_ok(),
+        _ = signals.next_stop() => false,
+    };
+    if !finished {
+        cut(control).await;
+    } else if limit.is_some_and(|limit| started.elapsed() >= limit) {
+        tracing::warn!(
+            ?limit,
+            "the drain reached its limit: what was still in flight was cut off"
+        );
+    } else {
+        tracing::info!(took = ?started.elapsed(), "everything in flight has finished");
+    }
+}
+
+/// Ends at once, as a second signal asks.
+async fn cut(control: &mut Control) {
+    let connections = control.handle.connections();
+    tracing::warn!(
+        connections,
+        "stopping at once: open connections are cut off"
+    );
+    control.workers.stop();
+    if timeout(DRAIN_GRACE, control.workers.finished())
+        .await
+        .is_err()
+    {
+        tracing::error!("a worker does not stop; the process ends without it");
+    }
+}
+
+fn listening(current: &Compiled) -> Vec<Listening> {
+    let traffic = current.listeners.iter().map(|address| Listening {
+        name: address.name(&current.config).to_owned(),
+        mode: address.mode_name(),
+        address: address.local.to_string(),
+    });
+    let admin = current.admin.iter().map(|address| Listening {
+        name: address.role.to_owned(),
+        mode: address.role,
+        address: address.local.to_string(),
+    });
+    traffic.chain(admin).collect()
+}
+
+fn bind_own_socket(path: &str) -> Option<(AdminSocket, AdminSocketKind)> {
+    match AdminSocket::bind(Path::new(path)) {
+        Ok((socket, listener)) => Some((socket, AdminSocketKind::Unix(listener))),
+        Err(error) => {
+            tracing::warn!(%error, "`balance reload` and `balance health` will not find this process");
+            None
+        }
+    }
+}
+
+fn raise_descriptors() {
+    if let Err(error) = balance_net::raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit on file descriptors");
+    }
+}
+
+/// Random per start, so that only our own name in Via is a loop and chains of Balance work.
+fn via_name() -> String {
+    format!("balance-{:08x}", random() as u32)
+}
+
+/// The standard library seeds its hash maps from the operating system; this is that seed.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// More callers than this are not waiting for a reload, they are flooding.
+const RELOADS_WAITING_MAX: usize = 16;
+/// Beyond a limit that the workers keep themselves.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,180 @@
+//! What runs now, in words that can be shown: the source of the admin API's answers.
+//!
+//! Built once per publish. Only the state of backends is read at the moment of asking.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use balance_core::Weight;
+use balance_proxy::{Endpoint, UpstreamAddress};
+
+/// One published configuration.
+pub struct View {
+    /// Grows by one with each publish.
+    pub generation: u64,
+    pub published: SystemTime,
+    pub listeners: Vec<ListenerView>,
+    pub pools: Vec<PoolView>,
+    /// In file order.
+    pub routes: Vec<RouteView>,
+    pub settings: SettingsView,
+}
+
+/// A bound address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerView {
+    pub name: String,
+    pub mode: &'static str,
+    /// The real one: port 0 has become a number.
+    pub address: String,
+    /// The routes in the order in which they are asked.
+    pub routes: Vec<String>,
+    /// When no route matches.
+    pub pool: Option<String>,
+}
+
+/// A pool, or a route's view of one.
+pub struct PoolView {
+    pub name: String,
+    /// The definition, when this is a route's view.
+    pub view_of: Option<String>,
+    pub algorithm: &'static str,
+    pub hash_key: Option<String>,
+    pub members: Vec<MemberView>,
+}
+
+/// A backend in a pool.
+pub struct MemberView {
+    pub weight: Weight,
+    pub(crate) endpoint: Arc<Endpoint>,
+}
+
+/// A backend at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendView {
+    pub name: String,
+    /// As the configuration has it.
+    pub address: String,
+    /// What it stands for; empty for a name that does not resolve.
+    pub resolved: Vec<String>,
+    /// `pickable`, `resting`, `half_open`, `draining` or `disabled`.
+    pub state: &'static str,
+    /// Whether a request at this moment could go to it.
+    pub is_pickable: bool,
+    pub rest_left: Duration,
+    /// Failed connects in a row.
+    pub failures: u32,
+    /// Rests since it is known.
+    pub rests: u64,
+    pub in_flight: u32,
+    /// 0 = unlimited.
+    pub max_connections: u32,
+}
+
+/// A route and what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    pub name: String,
+    /// `file:line:column`.
+    pub place: String,
+    pub priority: i64,
+    pub hosts: Vec<String>,
+    /// `/v1*`, `/v1/…` and the like.
+    pub path: String,
+    pub methods: Vec<String>,
+    pub headers: Vec<(String, String)>,
+    /// `pool x`, `redirect 308`, `respond 200`.
+    pub action: String,
+}
+
+/// Settings of the whole process, as names and values.
+pub type SettingsView = Vec<(&'static str, Setting)>;
+
+/// A value to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Number(u64),
+    Text(String),
+    Flag(bool),
+    Group(SettingsView),
+    Absent,
+}
+
+impl MemberView {
+    /// `now_ms` is the data path's clock.
+    pub(crate) fn backend(&self, now_ms: u64) -> BackendView {
+        let identity = self.endpoint.identity();
+        let state = self.endpoint.snapshot_state(now_ms);
+        BackendView {
+            name: identity.name.clone(),
+            address: identity.address.to_string(),
+            resolved: self.endpoint.addresses().iter().map(show_address).collect(),
+            state: state.gate.name(),
+            is_pickable: state.is_pickable,
+            rest_left: Duration::from_millis(state.rest_left_ms),
+            failures: state.failures,
+            rests: state.rests,
+            in_flight: state.in_flight,
+            max_connections: state.max_connections,
+        }
+    }
+}
+
+impl From<Duration> for Setting {
+    fn from(value: Duration) -> Self {
+        if value.is_zero() {
+            Self::Text("off".to_owned())
+        } else {
+            Self::Text(format!("{value:?}"))
+        }
+    }
+}
+
+impl From<u64> for Setting {
+    fn from(value: u64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<usize> for Setting {
+    fn from(value: usize) -> Self {
+        Self::Number(value as u64)
+    }
+}
+
+impl From<bool> for Setting {
+    fn from(value: bool) -> Self {
+        Self::Flag(value)
+    }
+}
+
+impl From<String> for Setting {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<&str> for Setting {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<SettingsView> for Setting {
+    fn from(value: SettingsView) -> Self {
+        Self::Group(value)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Setting {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Absent, Into::into)
+    }
+}
+
+fn show_address(address: &UpstreamAddress) -> String {
+    match address {
+        UpstreamAddress::Ip(ip) => ip.to_string(),
+        UpstreamAddress::Unix(path) => format!("unix:{path}"),
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line: what can be said, and who does it.
+
+mod argv;
+mod bench;
+mod check;
+mod console;
+mod demo;
+mod files;
+mod health;
+mod logging;
+mod panics;
+mod process;
+mod reload;
+mod run;
+mod version;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub(crate) use version::VERSION;
+
+/// A layer 4 and layer 7 proxy and load balancer.
+///
+/// Without a command it runs: `balance -c balance.yaml`. Try `balance demo` first.
+#[derive(Debug, Parser)]
+#[command(name = "balance", version = VERSION, max_term_width = 100)]
+struct Cli {
+    /// The configuration [default: balance.yaml, then /etc/balance/balance.yaml]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "BALANCE_CONFIG",
+        global = true
+    )]
+    config: Option<String>,
+
+    #[command(flatten)]
+    profiles: Profiles,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Flags of the original that wait for the profiler.
+#[derive(Debug, clap::Args)]
+struct Profiles {
+    #[arg(long, value_name = "FILE", hide = true)]
+    cpuprofile: Option<String>,
+    #[arg(long, value_name = "FILE", hide = true)]
+    memprofile: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run with a configuration, in the foreground (the default)
+    Run,
+    /// Three backends and Balance in front of them, to try with curl
+    Demo(demo::DemoArgs),
+    /// Say everything that is wrong with a configuration, without running it
+    Check(check::CheckArgs),
+    /// Make the running process take its changed configuration, and wait for the result
+    Reload(reload::ReloadArgs),
+    /// Whether the running process answers: exit code 0 if so
+    Health(health::HealthArgs),
+    /// Measure: built-in backends and load generators
+    #[command(subcommand)]
+    Bench(balance_bench::BenchCommand),
+    /// Print the version
+    Version,
+}
+
+/// Parses the command line and does what it says. The exit code is 0 for success, 1 for failure and 2 for
+/// a command line that makes no sense.
+pub(crate) fn main() -> ExitCode {
+    panics::install_hook();
+    let args = argv::rewrite(std::env::args_os(), &Cli::command());
+    // Prints and exits by itself: help and version with 0, mistakes with 2.
+    let cli = Cli::parse_from(args);
+    if let Some(refusal) = cli.profiles.refusal() {
+        console::error(refusal);
+        return ExitCode::from(USAGE);
+    }
+    let config = || config_path(cli.config.clone());
+    match cli.command {
+        None | Some(Command::Run) => with_config(config(), run::run),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Check(args)) => {
+            let path = args.file.clone().map_or_else(config, Ok);
+            with_config(path, |path| check::run(&args, path))
+        }
+        Some(Command::Reload(args)) => with_config(config(), |path| reload::run(&args, path)),
+        Some(Command::Health(args)) => with_config(config(), |path| health::run(&args, path)),
+        Some(Command::Bench(command)) => bench::run(command),
+        Some(Command::Version) => version::run(),
+    }
+}
+
+impl Profiles {
+    fn refusal(&self) -> Option<&'static str> {
+        if self.cpuprofile.is_some() {
+            return Some(
+                "-cpuprofile is not supported yet; `perf record -g` works, frame pointers are in",
+            );
+        }
+        self.memprofile
+            .is_some()
+            .then_some("-memprofile is not supported yet")
+    }
+}
+
+fn with_config(path: Result<String, String>, command: impl FnOnce(&str) -> ExitCode) -> ExitCode {
+    match path {
+        Ok(path) => command(&path),
+        Err(message) => {
+            console::error(&message);
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// The configuration that was named, else the first of the usual places.
+fn config_path(named: Option<String>) -> Result<String, String> {
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let found = USUAL_PLACES.iter().find(|path| Path::new(path).exists());
+    found.map(|path| (*path).to_owned()).ok_or_else(|| {
+        format!(
+            "no configuration: there is neither {}; name one with `-c FILE`, or try `balance demo`",
+            USUAL_PLACES.join(" nor ")
+        )
+    })
+}
+
+const USUAL_PLACES: [&str; 2] = ["balance.yaml", "/etc/balance/balance.yaml"];
+
+/// The exit code for a command line that makes no sense; clap uses the same.
+const USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
