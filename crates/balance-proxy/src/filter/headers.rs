@@ -42,15 +42,15 @@ impl HeaderRule {
     /// # Errors
     /// What is wrong with it, for the user.
     pub fn new(action: HeaderAction, name: &str, value: &str) -> Result<Self, HeaderRuleError> {
-        if FieldName::new(name.as_bytes()).is_err() {
-            return Err(HeaderRuleError::NameInvalid(name.to_owned()));
-        }
         // Framing and connection management have one owner (architecture invariant 3).
         if RESERVED
             .iter()
             .any(|reserved| name.eq_ignore_ascii_case(reserved))
         {
             return Err(HeaderRuleError::NameReserved(name.to_owned()));
+        }
+        if FieldName::new(name.as_bytes()).is_err() {
+            return Err(HeaderRuleError::NameInvalid(name.to_owned()));
         }
         if FieldValue::new(value.as_bytes()).is_err() {
             return Err(HeaderRuleError::ValueInvalid(name.to_owned()));
