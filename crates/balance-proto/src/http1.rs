@@ -94,17 +94,4 @@ pub fn worth_parsing(input: &[u8], seen: usize) -> bool {
 const HEAD_BYTES_CEILING: usize = 1 << 24;
 
 #[cfg(test)]
-mod tests {
-    use super::worth_parsing;
-
-    #[test]
-    fn parses_again_at_the_end_or_when_doubled() {
-        assert!(worth_parsing(b"G", 0));
-        assert!(worth_parsing(b"GE", 1));
-        assert!(!worth_parsing(b"GET", 2));
-        assert!(worth_parsing(b"GET / HTTP/1.1\r\nA: b\r\n\r\n", 23));
-        assert!(worth_parsing(b"GET / HTTP/1.1\r\nA: b\r\n\r\n", 22));
-        assert!(worth_parsing(b"GET / HTTP/1.1\r\nA: b\n\n", 20));
-        assert!(!worth_parsing(b"GET / HTTP/1.1\r\nA: b\r\n", 20));
-    }
-}
+mod tests;
