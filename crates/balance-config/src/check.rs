@@ -9,7 +9,7 @@ use balance_core::{AddressError, BackendAddress, HashKey, ListenAddress};
 use crate::config::HostPattern;
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::scalar;
-use crate::suggest::did_you_mean;
+use crate::suggest::nearest;
 use crate::table::{DURATION_MAX_MS, Key, Kind, Table};
 use crate::tree::{Entry, Node, NodeKind};
 use crate::value::{Block, Field, Item, Value, parse_network};
@@ -118,7 +118,8 @@ impl Checker<'_> {
             format!("unknown key `{}` in `{}`", shown(&entry.key), table.name)
         };
         let mut diagnostic = Diagnostic::new(severity, &entry.key_place, message);
-        diagnostic.help = did_you_mean(&entry.key, table.keys.iter().map(|key| key.name));
+        let names = table.keys.iter().map(|key| key.name);
+        diagnostic.help = self.diagnostics.did_you_mean(&entry.key, names);
         self.diagnostics.push(diagnostic);
     }
 
@@ -315,8 +316,10 @@ fn parse_choice(text: &str, now: &[&'static str], later: &[&'static str]) -> Par
     if now.contains(&text) {
         return Ok(Value::Text(text.to_owned()));
     }
-    let help = did_you_mean(text, now.iter().chain(later).copied())
-        .unwrap_or_else(|| format!("it is one of {}", quoted(now.iter().copied())));
+    let help = match nearest(text, now.iter().chain(later).copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None => format!("it is one of {}", quoted(now.iter().copied())),
+    };
     Err((format!("`{}` is not known", shown(text)), Some(help)))
 }
 

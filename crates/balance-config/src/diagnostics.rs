@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::check::quoted;
+use crate::suggest::nearest;
+
 /// A place in a source: lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -163,6 +166,35 @@ impl Diagnostics {
     /// A note.
     pub fn note(&mut self, place: &Place, message: impl Into<String>) {
         self.push(Diagnostic::new(Severity::Note, place, message));
+    }
+
+    /// The known name nearest to an unknown one. Nobody reads the help of the thousandth mistake, so that
+    /// comparing names costs a bounded time whatever the file.
+    pub(crate) fn did_you_mean<'n>(
+        &self,
+        name: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) -> Option<String> {
+        if self.list.len() >= DIAGNOSTICS_MAX {
+            return None;
+        }
+        nearest(name, known).map(|candidate| format!("did you mean `{candidate}`?"))
+    }
+
+    /// The same for what the file itself defines; without a near name, all of them when they are few.
+    pub(crate) fn suggest<'n, I: Iterator<Item = &'n str>>(
+        &self,
+        what: &str,
+        name: &str,
+        known: impl Fn() -> I,
+    ) -> Option<String> {
+        const NAMES_MAX: usize = 10;
+        self.did_you_mean(name, known()).or_else(|| {
+            let mut names: Vec<&str> = known().take(NAMES_MAX + 1).collect();
+            names.sort_unstable();
+            let fits = !names.is_empty() && names.len() <= NAMES_MAX;
+            fits.then(|| format!("the {what} are {}", quoted(names)))
+        })
     }
 
     /// Whether anything prevents the configuration from being used.

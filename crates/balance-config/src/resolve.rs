@@ -47,7 +47,7 @@ pub(crate) fn resolve(
             .iter()
             .filter_map(|item| listener::read(item.block()?)),
     );
-    overrides.apply_listen(&mut drafts, diagnostics);
+    overrides.apply(&mut drafts, diagnostics);
     let default_mode = mode::Default::of(root, overrides.mode);
     let context = listeners::Context {
         version,

@@ -19,14 +19,6 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// The help line for an unknown name, when there is something to say.
-pub(crate) fn did_you_mean<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
-    nearest(name, known).map(|candidate| format!("did you mean `{candidate}`?"))
-}
-
 /// Insertions, deletions, substitutions and swaps of neighbours between two words (optimal string
 /// alignment), `None` above [`EDITS_MAX`].
 fn distance(a: &[char], b: &[char]) -> Option<usize> {

@@ -136,6 +136,11 @@ impl Block {
         }
     }
 
+    /// Whether the key has a list with nothing in it.
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.item(key).map(|item| &item.value), Some(Value::List(items)) if items.is_empty())
+    }
+
     /// The entries of a map; none when absent.
     pub(crate) fn map(&self, key: &str) -> &[(Spanned<String>, Item)] {
         match self.item(key).map(|item| &item.value) {

@@ -1,17 +1,16 @@
 //! Listeners: unique names and addresses, modes, and what happens when no route matches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use balance_core::{HashKey, ListenAddress, PoolId, RouteId};
 
 use super::mode;
-use super::pools::{Pools, known};
+use super::pools::Pools;
 use crate::check::shown;
 use crate::config::{Admin, Listener, Metrics, Mode, Pool, Route, RouteScope, Version};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::sections::listener::ListenerDraft;
-use crate::suggest::did_you_mean;
 use crate::value::Block;
 
 /// What listeners refer to.
@@ -108,9 +107,10 @@ impl Context<'_> {
             return RouteScope::All;
         };
         let mut listed: Vec<RouteId> = Vec::with_capacity(names.len());
+        let mut seen: HashSet<RouteId> = HashSet::with_capacity(names.len());
         for name in names {
             match route_ids.get(name.value.as_str()) {
-                Some(id) if listed.contains(id) => {
+                Some(id) if !seen.insert(*id) => {
                     let message = format!("route `{}` is listed twice", shown(&name.value));
                     diagnostics.warning(&name.place, message);
                 }
@@ -261,7 +261,7 @@ fn unknown_route(name: &Spanned<String>, routes: &[Route], diagnostics: &mut Dia
     let message = format!("there is no route `{}`", shown(&name.value));
     let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
     let names = || routes.iter().map(|route| route.name.as_str());
-    diagnostic.help = did_you_mean(&name.value, names()).or_else(|| known("routes", names()));
+    diagnostic.help = diagnostics.suggest("routes", &name.value, names);
     diagnostics.push(diagnostic);
 }
 

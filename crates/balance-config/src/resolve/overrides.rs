@@ -53,16 +53,9 @@ pub(super) fn read(sources: &dyn Sources, diagnostics: &mut Diagnostics) -> Over
 }
 
 impl Overrides {
-    /// The address replaces that of `main`, or of the only listener; without any it makes `main`.
-    pub(super) fn apply_listen(
-        &self,
-        drafts: &mut Vec<ListenerDraft>,
-        diagnostics: &mut Diagnostics,
-    ) {
-        let Some(listen) = &self.listen else {
-            return;
-        };
-        if drafts.is_empty() {
+    /// They replace what `main` says, or the only listener; an address without any listener makes `main`.
+    pub(super) fn apply(&self, drafts: &mut Vec<ListenerDraft>, diagnostics: &mut Diagnostics) {
+        if let (Some(listen), true) = (&self.listen, drafts.is_empty()) {
             drafts.push(ListenerDraft {
                 name: Spanned::new(MAIN.to_owned(), listen.place.clone()),
                 place: listen.place.clone(),
@@ -75,15 +68,17 @@ impl Overrides {
             });
         }
         let only = drafts.len() == 1;
-        match drafts
+        let target = drafts
             .iter_mut()
-            .find(|draft| only || draft.name.value == MAIN)
-        {
-            Some(draft) => draft.listen = vec![listen.clone()],
-            None => {
-                let message = "it has no effect: the file has several listeners and none is `main`";
-                diagnostics.warning(&listen.place, message);
+            .find(|draft| only || draft.name.value == MAIN);
+        if let Some(draft) = target {
+            if let Some(listen) = &self.listen {
+                draft.listen = vec![listen.clone()];
             }
+            draft.mode = self.mode.or(draft.mode);
+        } else if let Some(listen) = &self.listen {
+            let message = "it has no effect: the file has several listeners and none is `main`";
+            diagnostics.warning(&listen.place, message);
         }
     }
 }

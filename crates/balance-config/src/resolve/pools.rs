@@ -1,15 +1,14 @@
 //! Pools and their backends: unique names, members, policies, and the views of routes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use balance_core::{Algorithm, BackendId, PoolId, RouteId, Timeouts};
 
-use crate::check::{quoted, shown};
+use crate::check::shown;
 use crate::config::{Backend, Pool, PoolKind};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::sections::pool::{DEFAULT, PoolDraft, VIEW_PREFIX};
 use crate::sections::timeouts::{self, TimeoutsLayer};
-use crate::suggest::did_you_mean;
 
 /// All pools and backends of the file, with what is needed to refer to them.
 pub(super) struct Pools {
@@ -63,7 +62,7 @@ impl Pools {
             format!("there is no pool `{}`", shown(&name.value)),
         );
         let names = || self.definitions().map(|pool| pool.name.as_str());
-        diagnostic.help = did_you_mean(&name.value, names()).or_else(|| known("pools", names()));
+        diagnostic.help = diagnostics.suggest("pools", &name.value, names);
         diagnostics.push(diagnostic);
         None
     }
@@ -126,7 +125,7 @@ impl Pools {
             );
             return;
         }
-        if draft.written == 0 {
+        if draft.is_empty {
             let message = format!("pool `{}` has no backends", shown(&name.value));
             diagnostics.error_help(
                 &draft.place,
@@ -200,9 +199,10 @@ impl Pools {
         let by_name = &self.members[of.index()];
         let pool = &self.pools[of.index()].name;
         let mut members: Vec<BackendId> = Vec::with_capacity(names.len());
+        let mut seen: HashSet<BackendId> = HashSet::with_capacity(names.len());
         for name in names {
             match by_name.get(&name.value) {
-                Some(Some(id)) if members.contains(id) => {
+                Some(Some(id)) if !seen.insert(*id) => {
                     let message = format!("backend `{}` is named twice", shown(&name.value));
                     diagnostics.warning(&name.place, message);
                 }
@@ -216,8 +216,7 @@ impl Pools {
                     );
                     let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
                     let names = || by_name.keys().map(String::as_str);
-                    diagnostic.help =
-                        did_you_mean(&name.value, names()).or_else(|| known("backends", names()));
+                    diagnostic.help = diagnostics.suggest("backends", &name.value, names);
                     diagnostics.push(diagnostic);
                 }
             }
@@ -230,15 +229,6 @@ impl Pools {
             .iter()
             .filter(|pool| pool.kind == PoolKind::Definition)
     }
-}
-
-/// "known backends: `a`, `b`", when there are few enough to read.
-pub(super) fn known<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    const NAMES_MAX: usize = 10;
-    let mut names: Vec<&str> = names.take(NAMES_MAX + 1).collect();
-    names.sort_unstable();
-    let fits = !names.is_empty() && names.len() <= NAMES_MAX;
-    fits.then(|| format!("the {what} are {}", quoted(names)))
 }
 
 /// Different weights that the algorithm does not look at are a misunderstanding.

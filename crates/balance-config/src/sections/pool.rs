@@ -121,8 +121,8 @@ pub(crate) struct PoolDraft {
     pub(crate) name: Spanned<String>,
     pub(crate) place: Place,
     pub(crate) backends: Vec<BackendDraft>,
-    /// What stands under `backends`, good or not.
-    pub(crate) written: usize,
+    /// `backends` is a list with nothing in it; missing or wrong ones are reported already.
+    pub(crate) is_empty: bool,
     pub(crate) balancer: BalancerDraft,
     pub(crate) max_connections: u32,
     pub(crate) timeouts: TimeoutsLayer,
@@ -140,12 +140,7 @@ pub(crate) fn read(
         name: name.clone(),
         place: name.place.clone(),
         backends: backend::read_all(block.list("backends"), version),
-        // A missing list is reported as a missing key.
-        written: if block.has("backends") {
-            block.list("backends").len()
-        } else {
-            1
-        },
+        is_empty: block.is_empty_list("backends"),
         balancer: backend::read_balancer(block.block("load_balancer")),
         max_connections: limits
             .and_then(|limits| count(limits, "max_connections"))
@@ -161,7 +156,7 @@ pub(crate) fn read_default(root: &Block, version: Version) -> Option<PoolDraft> 
         name: Spanned::new(DEFAULT.to_owned(), place.clone()),
         place,
         backends: backend::read_all(root.list("backends"), version),
-        written: root.list("backends").len(),
+        is_empty: root.is_empty_list("backends"),
         balancer: backend::read_balancer(root.block("load_balancer")),
         max_connections: 0,
         timeouts: TimeoutsLayer::default(),

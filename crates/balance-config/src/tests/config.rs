@@ -1,18 +1,47 @@
 //! Good files: what they become.
 
-use crate::{Config, MemorySources, load};
+use std::time::Duration;
+
+use balance_core::{Algorithm, BackendId, HashKey, PathPolicy, PoolId, RouteId, Weight};
+
+use crate::{
+    AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mode,
+    PathMatch, PoolKind, RouteScope, Severity, Version, load,
+};
+
+/// A good file of three lines, to add to.
+pub(super) const BASE: &str =
+    "mode: http\nlisten: \":8080\"\nbackends: [{ name: a, address: \"127.0.0.1:9001\" }]\n";
 
 /// Loads a file that must have no error.
 pub(super) fn config(yaml: &str) -> Config {
-    let loaded = load(&MemorySources::file("balance.yaml", yaml), "balance.yaml");
+    config_from(&MemorySources::file("b.yaml", yaml))
+}
+
+pub(super) fn config_from(sources: &MemorySources) -> Config {
+    let loaded = load(sources, "b.yaml");
     let lines: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
     loaded
         .config
         .unwrap_or_else(|| panic!("{}", lines.join("\n")))
 }
 
+/// The notes of a file, without the file's name.
+fn notes(yaml: &str) -> Vec<String> {
+    load(&MemorySources::file("b.yaml", yaml), "b.yaml")
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Note)
+        .map(|diagnostic| diagnostic.to_string().replace("b.yaml:", ""))
+        .collect()
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
 #[test]
-fn the_examples_load() {
+fn the_examples_load_without_a_word() {
     for (name, text) in [
         (
             "example.yaml",
@@ -29,4 +58,327 @@ fn the_examples_load() {
         assert_eq!(lines, [""; 0], "{name}");
         assert!(loaded.config.is_some(), "{name}");
     }
+}
+
+/// Every key of the original format, switched off where the feature is not there yet.
+#[test]
+fn every_original_key_loads() {
+    let config = config(include_str!("original.yaml"));
+    assert_eq!(config.version, Version::V1);
+    let [listener] = &config.listeners[..] else {
+        panic!("one listener")
+    };
+    assert_eq!(
+        (listener.name.as_str(), listener.mode),
+        ("main", Mode::Http)
+    );
+    assert_eq!(listener.pool, Some(PoolId(0)));
+    assert_eq!(listener.routes, RouteScope::All);
+    assert_eq!(config.backends[0].max_connections, 1000);
+    assert_eq!(config.pools[0].algorithm, Algorithm::BoundedConsistentHash);
+    assert_eq!(
+        config.pools[0].hash_key,
+        HashKey::Header("x-user-id".to_owned())
+    );
+    assert_eq!(config.timeouts.connect, seconds(5));
+    assert_eq!(config.timeouts.head, seconds(10));
+    assert_eq!(config.idle.max_idle_conns_per_host, 10);
+    assert_eq!(config.idle.idle_conn_timeout, seconds(90));
+    assert_eq!(config.limits.connections_per_ip_max, 100);
+    assert_eq!(config.limits.body_bytes_max, 10_485_760);
+    assert_eq!(config.limits.head_bytes_max, 1_048_576);
+    assert!(config.enable_http2 && config.protocol.enable_websocket && config.zero_copy);
+    assert_eq!(config.worker_threads, None);
+    assert_eq!(config.logging.access_log, AccessLog::Stdout);
+    assert_eq!(
+        config.admin.unwrap().listen.value,
+        config.metrics.unwrap().listen.value
+    );
+    let route = &config.routes[0];
+    assert_eq!(
+        route.matches.hosts,
+        [HostPattern::Under("example.com".to_owned())]
+    );
+    assert_eq!(route.matches.path, PathMatch::BytePrefix("/v1/".to_owned()));
+    assert_eq!(route.matches.headers, [("x-k".to_owned(), "v".to_owned())]);
+    assert_eq!(route.priority, 20);
+    assert_eq!(route.action, Action::Forward(PoolId(1)));
+    let view = &config.pools[1];
+    assert_eq!(view.name, "route:api");
+    assert_eq!(
+        view.kind,
+        PoolKind::View {
+            of: PoolId(0),
+            route: RouteId(0)
+        }
+    );
+    assert_eq!(view.members, [BackendId(0)]);
+    assert_eq!(route.transform.strip_prefix.as_deref(), Some("/v1"));
+    assert_eq!(route.transform.request_headers.len(), 1);
+}
+
+#[test]
+fn the_full_form_resolves_names_and_order() {
+    let config = config(include_str!("full.yaml"));
+    assert_eq!(config.version, Version::V2);
+    let [web, pg] = &config.listeners[..] else {
+        panic!("two listeners")
+    };
+    assert_eq!(web.listen.len(), 2);
+    assert_eq!(web.routes, RouteScope::Listed(vec![RouteId(1), RouteId(0)]));
+    assert_eq!(web.pool, config.pool("site"));
+    assert_eq!(web.trusted_proxies.len(), 2);
+    assert_eq!((pg.mode, pg.pool), (Mode::Tcp, config.pool("postgres")));
+    let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+    assert_eq!(names, ["api", "site", "postgres", "route:canary"]);
+    let canary = &config.routes[config.route("canary").unwrap().index()];
+    assert_eq!(
+        canary.action,
+        Action::Forward(config.pool("route:canary").unwrap())
+    );
+    assert_eq!(canary.matches.methods, ["GET", "HEAD"]);
+    assert_eq!(
+        canary.matches.path,
+        PathMatch::SegmentPrefix("/v1/".to_owned())
+    );
+    assert_eq!(canary.tests.len(), 1);
+    assert_eq!(canary.tests[0].expect[0].1.value, "api");
+    assert_eq!(config.backends[0].weight, Weight(2));
+    assert_eq!(config.backends[1].name, "10.0.1.11:8080");
+    assert_eq!(config.pools[0].max_connections, 1000);
+    // defaults → top level → pool → route.
+    assert_eq!(config.timeouts.connect, seconds(1));
+    assert_eq!(config.timeouts.request, seconds(60));
+    assert_eq!(config.pools[0].timeouts.connect, seconds(2));
+    assert_eq!(canary.timeouts.connect, seconds(2));
+    assert_eq!(canary.timeouts.request, seconds(5));
+    assert_eq!(canary.timeouts.read, seconds(7));
+    let Action::Redirect(redirect) = &config.routes[2].action else {
+        panic!("a redirect")
+    };
+    assert_eq!(
+        (redirect.scheme.as_deref(), redirect.status),
+        (Some("https"), 308)
+    );
+    let Action::Respond(respond) = &config.routes[3].action else {
+        panic!("a response")
+    };
+    assert_eq!((respond.status, respond.body.as_str()), (200, "ok"));
+    assert_eq!(respond.headers[0].1, "text/plain; charset=utf-8");
+    assert_eq!(config.protocol.paths, PathPolicy::Reject);
+    assert_eq!(config.shutdown.limit, seconds(20));
+    assert_eq!(config.shutdown.delay, seconds(1));
+    assert_eq!(config.via_name.as_deref(), Some("edge-1"));
+    assert_eq!(config.idle_upstream_max, 100);
+    assert_eq!(
+        (config.logging.level, config.logging.format),
+        (LogLevel::Warn, LogFormat::Json)
+    );
+    assert!(
+        matches!(&config.logging.access_log, AccessLog::File(path) if path.value == "/var/log/a.log")
+    );
+    // The top-level edits come first, and of the prefixes the inner one wins.
+    assert_eq!(
+        canary.transform.response_headers,
+        [
+            HeaderEdit::Remove {
+                name: "Server".to_owned()
+            },
+            HeaderEdit::Set {
+                name: "X-Canary".to_owned(),
+                value: "1".to_owned()
+            },
+        ]
+    );
+}
+
+#[test]
+fn the_mode_is_concluded_from_what_is_there() {
+    let file = |more: &str| format!("listen: \":80\"\nbackends: [\"a:1\"]\n{more}");
+    for (more, mode, note) in [
+        (
+            "",
+            Mode::Tcp,
+            "1:1: note: listener `main` has mode tcp, because nothing",
+        ),
+        (
+            "http: {}\n",
+            Mode::Http,
+            "3:1: note: listener `main` has mode http, because `http` is there",
+        ),
+        (
+            "http:\n",
+            Mode::Tcp,
+            "1:1: note: listener `main` has mode tcp",
+        ),
+        (
+            "transform: {}\n",
+            Mode::Http,
+            "3:1: note: listener `main` has mode http, because `transform`",
+        ),
+        (
+            "routes: []\n",
+            Mode::Http,
+            "3:1: note: listener `main` has mode http, because `routes`",
+        ),
+        (
+            "health_check: { enabled: false, path: /h }\n",
+            Mode::Http,
+            "3:1: note: listener `main` has mode http, because the path",
+        ),
+        (
+            "health_check: { enabled: false, path: /h, type: tcp }\n",
+            Mode::Tcp,
+            "1:1: note",
+        ),
+    ] {
+        assert_eq!(config(&file(more)).listeners[0].mode, mode, "{more}");
+        assert!(
+            notes(&file(more))[0].starts_with(note),
+            "{more}: {:?}",
+            notes(&file(more))
+        );
+    }
+    assert_eq!(notes(BASE), [""; 0]);
+    // The shorthand is an error so far, and still decides the mode.
+    assert!(notes(&file("health_check: /health\n"))[0].contains("mode http"));
+}
+
+#[test]
+fn presence_is_enough_and_said_aloud() {
+    let yaml = format!("{BASE}metrics: {{ listen: \":9090\" }}\n");
+    assert_eq!(
+        notes(&yaml),
+        ["4:10: note: `metrics` is in force because it is present; `enabled: true` would say so"]
+    );
+    assert!(config(&yaml).metrics.is_some());
+    assert_eq!(notes(&format!("{yaml}version: 2\n")), [""; 0]);
+    assert_eq!(notes(&format!("{BASE}metrics: \":9090\"\n")), [""; 0]);
+    let off = config(&format!("{BASE}metrics: {{ enabled: false }}\nadmin: ~\n"));
+    assert!(off.metrics.is_none() && off.admin.is_none());
+}
+
+#[test]
+fn what_happens_when_no_route_matches() {
+    let routes = "http: { routes: [ { name: r, host: a.example } ] }\n";
+    let pool_of = |yaml: String| config(&yaml).listeners[0].pool;
+    assert_eq!(pool_of(BASE.to_owned()), Some(PoolId(0)));
+    assert_eq!(pool_of(format!("{BASE}{routes}")), Some(PoolId(0)));
+    assert_eq!(pool_of(format!("{BASE}version: 2\n")), Some(PoolId(0)));
+    assert_eq!(pool_of(format!("{BASE}version: 2\n{routes}")), None);
+}
+
+#[test]
+fn a_weight_of_zero_is_one_without_version() {
+    let yaml = "mode: tcp\nlisten: \":80\"\nload_balancer: weighted-round-robin\nbackends: [{ address: \"a:1\", weight: 0 }]\n";
+    assert_eq!(config(yaml).backends[0].weight, Weight(1));
+    assert_eq!(
+        config(&format!("{yaml}version: 2\n")).backends[0].weight,
+        Weight(0)
+    );
+}
+
+#[test]
+fn hosts_lose_case_port_and_trailing_dot() {
+    for (text, expected) in [
+        (
+            "API.Example.com:8080",
+            HostPattern::Exact("api.example.com".to_owned()),
+        ),
+        ("a.example.", HostPattern::Exact("a.example".to_owned())),
+        (
+            "*.Example.com",
+            HostPattern::Under("example.com".to_owned()),
+        ),
+        ("*", HostPattern::Any),
+        ("[::1]:80", HostPattern::Exact("[::1]".to_owned())),
+    ] {
+        let yaml = format!("{BASE}routes: [ {{ match: {{ host: \"{text}\" }} }} ]\n");
+        assert_eq!(config(&yaml).routes[0].matches.hosts, [expected], "{text}");
+    }
+}
+
+#[test]
+fn the_environment_stands_over_the_file() {
+    let with = |yaml: &str, name: &str, value: &str| {
+        config_from(&MemorySources::file("b.yaml", yaml).with_env(name, value))
+    };
+    let listen = |config: &Config| config.listeners[0].listen[0].value.to_string();
+    assert_eq!(
+        listen(&with(BASE, "BALANCE_LISTEN", "127.0.0.1:1")),
+        "127.0.0.1:1"
+    );
+    assert_eq!(listen(&with(BASE, "BALANCE_LISTEN", "")), ":8080");
+    assert_eq!(
+        listen(&with("backends: [\"a:1\"]\n", "BALANCE_LISTEN", ":1")),
+        ":1"
+    );
+    assert_eq!(
+        with(BASE, "BALANCE_MODE", "tcp").listeners[0].mode,
+        Mode::Tcp
+    );
+    let unsaid = "listen: \":80\"\nbackends: [\"a:1\"]\n";
+    assert_eq!(
+        with(unsaid, "BALANCE_MODE", "http").listeners[0].mode,
+        Mode::Http
+    );
+    assert_eq!(
+        with(BASE, "BALANCE_LOG_LEVEL", "debug").logging.level,
+        LogLevel::Debug
+    );
+    let loaded = load(
+        &MemorySources::file("b.yaml", BASE).with_env("BALANCE_MODE", "udp"),
+        "b.yaml",
+    );
+    assert_eq!(
+        loaded.diagnostics[0].to_string(),
+        "environment variable BALANCE_MODE: error: the value is not known\n  help: it is one of `tcp`, `http`"
+    );
+}
+
+#[test]
+fn variables_are_typed_by_what_they_say() {
+    let yaml = "mode: ${MODE}\nlisten: \":${PORT:-8080}\"\nbackends: [\"${HOST}:1\"]\nperformance:\n  worker_threads: ${N}\nvia_name: ${NONE:-}\n";
+    let sources = MemorySources::file("b.yaml", yaml)
+        .with_env("MODE", "http")
+        .with_env("HOST", "api")
+        .with_env("N", "3");
+    let config = config_from(&sources);
+    assert_eq!(config.listeners[0].listen[0].value.to_string(), ":8080");
+    assert_eq!(config.worker_threads.unwrap().get(), 3);
+    assert_eq!(config.via_name, None);
+    let loaded = load(&MemorySources::file("b.yaml", "listen: ${NO}"), "b.yaml");
+    assert_eq!(
+        loaded
+            .diagnostics
+            .iter()
+            .find(|diagnostic| diagnostic.place.line == 1)
+            .unwrap()
+            .to_string(),
+        "b.yaml:1:9: error: the environment variable NO is not set\n  help: set it, or give a default: `${NO:-value}`"
+    );
+}
+
+#[test]
+fn anchors_and_merge_keys_work() {
+    let yaml = "version: 2
+x-timeouts: &slow { connect: 9s, idle: 9s }
+mode: http
+listen: \":80\"
+pools:
+  a: &pool { backends: [\"a:1\"], timeouts: { <<: *slow, idle: 1s } }
+  b: { <<: [*pool, { protocol: h1 }], load_balancer: random }
+routes: [ { pool: b } ]
+";
+    let config = config(yaml);
+    let a = &config.pools[0];
+    assert_eq!(
+        (a.timeouts.connect, a.timeouts.idle),
+        (seconds(9), seconds(1))
+    );
+    let b = &config.pools[1];
+    assert_eq!(b.algorithm, Algorithm::Random);
+    assert_eq!(b.timeouts.connect, seconds(9));
+    // Its own backend, although it is written in one place.
+    assert_eq!(config.backends[b.members[0].index()].pool, "b");
 }

@@ -1,0 +1,264 @@
+//! Values that are wrong together: names, clashes, what is missing.
+
+use super::check;
+
+#[test]
+fn backends_and_pools() {
+    check(&[
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: []\n",
+            &[
+                "3:1: error: pool `default` has no backends\n  help: add at least one: `- \"127.0.0.1:9001\"`",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends:\n",
+            &[" error: there are no backends…"],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: \"a:1\"\n",
+            &["3:11: error: `backends` takes a list, not a single value…"],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [\"a:1\", \"a:1\"]\n",
+            &[
+                "3:19: error: backend `a:1` is defined twice\n  3:12: it is defined here first\n  help: equal addresses are fine under different names",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [{name: a, address: \"a:1\"}, {name: b, address: \"a:1\"}]\n",
+            &[],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [{name: a, address: \"a:1\", weight: -1}]\n",
+            &["3:46: error: `weight`: -1 is outside 0 to 1000000"],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [{address: \"a:1\", weight: 2}, \"b:1\"]\n",
+            &[
+                "3:1: warning: `round-robin` ignores the weights of pool `default`\n  help: `weighted-round-robin` follows them",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [{address: \"a:1\", tier: backup}, {address: \"b:1\", zone: a}]\n",
+            &[
+                "3:35: error: not supported yet: `tier: backup`…",
+                "3:61: error: not supported yet: zones…",
+            ],
+        ),
+        (
+            "+pools: { default: { backends: [\"b:1\"] } }\n",
+            &["4:10: error: pool `default` is defined twice\n  3:1: it is defined here first"],
+        ),
+        (
+            "+pools: { p: {} }\n",
+            &["4:13: error: `backends` is missing in `pool`\n  help: its backends, at least one"],
+        ),
+        (
+            "+pools: { p: { backends: [] } }\n",
+            &["4:10: error: pool `p` has no backends…"],
+        ),
+        (
+            "+pools: { \"route:x\": { backends: [\"b:1\"] } }\n",
+            &["4:10: error: `route:x` cannot be the name of a pool…"],
+        ),
+        (
+            "+pools: { p: { backends: [\"b:1\"], protocol: h2, send_proxy: v1 } }\n",
+            &[
+                "4:44: error: not supported yet: `protocol: h2`…",
+                "4:60: error: not supported yet: `send_proxy: v1`…",
+            ],
+        ),
+        (
+            "+pools: { p: { backends: [\"b:1\"], protocol: h1, limits: { max_connections: 5, queue: 0 } } }\n",
+            &[],
+        ),
+        (
+            "+pools: { p: { backends: [\"b:1\"], limits: { queue: 5 }, sticky: id, tls: {} } }\n",
+            &[
+                "4:44: error: not supported yet: a queue per pool…",
+                "4:56: error: not supported yet: sticky sessions…",
+                "4:68: error: not supported yet: TLS towards backends…",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn routes() {
+    check(&[
+        (
+            "+http:\n  routes:\n    - { name: r, backends: [b] }\n",
+            &["6:29: error: pool `default` has no backend `b`\n  help: the backends are `a`"],
+        ),
+        (
+            "+http:\n  routes:\n    - { name: r, backends: [] }\n",
+            &["6:7: error: route `r` names no backend…"],
+        ),
+        (
+            "+http:\n  routes:\n    - { name: r, backends: [a, a] }\n",
+            &["6:32: warning: backend `a` is named twice"],
+        ),
+        (
+            "+http:\n  routes:\n    - { name: r }\n    - { name: r }\n",
+            &["7:15: error: route `r` is defined twice\n  6:15: it is defined here first"],
+        ),
+        (
+            "+http:\n  routes:\n    - { host: \"a b\", path: v1, method: \"G T\" }\n",
+            &[
+                "6:15: error: `host`: `a b` is not a host…",
+                "6:28: error: `path`: `v1` is not a path that begins with `/`",
+                "6:40: error: `method`: `G T` is not a name…",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { path: /a, path_prefix: /b }\n",
+            &[
+                "6:9: error: `path` beside `path_prefix`: the exact path decides alone\n  6:19: the prefix is here\n  help: keep one of the two",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { path: \"/a?b\" }\n",
+            &["6:15: error: `path`: routes see the path without its query, so this never matches"],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { X-A: { regex: x } } }\n",
+            &["6:25: error: not supported yet: matching a header other than by its exact value…"],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { \"X A\": x } }\n",
+            &["6:20: error: `X A` is not a field name"],
+        ),
+        (
+            "+routes:\n  - { name: r, pool: defualt }\n",
+            &["5:22: error: there is no pool `defualt`\n  help: did you mean `default`?"],
+        ),
+        (
+            "+routes:\n  - { name: r, match: { query: { a: b }, cookie: {}, path_regex: x } }\n",
+            &[
+                "5:25: error: not supported yet: matching on `query`…",
+                "5:54: error: not supported yet: `path_regex`…",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn actions_and_edits() {
+    check(&[
+        (
+            "+routes:\n  - { name: r, split: [ { pool: default, weight: 1 } ], rate_limit: { requests_per_second: 1 } }\n",
+            &[
+                "5:16: error: not supported yet: `split` over several pools…",
+                "5:57: error: not supported yet: rate limits…",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, pool: default, respond: { status: 200 } }\n",
+            &[
+                "5:31: error: `respond` beside `pool`: a route does one thing\n  5:16: the other one is here",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, redirect: { status: 308 } }\n",
+            &["5:26: error: a redirection to the same place would never end…"],
+        ),
+        (
+            "+routes:\n  - { name: r, redirect: { scheme: https, status: 304 } }\n",
+            &["5:43: error: `status`: 304 is not a redirection with a target…"],
+        ),
+        (
+            "+routes:\n  - { name: r, respond: { status: 204, body: x } }\n",
+            &["5:40: error: a response with status 204 has no body"],
+        ),
+        (
+            "+routes:\n  - { name: r, respond: { headers: { X-A: \"a\\nb\" } } }\n",
+            &["5:43: error: `X-A`: `a\u{fffd}b` is not a text without control characters"],
+        ),
+        (
+            "listen: \":80\"\npools: { p: { backends: [\"b:1\"] } }\nroutes: [ { name: r } ]\n",
+            &["3:11: error: route `r` does nothing\n  help: give `pool`, `redirect` or `respond`"],
+        ),
+        (
+            "listen: \":80\"\npools: { p: { backends: [\"b:1\"] } }\nroutes: [ { name: r, backends: [\"b:1\"] } ]\n",
+            &["3:11: error: route `r` names backends and no pool…"],
+        ),
+        (
+            "+transform: { request_headers: [ { action: put, name: X, value: y } ] }\n",
+            &["4:43: error: `action`: `put` is not known…"],
+        ),
+        (
+            "+transform: { request_headers: [ { action: set, name: X } ] }\n",
+            &["4:33: error: `set` needs a `value`…"],
+        ),
+        (
+            "+transform: { request_headers: [ { action: set, name: Content-Length, value: 5 } ] }\n",
+            &["4:48: error: `Content-Length` cannot be edited…"],
+        ),
+        (
+            "+transform: { response_headers: [ { action: set, name: X, value: \"a\\r\\nB: c\" } ] }\n",
+            &[
+                "4:65: error: `value`: `a\u{fffd}\u{fffd}B: c` is not a text without control characters",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn listeners() {
+    check(&[
+        (
+            "+listeners: [ { name: main, listen: \":81\" } ]\n",
+            &["4:22: error: listener `main` is defined twice\n  2:1: it is defined here first"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":8080\" } ]\n",
+            &[
+                "4:33: error: `b` wants :8080, which `main` has\n  2:9: it is taken here first\n  help: give each its own address",
+            ],
+        ),
+        (
+            "+listeners: [ { listen: \":81\" } ]\n",
+            &["4:14: error: `name` is missing in `listener`…"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", routes: [x], pool: y } ]\n",
+            &[
+                "4:49: error: there is no route `x`",
+                "4:59: error: there is no pool `y`\n  help: the pools are `default`",
+            ],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: udp } ]\n",
+            &["4:46: error: not supported yet: `mode: udp`…"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: true } } ]\n",
+            &["4:58: error: not supported yet: the PROXY protocol…"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: false }, tls: { enabled: false } } ]\n",
+            &[],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: tcp, routes: [] } ]\n",
+            &["4:51: error: listener `b` has mode tcp: it cannot see what `routes` match…"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: tcp, trusted_proxies: 10.0.0.1 } ]\n",
+            &["4:14: warning: `trusted_proxies` has no effect: listener `b` has mode tcp"],
+        ),
+        (
+            "version: 2\nlisteners: [ { name: b, listen: \":81\", mode: tcp } ]\npools: { p: { backends: [\"b:1\"] } }\n",
+            &["2:14: error: listener `b` has no pool to send its sessions to…"],
+        ),
+        (
+            "version: 2\nlisteners: [ { name: b, listen: \":81\", mode: http } ]\npools: { p: { backends: [\"b:1\"] } }\n",
+            &["2:14: error: listener `b` has neither routes nor a pool…"],
+        ),
+        (
+            "backends: [\"b:1\"]\n",
+            &[" error: there is nothing to listen on\n  help: add `listen: \":8080\"`"],
+        ),
+    ]);
+}

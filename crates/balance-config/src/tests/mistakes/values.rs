@@ -1,0 +1,193 @@
+//! Values that are wrong in themselves.
+
+use super::check;
+
+#[test]
+fn types_and_ranges() {
+    check(&[
+        (
+            "+timeouts: { connect: 5 }\n",
+            &[
+                "4:22: error: `connect`: `5` has no unit\n  help: write `5s` for seconds or `5ms` for milliseconds",
+            ],
+        ),
+        (
+            "+timeouts: { connect: 5 s }\n",
+            &[
+                "4:22: error: `connect`: `5 s` is not a duration\n  help: write it like `30s`, `100ms` or `1h30m`",
+            ],
+        ),
+        (
+            "+timeouts: { connect: -5s }\n",
+            &["4:22: error: `connect`: `-5s` is not a duration…"],
+        ),
+        (
+            "+timeouts: { head: 0 }\n",
+            &["4:19: error: `head`: `0` is too short\n  help: at least 1ms"],
+        ),
+        (
+            "+timeouts: { idle: 9000h }\n",
+            &["4:19: error: `idle`: `9000h` is more than a year"],
+        ),
+        (
+            "+timeouts: { idle: [1s] }\n",
+            &["4:19: error: `idle` takes a duration like 30s, not a list"],
+        ),
+        (
+            "+timeouts: 5s\n",
+            &["4:11: error: `timeouts` takes keys and values, not a single value…"],
+        ),
+        ("+timeouts: { idle: 0, connect: 0s, read: }\n", &[]),
+        (
+            "+limits: { head_bytes_max: 10XB }\n",
+            &["4:27: error: `head_bytes_max`: `10XB` is not a size…"],
+        ),
+        (
+            "+limits: { head_bytes_max: 512 }\n",
+            &["4:27: error: `head_bytes_max`: 512 is outside 1024 to 1048576"],
+        ),
+        (
+            "+limits: { fields_max: 129 }\n",
+            &["4:23: error: `fields_max`: 129 is outside 1 to 128"],
+        ),
+        (
+            "+limits: { fields_max: many }\n",
+            &["4:23: error: `fields_max`: `many` is not a whole number"],
+        ),
+    ]);
+}
+
+#[test]
+fn words_and_shapes() {
+    check(&[
+        (
+            "+http: { enable_websocket: yes }\n",
+            &["4:27: warning: `yes` is read as true; YAML 1.2 knows only true and false"],
+        ),
+        (
+            "+http: { enable_websocket: 1 }\n",
+            &["4:27: error: `enable_websocket`: `1` is not true or false"],
+        ),
+        (
+            "+http: { paths: save }\n",
+            &["4:16: error: `paths`: `save` is not known\n  help: did you mean `safe`?"],
+        ),
+        (
+            "+http: { paths: nothing }\n",
+            &[
+                "4:16: error: `paths`: `nothing` is not known\n  help: it is one of `safe`, `off`, `reject`",
+            ],
+        ),
+        (
+            "+load_balancer: { algorithm: round_robin }\n",
+            &[
+                "4:29: error: `algorithm`: `round_robin` is not known\n  help: did you mean `round-robin`?",
+            ],
+        ),
+        (
+            "+load_balancer: { algorithm: maglev }\n",
+            &["4:29: error: not supported yet: `algorithm: maglev`…"],
+        ),
+        (
+            "+load_balancer: { algorithm: consistent-hash, hash_key: cookie }\n",
+            &["4:56: error: `hash_key`: `cookie` is not `source-ip` or `header:NAME`"],
+        ),
+        (
+            "+trusted_proxies: [10.0.0.0/8, \"::1\", 10.0.0.0/33]\n",
+            &[
+                "4:38: error: `trusted_proxies`: `10.0.0.0/33` is not an IP address or a block like 10.0.0.0/8",
+            ],
+        ),
+        (
+            "+via_name: \"a b\"\n",
+            &["4:11: error: `via_name`: `a b` is not a name of letters, digits and `-`"],
+        ),
+        (
+            "+metrics: { path: metrics }\n",
+            &["4:18: error: `path`: `metrics` is not a path that begins with `/`"],
+        ),
+        (
+            "+performance: { worker_threads: -1 }\n",
+            &["4:32: error: `worker_threads`: -1 is outside 0 to 1024"],
+        ),
+        ("+performance: { worker_threads: , zero_copy: true }\n", &[]),
+        (
+            "+metrics: [\":9090\"]\n",
+            &["4:10: error: `metrics` takes keys and values, not a list…"],
+        ),
+        (
+            "+transform: { request_headers: { a: b } }\n",
+            &["4:31: error: `request_headers` takes a list, not a map…"],
+        ),
+        (
+            "+transform: { request_headers: [ ~ ] }\n",
+            &["4:33: error: `header edit` takes keys and values, not nothing…"],
+        ),
+    ]);
+}
+
+#[test]
+fn addresses() {
+    check(&[
+        (
+            "mode: tcp\nlisten: 8080\nbackends: [\"a:1\"]\n",
+            &[
+                "2:9: error: `listen`: `8080` is a port without an address\n  help: write `\":8080\"` for all addresses, or `\"127.0.0.1:8080\"`",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: example.com:80\nbackends: [\"a:1\"]\n",
+            &[
+                "2:9: error: `listen`: `example.com` is not an IP address to listen on\n  help: write an address of this machine, or `:port` for all of them",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: :99999\nbackends: [\"a:1\"]\n",
+            &["2:9: error: `listen`: `99999` is not a port: a number from 1 to 65535"],
+        ),
+        (
+            "mode: tcp\nlisten: [\":80\", \":80\"]\nbackends: [\"a:1\"]\n",
+            &[
+                "2:17: error: `main` wants :80, which `main` has\n  2:10: it is taken here first\n  help: give each its own address",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: [\":0\", \":0\"]\nbackends: [\"a:1\"]\n",
+            &[],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [a]\n",
+            &[
+                "3:12: error: `address`: the port is missing: write host:port\n  help: like `a:8080`",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [\"http://a:1\"]\n",
+            &[
+                "3:12: error: `address`: `http://a` is not a host name or IP address\n  help: without a scheme: `host:port`",
+            ],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [\"::1\"]\n",
+            &["3:12: error: `address`: an IPv6 address with a port needs brackets: [::1]:port"],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [\"unix:/run/a.sock\", \"[::1]:80\"]\n",
+            &[],
+        ),
+        (
+            "mode: tcp\nlisten: \":80\"\nbackends: [\"a:0\", { name: b }]\n",
+            &[
+                "3:12: error: `address`: `0` is not a port…",
+                "3:19: error: `address` is missing in `backend`\n  help: where it is: `host:port` or `unix:/path`",
+            ],
+        ),
+        (
+            "+admin: \":8080\"\n",
+            &[
+                "4:8: error: `admin` wants :8080, which `main` has\n  2:9: it is taken here first\n  help: give each its own address",
+            ],
+        ),
+        ("+admin: \":9090\"\nmetrics: \":9090\"\n", &[]),
+    ]);
+}
