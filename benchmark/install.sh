@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs what benchmark/main-job.sh compares with and measures by (Debian, Ubuntu). Needs root.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+# The daemons are started by the benchmark itself; a policy keeps the packages from starting them.
+policy=/usr/sbin/policy-rc.d
+made_policy=no
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod +x "$policy"
+    made_policy=yes
+fi
+status=0
+apt-get install -y --no-install-recommends \
+    haproxy libnginx-mod-stream nginx python3 util-linux wrk || status=$?
+if [ "$made_policy" = yes ]; then
+    rm -f "$policy"
+fi
+exit "$status"

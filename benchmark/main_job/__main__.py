@@ -1,0 +1,150 @@
+"""Balance beside nginx and HAProxy on its main job: one interleaved run, one core for the proxy."""
+
+import argparse
+import datetime
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import machine
+import proxies
+import report
+import scenarios
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+NAMES = [scenario.name for scenario in scenarios.SCENARIOS] + ["idle"]
+
+
+def main():
+    options = parse()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(130))
+    try:
+        return run(options)
+    except machine.Unusable as error:
+        print(f"main-job: {error}", file=sys.stderr)
+        return 2
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="main-job.sh", description=__doc__)
+    parser.add_argument("--only", default="balance,nginx,haproxy", metavar="PROXIES",
+                        help="comma-separated proxies (default: %(default)s)")
+    parser.add_argument("--scenarios", default=",".join(NAMES), metavar="NAMES",
+                        help="comma-separated scenarios (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N",
+                        help="odd number of rounds (default: %(default)s)")
+    parser.add_argument("--duration", type=int, default=5, metavar="SECONDS",
+                        help="length of a round (default: %(default)s)")
+    parser.add_argument("--idle", default=",".join(map(str, scenarios.IDLE_CONNECTIONS)), metavar="COUNTS",
+                        help="numbers of idle connections (default: %(default)s)")
+    parser.add_argument("--proxy-core", type=int, default=0, metavar="CORE", help="default: %(default)s")
+    parser.add_argument("--load-core", type=int, default=1, metavar="CORE",
+                        help="for load and origins (default: %(default)s)")
+    parser.add_argument("--name", default="main-job", metavar="NAME",
+                        help="results/NAME.md and .json are written (default: %(default)s); `-` writes none")
+    options = parser.parse_args()
+    options.only = choose(parser, options.only, list(proxies.PROGRAMS), "proxy")
+    options.scenarios = choose(parser, options.scenarios, NAMES, "scenario")
+    options.idle = [int(count) for count in options.idle.split(",") if count.strip().isdigit()]
+    if options.rounds < 1 or options.rounds % 2 == 0:
+        parser.error("--rounds must be odd, so that the median is one of them")
+    if options.duration < 1:
+        parser.error("--duration must be at least 1")
+    if options.proxy_core == options.load_core:
+        parser.error("proxy and load need a core each")
+    return options
+
+
+def choose(parser, text, known, what):
+    chosen = [word.strip() for word in text.split(",") if word.strip()]
+    for word in chosen:
+        if word not in known:
+            parser.error(f"no {what} `{word}`: {', '.join(known)}")
+    return chosen
+
+
+def run(options):
+    if len(os.sched_getaffinity(0)) < 2:
+        raise machine.Unusable("two cores are needed: one for the proxy, one for load and origins")
+    programs = {"nginx", "haproxy"} & set(options.only)
+    machine.require_programs(["taskset", "wrk", *sorted(programs)])
+    if "balance" in options.only and not proxies.balance_binary().exists():
+        raise machine.Unusable(f"{proxies.balance_binary()} does not exist: run `cargo build --release`")
+    machine.raise_descriptor_limit()
+    facts, versions = machine.facts(), proxies.versions(options.only)
+    with proxies.Children() as children:
+        stage = proxies.Stage(children, options.proxy_core, options.load_core, proxies.bench_command())
+        try:
+            stage.start_origins()
+            results = [
+                (scenario, measure(stage, scenario, options))
+                for scenario in scenarios.SCENARIOS if scenario.name in options.scenarios
+            ]
+            idle = measure_idle(stage, options) if "idle" in options.scenarios else {}
+        except machine.Unusable as error:
+            raise machine.Unusable(f"{error}\nlast output of the programs:\n{stage.log_tail()}") from error
+        finally:
+            stage.close()
+    return publish(options, facts, versions, results, idle)
+
+
+def measure(stage, scenario, options):
+    """All rounds of a scenario, every proxy once in each, the order rotating."""
+    running = [stage.start_proxy(name, scenario.kind) for name in options.only]
+    samples = {name: [] for name in options.only}
+    for proxy in running:
+        if scenario.check is not None:
+            scenario.check(proxy)
+        scenario.run(stage, proxy, 1)  # warm: connections to the origin, memory, caches
+    for number in range(options.rounds):
+        turn = number % len(running)
+        for proxy in running[turn:] + running[:turn]:
+            sample = scenario.run(stage, proxy, options.duration)
+            samples[proxy.name].append(sample)
+            progress(f"{scenario.name} round {number + 1}/{options.rounds} {proxy.name}: "
+                     f"{sample.cpu_us_per_unit:.2f} us/{scenario.unit}, {sample.units_per_second:.1f}/s"
+                     + (f", errors {sample.errors}" if sample.errors else ""))
+    for proxy in running:
+        stage.children.stop(proxy.process)
+    return samples
+
+
+def measure_idle(stage, options):
+    """Each count against a fresh proxy: memory that was grown once is seldom given back."""
+    idle = {name: [] for name in options.only}
+    for count in options.idle:
+        for name in options.only:
+            proxy = stage.start_proxy(name, "http")
+            row = scenarios.idle(stage, proxy, count)
+            idle[name].append(row)
+            progress(f"idle {name}: {row['connections']} connections, {row['bytes_per_connection']:.0f} B each"
+                     + (f", errors {row['errors']}" if row["errors"] else ""))
+            stage.children.stop(proxy.process)
+    return idle
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def publish(options, facts, versions, results, idle):
+    when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    text = report.to_markdown(facts, versions, results, idle, options.duration, options.rounds, when)
+    print(text)
+    if options.name != "-":
+        RESULTS.mkdir(exist_ok=True)
+        data = report.to_json(facts, versions, results, idle, options.duration, options.rounds)
+        (RESULTS / f"{options.name}.md").write_text(text)
+        (RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    words = [report.verdict(scenario, samples)[1] for scenario, samples in results]
+    words += [report.idle_verdict(name, row) for name, rows in idle.items() for row in rows]
+    if any(word.startswith("FAIL") for word in words):
+        return 1
+    return 3 if any(word.startswith("LIMITED") for word in words) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The proxies and the origins: started from templates, pinned to a core, stopped by process id."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import machine
+
+PEERS = Path(__file__).resolve().parent.parent / "peers"
+REPOSITORY = PEERS.parent.parent
+
+# More would only preallocate: the limit of descriptors is lower on most machines.
+CONNECTIONS = 40_000
+
+
+class Children:
+    """Everything this run has started. Used as a context: leaving it stops all of it."""
+
+    def __init__(self):
+        self._started = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self._started):
+            stop(process)
+
+    def start(self, command, log, cwd=None):
+        # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=cwd,
+            start_new_session=True,
+            env={**os.environ, "PATH": machine.search_path()},
+        )
+        self._started.append(process)
+        return process
+
+    def stop(self, process):
+        stop(process)
+        self._started.remove(process)
+
+
+def stop(process):
+    if process.poll() is not None:
+        return
+    tree = machine.process_tree(process.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=5)
+        return
+    except subprocess.TimeoutExpired:
+        pass
+    for pid in tree:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+
+
+class Proxy:
+    """One running proxy."""
+
+    def __init__(self, name, process, ports):
+        self.name = name
+        self.process = process
+        self.ports = ports
+
+    def pids(self):
+        return machine.process_tree(self.process.pid)
+
+    def cpu_seconds(self):
+        return self._measured(machine.cpu_seconds)
+
+    def memory(self):
+        return self._measured(machine.memory)
+
+    def _measured(self, measure):
+        try:
+            return measure(self.pids())
+        except OSError as error:
+            raise machine.Unusable(f"{self.name} ended while it was measured") from error
+
+
+class Stage:
+    """The two cores, the origins on one of them, and a directory for configurations and logs."""
+
+    def __init__(self, children, proxy_core, load_core, bench):
+        self.children = children
+        self.proxy_core = proxy_core
+        self.load_core = load_core
+        self.bench = bench
+        self.directory = Path(tempfile.mkdtemp(prefix="balance-main-job-"))
+        self.log = open(self.directory / "log.txt", "ab")
+        self.origins = {}
+
+    def close(self):
+        self.log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log_tail(self):
+        lines = (self.directory / "log.txt").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-15:])
+
+    def start_origins(self):
+        """The built-in backend in each of the roles that the scenarios need."""
+        roles = {
+            "SMALL_PORT": ["--mode", "http", "--body", "128"],
+            "LARGE_PORT": ["--mode", "http", "--body", "65536"],
+            "ECHO_PORT": ["--mode", "echo"],
+            "SOURCE_PORT": ["--mode", "source"],
+        }
+        for (role, options), port in zip(roles.items(), machine.free_ports(len(roles))):
+            command = [*self.bench, "backend", "--listen", f"127.0.0.1:{port}", *options]
+            process = self.children.start(machine.pinned(self.load_core, command), self.log)
+            machine.wait_for_port(port, process)
+            self.origins[role] = port
+
+    def start_proxy(self, name, kind):
+        """`kind` is http or tcp. Returns when the proxy accepts."""
+        names = ["PORT", "METRICS_PORT"] if kind == "http" else [
+            "ECHO_PROXY_PORT", "BULK_PROXY_PORT", "METRICS_PORT"]
+        ports = dict(zip(names, machine.free_ports(len(names))))
+        template, command = PROGRAMS[name](kind)
+        directory = self.directory / f"{name}-{kind}"
+        directory.mkdir(exist_ok=True)
+        config = directory / template
+        config.write_text(self._fill(template, ports))
+        command = [str(word).replace("@CONFIG@", str(config)) for word in command]
+        command = [word.replace("@DIRECTORY@", str(directory)) for word in command]
+        process = self.children.start(
+            machine.pinned(self.proxy_core, command), self.log, cwd=directory)
+        for port_name, port in ports.items():
+            if port_name != "METRICS_PORT":
+                machine.wait_for_port(port, process)
+        return Proxy(name, process, ports)
+
+    def _fill(self, template, ports):
+        module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+        values = {
+            **self.origins,
+            **ports,
+            "DESCRIPTORS": machine.facts()["descriptors"],
+            "CONNECTIONS": CONNECTIONS,
+            # Workers that stay root need no readable temporary directories; others ignore the line.
+            "USER_LINE": "user root;" if os.geteuid() == 0 else "",
+            "STREAM_MODULE": f"load_module {module};" if module.exists() else "",
+        }
+        text = (PEERS / template).read_text()
+        return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match.group(1)]), text)
+
+
+def _nginx(kind):
+    template = "nginx.conf" if kind == "http" else "nginx-stream.conf"
+    return template, ["nginx", "-p", "@DIRECTORY@/", "-c", "@CONFIG@", "-e", "stderr"]
+
+
+def _haproxy(kind):
+    template = "haproxy.cfg" if kind == "http" else "haproxy-tcp.cfg"
+    return template, ["haproxy", "-q", "-db", "-f", "@CONFIG@"]
+
+
+def _balance(kind):
+    return f"balance-{kind}.yaml", [balance_binary(), "run", "-c", "@CONFIG@"]
+
+
+PROGRAMS = {"balance": _balance, "nginx": _nginx, "haproxy": _haproxy}
+
+
+def balance_binary():
+    return Path(os.environ.get("BALANCE", REPOSITORY / "target/release/balance"))
+
+
+def bench_command():
+    """`balance bench`, or the example of balance-bench where the proxy is not built."""
+    if override := os.environ.get("BALANCE_BENCH"):
+        return override.split()
+    balance = balance_binary()
+    if balance.exists():
+        help_text = subprocess.run([balance, "bench", "backend", "--help"], capture_output=True, check=False)
+        if help_text.returncode == 0:
+            return [str(balance), "bench"]
+    example = REPOSITORY / "target/release/examples/bench"
+    if example.exists():
+        return [str(example)]
+    raise machine.Unusable(
+        "no load generator: run `cargo build --release`, "
+        "or `cargo build --release -p balance-bench --example bench` for the peers alone")
+
+
+def versions(names):
+    programs = {
+        "balance": [str(balance_binary()), "version"],
+        "nginx": ["nginx", "-v"],
+        "haproxy": ["haproxy", "-v"],
+    }
+    os.environ["PATH"] = machine.search_path()
+    return {name: machine.version_of(programs[name]) for name in names}

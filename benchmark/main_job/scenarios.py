@@ -1,0 +1,208 @@
+"""What is measured: each scenario makes one round against one proxy and returns a Sample."""
+
+import json
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import machine
+
+HOST = "bench.example"
+SMALL, LARGE = "/api/small", "/large"
+
+
+@dataclass
+class Sample:
+    """One round of one proxy. The unit is a request, a message, a connection, or a gigabyte."""
+
+    units: float
+    seconds: float
+    cpu_seconds: float
+    p50_us: float | None = None
+    p99_us: float | None = None
+    errors: dict = field(default_factory=dict)
+
+    @property
+    def cpu_us_per_unit(self):
+        return self.cpu_seconds * 1e6 / self.units if self.units else float("inf")
+
+    @property
+    def units_per_second(self):
+        return self.units / self.seconds if self.seconds else 0.0
+
+    @property
+    def busy(self):
+        """The share of its core that the proxy used."""
+        return self.cpu_seconds / self.seconds if self.seconds else 0.0
+
+    def to_json(self):
+        return {
+            **asdict(self),
+            "cpu_us_per_request": self.cpu_us_per_unit,
+            "requests_per_second": self.units_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    kind: str
+    unit: str
+    run: object
+    """Balance's CPU per unit divided by `rival`'s may be at most `target`. None: for information."""
+    target: float | None = None
+    rival: str = "nginx"
+    check: object = None
+
+
+def wrk(connections, path, close=False):
+    """A round of wrk, one thread on the load core."""
+
+    def run(stage, proxy, seconds):
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}"]
+        if close:
+            command += ["-H", "Connection: close"]
+        command.append(f"http://127.0.0.1:{proxy.ports['PORT']}{path}")
+        before = proxy.cpu_seconds()
+        result = subprocess.run(
+            machine.pinned(stage.load_core, command), capture_output=True, text=True, check=False)
+        cpu = proxy.cpu_seconds() - before
+        if result.returncode != 0:
+            raise machine.Unusable(f"wrk failed: {result.stdout}{result.stderr}")
+        return _parse_wrk(result.stdout, cpu)
+
+    return run
+
+
+def _parse_wrk(text, cpu):
+    completed = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", text)
+    if completed is None:
+        raise machine.Unusable(f"wrk printed no result: {text}")
+    seconds = float(completed[2]) * {"ms": 1e-3, "s": 1.0, "m": 60.0}[completed[3]]
+    errors = {}
+    if sockets := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text):
+        kinds = zip(("connect", "read", "write", "timeout"), sockets.groups())
+        errors.update({kind: int(count) for kind, count in kinds if int(count)})
+    if statuses := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
+        errors["status"] = int(statuses[1])
+    percentiles = {
+        share: float(value) * {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}[unit]
+        for share, value, unit in re.findall(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.M)
+    }
+    return Sample(
+        units=int(completed[1]),
+        seconds=seconds,
+        cpu_seconds=cpu,
+        p50_us=percentiles.get("50"),
+        p99_us=percentiles.get("99"),
+        errors=errors,
+    )
+
+
+def tcp(port_name, options, per_gb=False):
+    """A round of `balance bench tcp` on the load core."""
+
+    def run(stage, proxy, seconds):
+        command = ["tcp", "--target", f"127.0.0.1:{proxy.ports[port_name]}", "--duration", seconds, *options]
+        before = proxy.cpu_seconds()
+        result = bench(stage, command)
+        cpu = proxy.cpu_seconds() - before
+        return Sample(
+            units=result["bytes"] / 1e9 if per_gb else result["requests"],
+            seconds=result["duration_s"],
+            cpu_seconds=cpu,
+            p50_us=None if per_gb else result["latency_us"]["p50"],
+            p99_us=None if per_gb else result["latency_us"]["p99"],
+            errors=result["errors"],
+        )
+
+    return run
+
+
+def bench(stage, arguments):
+    """Runs the load generator and returns its JSON. Its exit code 3 (LIMITED) is a result too."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "result.json"
+        command = machine.pinned(stage.load_core, [*stage.bench, *arguments, "--json", path])
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not path.exists():
+            raise machine.Unusable(f"{command} failed: {result.stdout}{result.stderr}")
+        return json.loads(path.read_text())
+
+
+def closes_when_asked(proxy):
+    """Whether a request with `Connection: close` really ends its connection."""
+    with socket.create_connection(("127.0.0.1", proxy.ports["PORT"]), timeout=5) as connection:
+        connection.sendall(f"GET {SMALL} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while block := connection.recv(65536):
+            received += block
+    if not received.startswith(b"HTTP/1.1 200"):
+        raise machine.Unusable(f"{proxy.name} answered {received[:80]!r}")
+
+
+def answers(path, length):
+    """A check that the proxy reaches the right origin before anything is measured."""
+
+    def check(proxy):
+        with socket.create_connection(("127.0.0.1", proxy.ports["PORT"]), timeout=5) as connection:
+            request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+            connection.sendall(request.encode())
+            received = b""
+            while block := connection.recv(65536):
+                received += block
+        head, _, body = received.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200") or len(body) != length:
+            raise machine.Unusable(f"{proxy.name}: {len(body)} bytes behind {head[:80]!r}")
+
+    return check
+
+
+def idle(stage, proxy, connections):
+    """Memory of a fresh proxy, and its growth by idle keep-alive connections."""
+    base = proxy.memory()
+    command = ["connections", "--target", f"127.0.0.1:{proxy.ports['PORT']}", "--host", HOST,
+               "--path", SMALL, "--connections", connections, "--hold", 2]
+    for pid in proxy.pids():
+        command += ["--pid", pid]
+    result = bench(stage, command)
+    time.sleep(1)
+    return {
+        "connections": result["connections"],
+        "connections_wanted": connections,
+        "lost": result["lost"],
+        "errors": result["errors"],
+        "limited_by": result["limited_by"],
+        "base_rss_bytes": base.rss,
+        "base_pss_bytes": base.pss,
+        "held_rss_bytes": result["memory"]["held_rss_bytes"],
+        "bytes_per_connection": result["memory"]["bytes_per_connection"],
+    }
+
+
+SCENARIOS = [
+    Scenario("h1-64", "HTTP/1.1 keep-alive, 64 connections, 128 B", "http", "request",
+             wrk(64, SMALL), 0.80, check=answers(SMALL, 128)),
+    Scenario("h1-256", "HTTP/1.1 keep-alive, 256 connections, 128 B", "http", "request",
+             wrk(256, SMALL), 0.75, check=answers(SMALL, 128)),
+    Scenario("h1-64k", "HTTP/1.1 keep-alive, 64 connections, 64 KiB", "http", "request",
+             wrk(64, LARGE), 0.85, check=answers(LARGE, 65536)),
+    Scenario("newconn", "a new connection per request, 64 at a time", "http", "request",
+             wrk(64, SMALL, close=True), 1.0, check=closes_when_asked),
+    Scenario("tcp-conn", "TCP: connect, echo 64 B, close; 64 at a time", "tcp", "connection",
+             tcp("ECHO_PROXY_PORT", ["--connections", 64, "--size", 64, "--new-connections"]), 1.0),
+    Scenario("tcp-echo", "TCP: 64 B echoed on 64 kept connections", "tcp", "message",
+             tcp("ECHO_PROXY_PORT", ["--connections", 64, "--size", 64])),
+    Scenario("tcp-bulk", "TCP: bulk data on 4 connections", "tcp", "GB",
+             tcp("BULK_PROXY_PORT", ["--connections", 4, "--bulk", "read"], per_gb=True), 1.05, "haproxy"),
+]
+
+# Balance has to stay below these; the peers are measured for comparison.
+IDLE_CONNECTIONS = (5_000, 18_000)
+IDLE_BYTES_MAX = 1_536
+BASE_BYTES_MAX = 15e6
