@@ -32,26 +32,15 @@ pub(crate) async fn answer<B>(
     caller: &Caller,
     control: &ControlHandle,
 ) -> Response<Full<Bytes>> {
-    let Some(resource) = Resource::find(request.uri().path(), &caller.rules) else {
-        return not_found(&caller.rules);
+    let resource = match admit(
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+        caller,
+    ) {
+        Ok(resource) => resource,
+        Err(refusal) => return *refusal,
     };
-    if !resource.allows(request.method()) {
-        return method_not_allowed(resource);
-    }
-    if !resource.is_open()
-        && let Some(refusal) = refusal(request.headers(), caller)
-    {
-        return refusal;
-    }
-    if resource == Resource::Reload && comes_from_a_page(request.headers(), caller) {
-        return show(
-            StatusCode::FORBIDDEN,
-            &json::error(
-                "a web page must not reload Balance",
-                Some("configure admin.token_file"),
-            ),
-        );
-    }
     match resource {
         Resource::Health => show(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
         Resource::Ready => ready(control),
@@ -63,6 +52,36 @@ pub(crate) async fn answer<B>(
         Resource::Routes => show(StatusCode::OK, &json::routes(control)),
         Resource::Reload => reload(control).await,
     }
+}
+
+/// What is asked for, if it is here and the caller may have it.
+fn admit(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    caller: &Caller,
+) -> Result<Resource, Box<Response<Full<Bytes>>>> {
+    let Some(resource) = Resource::find(path, &caller.rules) else {
+        return Err(Box::new(not_found(&caller.rules)));
+    };
+    if !resource.allows(method) {
+        return Err(Box::new(method_not_allowed(resource)));
+    }
+    if !resource.is_open()
+        && let Some(refusal) = refusal(headers, caller)
+    {
+        return Err(Box::new(refusal));
+    }
+    if resource == Resource::Reload && comes_from_a_page(headers, caller) {
+        return Err(Box::new(show(
+            StatusCode::FORBIDDEN,
+            &json::error(
+                "a web page must not reload Balance",
+                Some("configure admin.token_file"),
+            ),
+        )));
+    }
+    Ok(resource)
 }
 
 /// Everything that has a path.

@@ -9,7 +9,7 @@
 //!
 //! **Exit.** An operator's stop is a success however it ends: a tunnel may live for days, so that a drain
 //! reaches its limit is normal, and a failing exit would have every such stop reported as a crash. The log
-//! says whether something was cut off. The process fails only if it could not start or its workers died.
+//! says whether something was cut off. The process fails only if it could not start.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -75,8 +75,6 @@ pub enum RunError {
     Runtime(io::Error),
     #[error("cannot start the workers: {0}")]
     Workers(io::Error),
-    #[error("the workers have ended by themselves: this is a bug, the log says more")]
-    WorkersEnded,
 }
 
 /// Runs Balance on this thread until it is told to stop.
@@ -108,7 +106,7 @@ async fn serve(mut options: RunOptions) -> Result<(), RunError> {
         &listening(&control.current),
         control.current.config.logging.format,
     );
-    let stop = until_stopped(&mut control, &mut signals, reloads).await?;
+    let stop = until_stopped(&mut control, &mut signals, reloads).await;
     drain(&mut control, &mut signals, stop).await;
     drop(own_socket);
     Ok(())
@@ -153,7 +151,7 @@ async fn start(
         seed: random(),
     }));
     apply_limits(&max_connections);
-    let workers = Workers::spawn(Arc::clone(&shared), &next.snapshot).map_err(RunError::Workers)?;
+    let workers = Workers::spawn(&shared, &next.snapshot).map_err(RunError::Workers)?;
     for sockets in added {
         workers
             .add_listener(sockets)
@@ -197,7 +195,7 @@ async fn until_stopped(
     control: &mut Control,
     signals: &mut Signals,
     mut reloads: mpsc::Receiver<ReloadRequest>,
-) -> Result<Request, RunError> {
+) -> Request {
     loop {
         let reload = tokio::select! {
             request = signals.next() => match request {
@@ -206,18 +204,17 @@ async fn until_stopped(
                     control.reopen_logs();
                     continue;
                 }
-                Request::Stop | Request::StopUnlimited => return Ok(request),
+                Request::Stop | Request::StopUnlimited => return request,
             },
             // Control holds a sender itself, so this never ends.
             Some(request) = reloads.recv() => Some(request),
-            () = control.workers.finished() => return Err(RunError::WorkersEnded),
         };
         // One at a time. A stop does not wait for names that do not resolve.
         let outcome = tokio::select! {
             biased;
             stop = signals.next_stop() => {
                 answer(reload, ReloadOutcome::Unavailable);
-                return Ok(stop);
+                return stop;
             }
             outcome = control.reload() => outcome,
         };
@@ -278,22 +275,25 @@ async fn finish(control: &mut Control, signals: &mut Signals, limit: Option<Dura
     // Workers keep the limit themselves; this is for one that is stuck.
     let patience = limit.map_or(Duration::MAX, |limit| limit.saturating_add(DRAIN_GRACE));
     let finished = tokio::select! {
-        finished = timeout(patience, control.workers.finished()) => finished.is_ok(),
-        _ = signals.next_stop() => false,
+        finished = timeout(patience, control.workers.finished()) => finished.ok(),
+        _ = signals.next_stop() => None,
     };
-    if !finished {
-        cut(control).await;
-    } else if limit.is_some_and(|limit| started.elapsed() >= limit) {
-        tracing::warn!(
-            ?limit,
-            "the drain reached its limit: what was still in flight was cut off"
-        );
-    } else {
-        tracing::info!(took = ?started.elapsed(), "everything in flight has finished");
+    match finished {
+        Some(true) => {
+            tracing::info!(took = ?started.elapsed(), "everything in flight has finished");
+        }
+        Some(false) => {
+            tracing::warn!(
+                ?limit,
+                "the drain ended before everything in flight: the rest was cut off"
+            );
+        }
+        None => cut(control).await,
     }
 }
 
-/// Ends at once, as a second signal asks.
+/// Ends at once, as a second signal asks. The workers get a moment to close what they have, so that clients
+/// see an end rather than silence; the process does not wait for their threads.
 async fn cut(control: &mut Control) {
     let connections = control.handle.connections();
     tracing::warn!(
@@ -301,10 +301,12 @@ async fn cut(control: &mut Control) {
         "stopping at once: open connections are cut off"
     );
     control.workers.stop();
-    if timeout(DRAIN_GRACE, control.workers.finished())
-        .await
-        .is_err()
-    {
+    let closed = async {
+        while control.handle.connections() > 0 {
+            sleep(CUT_STEP).await;
+        }
+    };
+    if timeout(CUT_LIMIT, closed).await.is_err() {
         tracing::error!("a worker does not stop; the process ends without it");
     }
 }
@@ -351,6 +353,9 @@ fn random() -> u64 {
 
 /// More callers than this are not waiting for a reload, they are flooding.
 const RELOADS_WAITING_MAX: usize = 16;
+/// How long cut connections may take to close, and how often that is looked at.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
+const CUT_STEP: Duration = Duration::from_millis(5);
 /// Beyond a limit that the workers keep themselves.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);

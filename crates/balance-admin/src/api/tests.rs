@@ -1,1 +1,148 @@
+use std::sync::Arc;
 
+use balance_control::{AdminRules, Token};
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Caller, admit};
+
+/// A listener: whether it has the whole API, where its metrics are, its token.
+type Rules = (bool, Option<&'static str>, Option<&'static str>);
+
+const OPEN: Rules = (true, Some("/metrics"), None);
+const TOKEN: Rules = (true, Some("/metrics"), Some("secret"));
+const METRICS: Rules = (false, Some("/prometheus"), None);
+
+const LOCAL: Option<&str> = Some("127.0.0.1");
+const REMOTE: Option<&str> = Some("10.0.0.9");
+const SOCKET: Option<&str> = None;
+
+/// 200 stands for "admitted".
+fn check(rules: Rules, peer: Option<&str>, request: &str, headers: &[(&str, &str)], status: u16) {
+    let (api, metrics_path, token) = rules;
+    let rules = AdminRules {
+        api,
+        metrics_path: metrics_path.map(str::to_owned),
+        token: token.and_then(|token| Token::from_file(token.as_bytes())),
+    };
+    let caller = Caller {
+        peer: peer.map(|peer| peer.parse().unwrap()),
+        rules: Arc::new(rules),
+    };
+    let (method, path) = request.split_once(' ').unwrap();
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().unwrap();
+        map.insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    let method: Method = method.parse().unwrap();
+    let seen = match admit(&method, path, &map, &caller) {
+        Ok(_) => 200,
+        Err(response) => response.status().as_u16(),
+    };
+    assert_eq!(seen, status, "{request} from {peer:?} with {headers:?}");
+}
+
+#[test]
+fn probes_and_scrapers_need_nothing() {
+    for path in [
+        "/health", "/healthz", "/ready", "/readyz", "/version", "/metrics",
+    ] {
+        for rules in [OPEN, TOKEN] {
+            check(rules, REMOTE, &format!("GET {path}"), &[], 200);
+            check(rules, REMOTE, &format!("HEAD {path}"), &[], 200);
+        }
+    }
+}
+
+#[test]
+fn without_a_token_the_rest_is_for_this_machine() {
+    for path in ["/status", "/config", "/pools", "/routes"] {
+        check(OPEN, LOCAL, &format!("GET {path}"), &[], 200);
+        check(OPEN, SOCKET, &format!("GET {path}"), &[], 200);
+        check(OPEN, REMOTE, &format!("GET {path}"), &[], 403);
+        check(
+            OPEN,
+            REMOTE,
+            &format!("GET {path}"),
+            &[("authorization", "Bearer x")],
+            403,
+        );
+    }
+    check(OPEN, LOCAL, "POST /reload", &[], 200);
+    check(OPEN, REMOTE, "POST /reload", &[], 403);
+}
+
+#[test]
+fn a_token_is_asked_of_everybody_but_the_socket() {
+    for peer in [LOCAL, REMOTE] {
+        check(TOKEN, peer, "GET /pools", &[], 401);
+        check(
+            TOKEN,
+            peer,
+            "GET /pools",
+            &[("authorization", "Bearer wrong!")],
+            401,
+        );
+        check(
+            TOKEN,
+            peer,
+            "GET /pools",
+            &[("authorization", "Basic secret")],
+            401,
+        );
+        check(
+            TOKEN,
+            peer,
+            "GET /pools",
+            &[("authorization", "secret")],
+            401,
+        );
+        check(
+            TOKEN,
+            peer,
+            "GET /pools",
+            &[("authorization", "Bearer secret")],
+            200,
+        );
+        check(
+            TOKEN,
+            peer,
+            "POST /reload",
+            &[("authorization", "bearer secret")],
+            200,
+        );
+    }
+    check(TOKEN, SOCKET, "POST /reload", &[], 200);
+}
+
+#[test]
+fn a_web_page_reloads_only_with_a_token() {
+    let page = ("origin", "https://evil.example");
+    check(OPEN, LOCAL, "POST /reload", &[page], 403);
+    check(
+        TOKEN,
+        LOCAL,
+        "POST /reload",
+        &[page, ("authorization", "Bearer secret")],
+        200,
+    );
+}
+
+#[test]
+fn a_metrics_listener_has_only_what_everybody_may_have() {
+    check(METRICS, LOCAL, "GET /prometheus", &[], 200);
+    check(METRICS, LOCAL, "GET /health", &[], 200);
+    check(METRICS, LOCAL, "GET /metrics", &[], 404);
+    check(METRICS, LOCAL, "GET /pools", &[], 404);
+    check(METRICS, LOCAL, "POST /reload", &[], 404);
+}
+
+#[test]
+fn paths_and_methods_that_do_not_exist() {
+    check(OPEN, LOCAL, "GET /", &[], 404);
+    check(OPEN, LOCAL, "GET /pools/", &[], 404);
+    check(OPEN, LOCAL, "GET /reload", &[], 405);
+    check(OPEN, LOCAL, "POST /health", &[], 405);
+    check(OPEN, LOCAL, "DELETE /pools", &[], 405);
+}
