@@ -29,8 +29,9 @@ impl Checker<'_> {
         let mut block = Block::absent(table, node.place());
         match &node.kind {
             NodeKind::Map(entries) => self.entries(entries, &mut block),
-            NodeKind::Scalar { .. } if table.main.is_some() => {
-                let key = table.main.and_then(|name| table.key(name))?;
+            // `metrics: off`, `metrics: ":9090"`.
+            NodeKind::Scalar { text, .. } if scalar_key(table, text).is_some() => {
+                let key = scalar_key(table, text)?;
                 let item = self.key_value(node, key, &node.place());
                 block.fields.push(Field {
                     name: key.name,
@@ -257,6 +258,14 @@ impl Checker<'_> {
             self.diagnostics.warning(place, message);
         }
         Ok(Value::Bool(on))
+    }
+}
+
+/// The key that a scalar in place of a section sets: the switch, or the main key.
+fn scalar_key(table: &'static Table, text: &str) -> Option<&'static Key> {
+    match table.key("enabled") {
+        Some(switch) if scalar::parse_bool(text).is_some() => Some(switch),
+        _ => table.main.and_then(|name| table.key(name)),
     }
 }
 

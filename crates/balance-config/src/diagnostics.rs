@@ -129,7 +129,7 @@ impl Diagnostic {
 impl Diagnostics {
     /// Takes one in. The same sentence about the same place (an anchor that is used twice) counts once.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.seen.contains(&diagnostic) {
+        if self.list.len() < COLLECTED_MAX && self.seen.contains(&diagnostic) {
             return;
         }
         if diagnostic.severity == Severity::Error {

@@ -47,7 +47,8 @@ pub(crate) fn resolve(
             .iter()
             .filter_map(|item| listener::read(item.block()?)),
     );
-    overrides.apply(&mut drafts, diagnostics);
+    overrides.apply(root, &mut drafts, diagnostics);
+    warn_orphans(root, &drafts, diagnostics);
     let default_mode = mode::Default::of(root, overrides.mode);
     let context = listeners::Context {
         version,
@@ -130,6 +131,32 @@ fn file_timeouts(root: &Block, diagnostics: &mut Diagnostics) -> (TimeoutsLayer,
     (defaults, top)
 }
 
+/// Top-level keys that belong to a listener or pool which the file does not make.
+fn warn_orphans(
+    root: &Block,
+    listeners: &[listener::ListenerDraft],
+    diagnostics: &mut Diagnostics,
+) {
+    let mut warn = |key: &str, owner: &str| {
+        if root.has(key) {
+            let message = format!("`{key}` has no effect: it belongs to {owner}");
+            diagnostics.warning(root.key_place(key), message);
+        }
+    };
+    if !listeners
+        .iter()
+        .any(|draft| draft.name.value == listener::MAIN)
+    {
+        warn(
+            "trusted_proxies",
+            "the listener that a top-level `listen` makes",
+        );
+    }
+    if !root.has("backends") {
+        warn("load_balancer", "the pool that top-level `backends` make");
+    }
+}
+
 /// `default` first, then `pools` in file order.
 fn pool_drafts(
     root: &Block,
@@ -138,9 +165,10 @@ fn pool_drafts(
 ) -> Vec<pool::PoolDraft> {
     let mut drafts: Vec<_> = pool::read_default(root, version).into_iter().collect();
     for (name, item) in root.map("pools") {
-        if let Some(block) = item.block() {
-            drafts.push(pool::read(name, block, version, diagnostics));
-        }
+        // One that is wrong as a whole still has its name, so that nobody is told that it does not exist.
+        let absent = Block::absent(&pool::POOL, item.place.clone());
+        let block = item.block().unwrap_or(&absent);
+        drafts.push(pool::read(name, block, version, diagnostics));
     }
     drafts
 }

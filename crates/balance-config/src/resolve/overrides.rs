@@ -6,9 +6,10 @@ use balance_core::ListenAddress;
 use crate::check::quoted;
 use crate::config::{LogLevel, Mode};
 use crate::diagnostics::{Diagnostics, Place, Spanned};
-use crate::sections::listener::{ListenerDraft, MAIN};
+use crate::sections::listener::{self, ListenerDraft, MAIN};
 use crate::sections::telemetry;
 use crate::sources::Sources;
+use crate::value::Block;
 
 /// What the environment says.
 pub(super) struct Overrides {
@@ -54,18 +55,14 @@ pub(super) fn read(sources: &dyn Sources, diagnostics: &mut Diagnostics) -> Over
 
 impl Overrides {
     /// They replace what `main` says, or the only listener; an address without any listener makes `main`.
-    pub(super) fn apply(&self, drafts: &mut Vec<ListenerDraft>, diagnostics: &mut Diagnostics) {
+    pub(super) fn apply(
+        &self,
+        root: &Block,
+        drafts: &mut Vec<ListenerDraft>,
+        diagnostics: &mut Diagnostics,
+    ) {
         if let (Some(listen), true) = (&self.listen, drafts.is_empty()) {
-            drafts.push(ListenerDraft {
-                name: Spanned::new(MAIN.to_owned(), listen.place.clone()),
-                place: listen.place.clone(),
-                listen: Vec::new(),
-                mode: None,
-                trusted_proxies: Vec::new(),
-                routes: None,
-                routes_place: listen.place.clone(),
-                pool: None,
-            });
+            drafts.push(listener::main_at(root, &listen.place));
         }
         let only = drafts.len() == 1;
         let target = drafts

@@ -104,17 +104,22 @@ pub(crate) fn read(block: &Block) -> Option<ListenerDraft> {
 
 /// The listener `main` of the top-level keys; `None` without `listen`.
 pub(crate) fn read_main(root: &Block) -> Option<ListenerDraft> {
-    let place = root.field("listen")?.key_place.clone();
-    Some(ListenerDraft {
+    let place = &root.field("listen")?.key_place;
+    Some(main_at(root, place))
+}
+
+/// The same, made by `place` whatever the file says about `listen`.
+pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
+    ListenerDraft {
         name: Spanned::new(MAIN.to_owned(), place.clone()),
+        place: place.clone(),
         listen: addresses(root),
         mode: mode(root),
         trusted_proxies: networks(root),
         routes: None,
         routes_place: place.clone(),
         pool: None,
-        place,
-    })
+    }
 }
 
 /// The listener that the top-level keys stand for.

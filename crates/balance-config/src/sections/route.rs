@@ -1,6 +1,8 @@
 //! Routes, in the original form (`http.routes`, the match beside the action) and the full one (`routes`,
 //! the match in a block of its own).
 
+use balance_core::Method;
+
 use super::backend::count;
 use super::security::RATE_LIMIT;
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
@@ -376,6 +378,20 @@ pub(crate) fn texts(block: &Block, key: &str) -> Vec<Spanned<String>> {
 }
 
 fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) -> RouteMatch {
+    let methods = texts(block, "method");
+    for method in &methods {
+        let upper = method.value.to_ascii_uppercase();
+        if upper != method.value && Method::parse(upper.as_bytes()) != Method::Other {
+            let message = format!(
+                "`{}` never matches: methods are case-sensitive",
+                method.value
+            );
+            diagnostics.push(
+                Diagnostic::new(Severity::Warning, &method.place, message)
+                    .with_help(format!("write `{upper}`")),
+            );
+        }
+    }
     if block.has("path") && block.has("path_prefix") {
         let message = "`path` beside `path_prefix`: the exact path decides alone";
         diagnostics.push(
@@ -407,10 +423,7 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
             .filter_map(|item| item.host().cloned())
             .collect(),
         path,
-        methods: texts(block, "method")
-            .into_iter()
-            .map(|method| method.value)
-            .collect(),
+        methods: methods.into_iter().map(|method| method.value).collect(),
         headers: fields(block, "headers", diagnostics)
             .into_iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value))

@@ -256,6 +256,8 @@ fn presence_is_enough_and_said_aloud() {
     assert_eq!(notes(&format!("{BASE}metrics: \":9090\"\n")), [""; 0]);
     let off = config(&format!("{BASE}metrics: {{ enabled: false }}\nadmin: ~\n"));
     assert!(off.metrics.is_none() && off.admin.is_none());
+    let switched = config(&format!("{BASE}metrics: false\nadmin: true\ntls: false\n"));
+    assert!(switched.metrics.is_none() && switched.admin.is_some());
 }
 
 #[test]

@@ -88,6 +88,12 @@ fn backends_and_pools() {
 fn routes() {
     check(&[
         (
+            "+http:\n  routes:\n    - { method: [get, purge] }\n",
+            &[
+                "6:18: warning: `get` never matches: methods are case-sensitive\n  help: write `GET`",
+            ],
+        ),
+        (
             "+http:\n  routes:\n    - { name: r, backends: [b] }\n",
             &["6:29: error: pool `default` has no backend `b`\n  help: the backends are `a`"],
         ),
@@ -207,6 +213,17 @@ fn actions_and_edits() {
 #[test]
 fn listeners() {
     check(&[
+        (
+            "listeners: [ { name: b, listen: \":81\", mode: tcp, pool: p } ]\npools: { p: [\"a:1\"] }\n",
+            &["2:13: error: `pool` takes keys and values, not a list…"],
+        ),
+        (
+            "listeners: [ { name: b, listen: \":81\", mode: tcp, pool: p } ]\npools: { p: { backends: [\"a:1\"] } }\ntrusted_proxies: 10.0.0.1\nload_balancer: random\n",
+            &[
+                "3:1: warning: `trusted_proxies` has no effect: it belongs to the listener that a top-level `listen` makes",
+                "4:1: warning: `load_balancer` has no effect: it belongs to the pool that top-level `backends` make",
+            ],
+        ),
         (
             "+listeners: [ { name: main, listen: \":81\" } ]\n",
             &["4:22: error: listener `main` is defined twice\n  2:1: it is defined here first"],
