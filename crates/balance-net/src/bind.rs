@@ -199,11 +199,7 @@ fn bind_tcp(
 ) -> io::Result<BoundListener> {
     let first = tcp_socket(address, options)?;
     first.bind(&SockAddr::from(address))?;
-    first.listen(options.backlog)?;
-    // The order is the point: set before listen, a second process that does the same would pass too.
-    if sockets > 1 {
-        first.set_reuse_port(true)?;
-    }
+    own(&first, sockets, options)?;
     let local = first
         .local_addr()?
         .as_socket()
@@ -221,6 +217,18 @@ fn bind_tcp(
         local: LocalAddress::Ip(local),
         sockets: bound,
     })
+}
+
+/// Listens on a bound socket, as its port's only owner, and then lets the other workers' sockets join.
+///
+/// The order is the point: with the option set before listen, a second process that does the same in the
+/// same instant would pass too.
+fn own(first: &Socket, sockets: usize, options: &ListenOptions) -> io::Result<()> {
+    first.listen(options.backlog)?;
+    if sockets > 1 {
+        first.set_reuse_port(true)?;
+    }
+    Ok(())
 }
 
 fn tcp_socket(address: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {

@@ -2,19 +2,39 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use balance_core::ListenAddress;
 use socket2::{Domain, Socket, Type};
 
-use super::{BindError, BoundListener, ListenOptions, LocalAddress, bind};
+use super::{BindError, BoundListener, ListenOptions, LocalAddress, bind, own, tcp_socket};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn bind_text(text: &str, sockets: usize) -> Result<BoundListener, BindError> {
     let address = ListenAddress::parse(text).unwrap();
     bind(&address, sockets, &ListenOptions::default())
+}
+
+fn listeners(bound: BoundListener) -> Vec<TcpListener> {
+    let sockets = bound.into_sockets().into_iter();
+    sockets
+        .map(|socket| TcpListener::from(socket.into_fd()))
+        .collect()
+}
+
+/// A handshake can end on the client's side a moment before the listener has the connection.
+fn until(mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !happened() {
+        assert!(Instant::now() < deadline, "it never happened");
+        thread::yield_now();
+    }
 }
 
 fn scratch_path(name: &str) -> PathBuf {
@@ -29,9 +49,8 @@ fn port_zero_gives_all_workers_the_same_port() {
     let port = bound.local_addr().unwrap().port();
     assert_ne!(port, 0);
     assert_eq!(bound.sockets().len(), 4);
-    for socket in bound.into_sockets() {
-        let std = TcpListener::from(socket.into_fd());
-        assert_eq!(std.local_addr().unwrap().port(), port);
+    for listener in listeners(bound) {
+        assert_eq!(listener.local_addr().unwrap().port(), port);
     }
 }
 
@@ -51,11 +70,25 @@ fn a_second_balance_is_refused() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_wins() {
+    let options = ListenOptions::default();
+    let (one, other) = (
+        tcp_socket(LOOPBACK, &options).unwrap(),
+        tcp_socket(LOOPBACK, &options).unwrap(),
+    );
+    // Both are past bind before either listens: the kernel allows that, for neither takes connections.
+    one.bind(&LOOPBACK.into()).unwrap();
+    other.bind(&one.local_addr().unwrap()).unwrap();
+    own(&one, 2, &options).expect("the first to listen owns it");
+    let error = own(&other, 2, &options).expect_err("the port has an owner");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
 fn a_port_shared_by_others_is_refused() {
     let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     other.set_reuse_port(true).unwrap();
-    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    other.bind(&loopback.into()).unwrap();
+    other.bind(&LOOPBACK.into()).unwrap();
     other.listen(1).unwrap();
     let taken = other.local_addr().unwrap().as_socket().unwrap();
     assert!(bind_text(&taken.to_string(), 2).unwrap_err().is_in_use());
@@ -72,17 +105,15 @@ fn every_workers_socket_gets_connections() {
     let clients: Vec<TcpStream> = (0..64)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
-    let queued: Vec<usize> = bound
-        .into_sockets()
-        .into_iter()
-        .map(|socket| {
-            let listener = TcpListener::from(socket.into_fd());
-            let taken: Vec<_> = std::iter::from_fn(|| listener.accept().ok()).collect();
-            taken.len()
-        })
-        .collect();
-    assert_eq!(queued.iter().sum::<usize>(), clients.len());
-    assert!(queued.iter().all(|count| *count > 0), "{queued:?}");
+    let listeners = listeners(bound);
+    let mut taken = vec![0; listeners.len()];
+    until(|| {
+        for (count, listener) in taken.iter_mut().zip(&listeners) {
+            *count += std::iter::from_fn(|| listener.accept().ok()).count();
+        }
+        taken.iter().sum::<usize>() == clients.len()
+    });
+    assert!(taken.iter().all(|count| *count > 0), "{taken:?}");
 }
 
 #[test]
@@ -100,12 +131,15 @@ fn time_wait_does_not_hinder_a_restart() {
     let bound = bind_text("127.0.0.1:0", 2).unwrap();
     let address = bound.local_addr().unwrap();
     let client = TcpStream::connect(address).unwrap();
-    let accepted = bound.into_sockets().into_iter().find_map(|socket| {
-        let listener = TcpListener::from(socket.into_fd());
-        listener.accept().ok()
+    let listeners = listeners(bound);
+    let mut accepted = None;
+    until(|| {
+        accepted = listeners.iter().find_map(|listener| listener.accept().ok());
+        accepted.is_some()
     });
+    drop(listeners);
     // The side that closes first is left in TIME_WAIT, on the listener's port.
-    drop(accepted.expect("one of the sockets has it"));
+    drop(accepted);
     drop(client);
     bind_text(&address.to_string(), 2).expect("TIME_WAIT is forgiven");
 }
