@@ -9,6 +9,8 @@ mod origin;
 mod pause;
 mod peer;
 mod process;
+mod real_origin;
+pub mod sm_data;
 mod strict;
 mod temp_dir;
 
@@ -17,6 +19,7 @@ pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
 pub use pause::pause;
 pub use peer::{EchoServer, End, PeerMode, Session};
 pub use process::{Process, ProcessOptions, Signal};
+pub use real_origin::{Program, RealOrigin};
 pub use strict::{Field, Framing, StrictError};
 pub use temp_dir::TempDir;
 

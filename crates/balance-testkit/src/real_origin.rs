@@ -1,0 +1,323 @@
+//! Origins that people really use: nginx, Apache, Node, Python's http.server and Go's net/http, with a generated
+//! configuration in a directory of their own.
+//!
+//! All of them serve the same files: `/` (the program's name), `/small.txt`, `/large.bin`
+//! ([`RealOrigin::LARGE_BYTES`]). Node and Go also answer `/echo` with the body they got and `/chunked` without a length.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::process::Process;
+use crate::{PATIENCE, TempDir, pause};
+
+/// A program that can serve as an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Nginx,
+    Apache,
+    Node,
+    Python,
+    Go,
+}
+
+/// A running origin. Dropping it stops it.
+#[derive(Debug)]
+pub struct RealOrigin {
+    program: Program,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Program {
+    pub const ALL: [Self; 5] = [
+        Self::Nginx,
+        Self::Apache,
+        Self::Node,
+        Self::Python,
+        Self::Go,
+    ];
+
+    /// What `/` answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Apache => "apache",
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Go => "go",
+        }
+    }
+
+    /// Whether it is installed here.
+    pub fn is_available(self) -> bool {
+        self.binary().is_some()
+    }
+
+    /// Whether it keeps connections open and answers `/echo` and `/chunked`.
+    pub fn runs_code(self) -> bool {
+        matches!(self, Self::Node | Self::Go)
+    }
+
+    fn binary(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::Nginx => "nginx",
+            Self::Apache => "apache2",
+            Self::Node => "node",
+            Self::Python => "python3",
+            Self::Go => "go",
+        };
+        // Debian keeps daemons in sbin, which is not in every PATH.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+        let mut places = std::env::split_paths(&path)
+            .chain(more)
+            .map(|place| place.join(name));
+        places.find(|file| file.is_file())
+    }
+}
+
+impl RealOrigin {
+    /// The length of `/large.bin`.
+    pub const LARGE_BYTES: usize = 3_000_000;
+    /// The content of `/small.txt`.
+    pub const SMALL: &str = "a small file\n";
+
+    /// Starts it on a free port and waits until it accepts.
+    ///
+    /// # Errors
+    /// The program is not installed, or it ended at once; with what it wrote.
+    pub fn start(program: Program) -> anyhow::Result<Self> {
+        // Another program may take the port between our look and its start.
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match Self::start_on(program, free_port()?) {
+                Err(_) if attempts < 3 => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// As [`RealOrigin::start`] on a given port, to come back where it was before.
+    ///
+    /// # Errors
+    /// As [`RealOrigin::start`].
+    pub fn start_on(program: Program, port: u16) -> anyhow::Result<Self> {
+        let binary = program.binary();
+        let binary = binary.with_context(|| format!("{} is not installed", program.name()))?;
+        let directory = TempDir::new(program.name())?;
+        write_files(&directory, program)?;
+        let command = command(program, &binary, &directory, port)?;
+        let process = Process::spawn(command, directory)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut origin = Self {
+            program,
+            address,
+            process,
+        };
+        origin.wait_until_it_accepts()?;
+        Ok(origin)
+    }
+
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process: for its signals, its output and its death.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The directory of the files it serves.
+    pub fn root(&self) -> PathBuf {
+        self.process.directory().join(ROOT)
+    }
+
+    fn wait_until_it_accepts(&mut self) -> anyhow::Result<()> {
+        let limit = if self.program == Program::Go {
+            6 * PATIENCE
+        } else {
+            PATIENCE
+        };
+        let deadline = Instant::now() + limit; // Go is compiled first
+        while Instant::now() < deadline {
+            if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok() {
+                return Ok(());
+            }
+            if !self.process.is_running() {
+                break;
+            }
+            pause(Duration::from_millis(10));
+        }
+        bail!(
+            "{} does not accept; it wrote:\n{}",
+            self.program.name(),
+            self.process.stderr()
+        )
+    }
+}
+
+impl Drop for RealOrigin {
+    fn drop(&mut self) {
+        if self.process.is_running() {
+            // In order, because nginx and Apache stop their children; killing them would leave those.
+            self.process.terminate();
+        }
+    }
+}
+
+const ROOT: &str = "root";
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn write_files(directory: &TempDir, program: Program) -> std::io::Result<()> {
+    let root = directory.path().join(ROOT);
+    std::fs::create_dir(&root)?;
+    std::fs::write(root.join("index.html"), format!("{}\n", program.name()))?;
+    std::fs::write(root.join("small.txt"), RealOrigin::SMALL)?;
+    std::fs::write(
+        root.join("large.bin"),
+        crate::EchoServer::pattern(RealOrigin::LARGE_BYTES),
+    )
+}
+
+fn command(
+    program: Program,
+    binary: &Path,
+    directory: &TempDir,
+    port: u16,
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary);
+    let path = directory.path();
+    let fill = |text: &str| {
+        let user_line = if rustix::process::geteuid().is_root() {
+            "user root;"
+        } else {
+            ""
+        };
+        text.replace("@PORT@", &port.to_string())
+            .replace("@DIRECTORY@", &path.display().to_string())
+            .replace("@USER_LINE@", user_line)
+    };
+    match program {
+        Program::Nginx => {
+            let config = directory.write("nginx.conf", fill(NGINX_CONF))?;
+            command
+                .arg("-p")
+                .arg(path)
+                .arg("-c")
+                .arg(config)
+                .args(["-e", "stderr"]);
+        }
+        Program::Apache => {
+            let config = directory.write("apache.conf", fill(APACHE_CONF))?;
+            command.arg("-f").arg(config).arg("-DFOREGROUND");
+        }
+        Program::Node => {
+            let script = directory.write("server.js", fill(NODE_SERVER))?;
+            command.arg(script);
+        }
+        Program::Python => {
+            command.args([
+                "-m",
+                "http.server",
+                "--bind",
+                "127.0.0.1",
+                "--protocol",
+                "HTTP/1.1",
+            ]);
+            command
+                .arg("--directory")
+                .arg(path.join(ROOT))
+                .arg(port.to_string());
+        }
+        Program::Go => {
+            // Built and then run: `go run` would put itself between us and the server's process.
+            let source = directory.write("server.go", fill(GO_SERVER))?;
+            let server = path.join("server");
+            let mut build = Command::new(binary);
+            build
+                .args(["build", "-o"])
+                .arg(&server)
+                .arg(source)
+                .env("GO111MODULE", "off");
+            if std::env::var_os("HOME").is_none() {
+                build.env("GOCACHE", path.join("cache"));
+            }
+            let output = build.output().context("cannot run go")?;
+            if !output.status.success() {
+                bail!("go build: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            command = Command::new(server);
+        }
+    }
+    Ok(command)
+}
+
+const NGINX_CONF: &str = include_str!("real_origin/nginx.conf");
+const APACHE_CONF: &str = include_str!("real_origin/apache.conf");
+const NODE_SERVER: &str = include_str!("real_origin/server.js");
+const GO_SERVER: &str = include_str!("real_origin/server.go");
+
+#[cfg(test)]
+mod tests {
+    use super::{Program, RealOrigin};
+    use crate::RawClient;
+
+    fn check(program: Program) {
+        if !program.is_available() {
+            return;
+        }
+        let origin = RealOrigin::start(program).unwrap();
+        let mut client = RawClient::connect(origin.addr()).unwrap();
+        let mut get = |path: &str| {
+            client
+                .exchange(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"))
+                .unwrap()
+        };
+        assert_eq!(get("/").text(), format!("{}\n", program.name()));
+        assert_eq!(get("/small.txt").text(), RealOrigin::SMALL);
+        assert_eq!(get("/large.bin").body.len(), RealOrigin::LARGE_BYTES);
+        assert_eq!(get("/nothing").status, 404);
+        if program.runs_code() {
+            assert_eq!(get("/chunked").framing, crate::Framing::Chunked);
+            let post = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+            assert_eq!(client.exchange(post).unwrap().text(), "hi");
+        }
+    }
+
+    #[test]
+    fn nginx_serves_files() {
+        check(Program::Nginx);
+    }
+
+    #[test]
+    fn apache_serves_files() {
+        check(Program::Apache);
+    }
+
+    #[test]
+    fn node_serves_files() {
+        check(Program::Node);
+    }
+
+    #[test]
+    fn python_serves_files() {
+        check(Program::Python);
+    }
+
+    #[test]
+    fn go_serves_files() {
+        check(Program::Go);
+    }
+}
