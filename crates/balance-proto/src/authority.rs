@@ -1,7 +1,7 @@
 //! Host and authority: one strict grammar (robustness SM-20) and what is read from it.
 //!
-//! Stricter than RFC 3986 §3.2: no userinfo, no sub-delims, no percent-encoding, no empty host or port. A backend
-//! that reads more into an authority than we do could be sent to another tenant.
+//! Stricter than RFC 3986 §3.2: no userinfo, no sub-delims, no percent-encoding, no empty host or
+//! port. A backend that reads more into an authority than we do could be sent to another tenant.
 
 use crate::grammar::is_host_byte;
 use std::net::Ipv6Addr;
@@ -39,8 +39,8 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The host of a checked authority, without the port and without a trailing dot. The case is as received:
-/// compare with `eq_ignore_ascii_case`.
+/// The host of a checked authority, without the port and without a trailing dot. The case is as
+/// received: compare with `eq_ignore_ascii_case`.
 pub fn host_of(authority: &[u8]) -> &[u8] {
     let host = match split_port(authority) {
         Some((host, _)) => host,

@@ -1,8 +1,9 @@
-//! What is to change in a head when it is written: dropped, set and appended fields, another path, authority or
-//! status.
+//! What is to change in a head when it is written: dropped, set and appended fields, another path,
+//! authority or status.
 //!
-//! One `HeadEdits` serves many exchanges: [`HeadEdits::clear`] keeps its memory. It holds only validated names
-//! and values, so no client can put a line break into what we write (robustness SM-26).
+//! One `HeadEdits` serves many exchanges: [`HeadEdits::clear`] keeps its memory. It holds only
+//! validated names and values, so no client can put a line break into what we write (robustness
+//! SM-26).
 
 use crate::authority::Authority;
 use crate::field::{FieldName, FieldValue};
@@ -13,8 +14,8 @@ use std::net::IpAddr;
 
 /// Changes to one head.
 ///
-/// Invariant: `arena` is exactly the appended lines one after the other, each as `Name: value\r\n`, and `lines`
-/// says where they are.
+/// Invariant: `arena` is exactly the appended lines one after the other, each as `Name: value\r\n`,
+/// and `lines` says where they are.
 #[derive(Clone, Debug, Default)]
 pub struct HeadEdits {
     dropped: u128,
@@ -146,7 +147,8 @@ impl HeadEdits {
         })
     }
 
-    /// Drops the view's fields of that name, whatever it is. Only for the hygiene: a name that Connection gives.
+    /// Drops the view's fields of that name, whatever it is. Only for the hygiene: a name that
+    /// Connection gives.
     pub(crate) fn drop_named<V: HeadView>(&mut self, view: &V, name: &[u8]) {
         for index in 0..view.field_count() {
             if view.field(index).name.eq_ignore_ascii_case(name) {

@@ -1,7 +1,7 @@
-//! Field names and values: the class of a name, found once while parsing, and the validated forms that alone
-//! may be written into a message (robustness SM-26: nothing else can reach an encoder).
+//! Field names and values: the class of a name, found once while parsing, and the validated forms
+//! that alone may be written into a message (robustness SM-26: nothing else can reach an encoder).
 
-use crate::grammar::{is_token, is_value_byte, trim_ows};
+use crate::grammar::{is_token, is_value, trim_ows};
 
 /// What a field means to a proxy. Found by the length of the name first, then by one comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,66 +71,109 @@ pub enum FieldClass {
 }
 
 impl FieldClass {
-    /// The class of a field name, in any case.
+    /// The class of a field name (a token), in any case.
     pub const fn of(name: &[u8]) -> Self {
+        // A name is lowered once into an array of its length, so that every comparison is one of a
+        // few words.
         match name.len() {
-            2 if is(name, b"te") => Self::Te,
-            3 if is(name, b"via") => Self::Via,
-            4 => match_name(name, &[(b"host", Self::Host), (b"date", Self::Date)]),
-            6 => match_name(
-                name,
-                &[
-                    (b"cookie", Self::Cookie),
-                    (b"expect", Self::Expect),
-                    (b"server", Self::Server),
-                ],
-            ),
-            7 => match_name(
-                name,
-                &[
-                    (b"upgrade", Self::Upgrade),
-                    (b"referer", Self::Referer),
-                    (b"trailer", Self::Trailer),
-                ],
-            ),
-            8 if is(name, b"location") => Self::Location,
-            9 => match_name(
-                name,
-                &[
-                    (b"x-real-ip", Self::XRealIp),
-                    (b"forwarded", Self::Forwarded),
-                ],
-            ),
-            10 => match_name(
-                name,
-                &[
-                    (b"user-agent", Self::UserAgent),
-                    (b"connection", Self::Connection),
-                    (b"keep-alive", Self::KeepAlive),
-                    (b"set-cookie", Self::SetCookie),
-                ],
-            ),
-            11 if is(name, b"traceparent") => Self::Traceparent,
-            12 => match_name(
-                name,
-                &[
-                    (b"content-type", Self::ContentType),
-                    (b"x-request-id", Self::XRequestId),
-                ],
-            ),
-            13 if is(name, b"authorization") => Self::Authorization,
-            14 if is(name, b"content-length") => Self::ContentLength,
-            15 if is(name, b"accept-encoding") => Self::AcceptEncoding,
-            15 if is(name, b"x-forwarded-for") => Self::XForwardedFor,
-            16 if is(name, b"x-forwarded-host") => Self::XForwardedHost,
-            16 if is(name, b"proxy-connection") => Self::ProxyConnection,
-            17 if is(name, b"x-forwarded-proto") => Self::XForwardedProto,
-            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            13.. => match name.split_at_checked(FORWARDED_PREFIX.len()) {
-                Some((prefix, _)) if is(prefix, FORWARDED_PREFIX) => Self::XForwardedOther,
+            2 => match &lower::<2>(name) {
+                b"te" => Self::Te,
+                _ => Self::Other,
+            },
+            3 => match &lower::<3>(name) {
+                b"via" => Self::Via,
+                _ => Self::Other,
+            },
+            4 => match &lower::<4>(name) {
+                b"host" => Self::Host,
+                b"date" => Self::Date,
+                _ => Self::Other,
+            },
+            6 => match &lower::<6>(name) {
+                b"cookie" => Self::Cookie,
+                b"expect" => Self::Expect,
+                b"server" => Self::Server,
+                _ => Self::Other,
+            },
+            7 => match &lower::<7>(name) {
+                b"upgrade" => Self::Upgrade,
+                b"referer" => Self::Referer,
+                b"trailer" => Self::Trailer,
+                _ => Self::Other,
+            },
+            8 => match &lower::<8>(name) {
+                b"location" => Self::Location,
+                _ => Self::Other,
+            },
+            9 => match &lower::<9>(name) {
+                b"x-real-ip" => Self::XRealIp,
+                b"forwarded" => Self::Forwarded,
+                _ => Self::Other,
+            },
+            10 => match &lower::<10>(name) {
+                b"user-agent" => Self::UserAgent,
+                b"connection" => Self::Connection,
+                b"keep-alive" => Self::KeepAlive,
+                b"set-cookie" => Self::SetCookie,
+                _ => Self::Other,
+            },
+            11 => match &lower::<11>(name) {
+                b"traceparent" => Self::Traceparent,
+                _ => Self::Other,
+            },
+            12 => match &lower::<12>(name) {
+                b"content-type" => Self::ContentType,
+                b"x-request-id" => Self::XRequestId,
+                _ => Self::Other,
+            },
+            13.. => Self::of_long(name),
+            _ => Self::Other,
+        }
+    }
+
+    const fn of_long(name: &[u8]) -> Self {
+        // Most long names are none of ours, and their first letter tells.
+        if !matches!(
+            name,
+            [
+                b'a' | b'A' | b'c' | b'C' | b'p' | b'P' | b't' | b'T' | b'x' | b'X',
+                ..
+            ]
+        ) {
+            return Self::Other;
+        }
+        let class = match name.len() {
+            13 => match &lower::<13>(name) {
+                b"authorization" => Self::Authorization,
+                _ => Self::Other,
+            },
+            14 => match &lower::<14>(name) {
+                b"content-length" => Self::ContentLength,
+                _ => Self::Other,
+            },
+            15 => match &lower::<15>(name) {
+                b"accept-encoding" => Self::AcceptEncoding,
+                b"x-forwarded-for" => Self::XForwardedFor,
+                _ => Self::Other,
+            },
+            16 => match &lower::<16>(name) {
+                b"x-forwarded-host" => Self::XForwardedHost,
+                b"proxy-connection" => Self::ProxyConnection,
+                _ => Self::Other,
+            },
+            17 => match &lower::<17>(name) {
+                b"x-forwarded-proto" => Self::XForwardedProto,
+                b"transfer-encoding" => Self::TransferEncoding,
                 _ => Self::Other,
             },
             _ => Self::Other,
+        };
+        match (class, name) {
+            (Self::Other, [b'x' | b'X', ..]) => match &lower::<12>(name) {
+                b"x-forwarded-" => Self::XForwardedOther,
+                _ => Self::Other,
+            },
+            _ => class,
         }
     }
 
@@ -140,13 +183,14 @@ impl FieldClass {
         1_u64.wrapping_shl(self as u32)
     }
 
-    /// Whether only the encoder may write this field: it belongs to one connection or frames the body, and two of
-    /// them would be a message with two meanings.
+    /// Whether only the encoder may write this field: it belongs to one connection or frames the
+    /// body, and two of them would be a message with two meanings.
     pub const fn is_encoder_owned(self) -> bool {
         self.bit() & ENCODER_OWNED != 0
     }
 
-    /// Whether it tells a backend who the client is (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`, `X-Request-ID`).
+    /// Whether it tells a backend who the client is (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`,
+    /// `X-Request-ID`).
     pub const fn is_identity(self) -> bool {
         self.bit() & IDENTITY != 0
     }
@@ -174,7 +218,8 @@ impl<'a> FieldName<'a> {
     /// Checks a name that comes from outside.
     ///
     /// # Errors
-    /// Not a token, or a field that only the encoder writes (the authority has [`crate::HeadEdits::replace_authority`]).
+    /// Not a token, or a field that only the encoder writes (the authority has
+    /// [`crate::HeadEdits::replace_authority`]).
     pub const fn new(bytes: &'a [u8]) -> Result<Self, FieldNameError> {
         if !is_token(bytes) {
             return Err(FieldNameError::NotToken);
@@ -212,7 +257,8 @@ impl<'a> FieldName<'a> {
     }
 }
 
-/// A field value that may be written: no CR, LF, NUL, other control or DEL, no white space at its ends.
+/// A field value that may be written: no CR, LF, NUL, other control or DEL, no white space at its
+/// ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldValue<'a>(&'a [u8]);
 
@@ -230,14 +276,11 @@ impl<'a> FieldValue<'a> {
     /// # Errors
     /// A byte that RFC 9110 §5.5 does not allow.
     pub const fn new(bytes: &'a [u8]) -> Result<Self, FieldValueError> {
-        let mut rest = bytes;
-        while let [byte, tail @ ..] = rest {
-            if !is_value_byte(*byte) {
-                return Err(FieldValueError);
-            }
-            rest = tail;
+        if is_value(bytes) {
+            Ok(Self(trim_ows(bytes)))
+        } else {
+            Err(FieldValueError)
         }
-        Ok(Self(trim_ows(bytes)))
     }
 
     /// A value known at compile time.
@@ -264,27 +307,31 @@ impl<'a> FieldValue<'a> {
 impl<'a> From<crate::head::Field<'a>> for FieldValue<'a> {
     /// What a parser of this crate accepted was checked there.
     fn from(field: crate::head::Field<'a>) -> Self {
-        debug_assert!(field.value.iter().copied().all(is_value_byte));
+        debug_assert!(is_value(field.value), "a parser checked it");
         Self(field.value)
     }
 }
 
-const fn is(name: &[u8], lower: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(lower)
-}
-
-const fn match_name(name: &[u8], candidates: &[(&[u8], FieldClass)]) -> FieldClass {
-    let mut rest = candidates;
-    while let [(lower, class), tail @ ..] = rest {
-        if is(name, lower) {
-            return *class;
+/// The first `N` bytes of a token in lower case; zeros, which are no name, when there are fewer.
+/// Setting one bit is right for tokens (and cheaper than asking for each byte whether it is a
+/// letter): of all other bytes only CR would become one that our names contain, and CR is in no
+/// token.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "the index is below N, and constants cannot iterate"
+)]
+const fn lower<const N: usize>(name: &[u8]) -> [u8; N] {
+    let mut lower = [0; N];
+    if let Some(chunk) = name.first_chunk::<N>() {
+        let mut index = 0;
+        while index < N {
+            lower[index] = chunk[index] | 0x20;
+            index += 1;
         }
-        rest = tail;
     }
-    FieldClass::Other
+    lower
 }
-
-const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 
 const ENCODER_OWNED: u64 = FieldClass::Host.bit()
     | FieldClass::ContentLength.bit()

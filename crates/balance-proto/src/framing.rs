@@ -76,8 +76,8 @@ impl FramingFields {
     /// Takes the value of a Content-Length field.
     ///
     /// # Errors
-    /// Not a number (RFC 9110 §8.6), or the second one: RFC 9112 §6.3 item 5 would let equal ones pass, but a backend
-    /// may take the first, the last or their list.
+    /// Not a number (RFC 9110 §8.6), or the second one: RFC 9112 §6.3 item 5 would let equal ones
+    /// pass, but a backend may take the first, the last or their list.
     pub fn on_content_length(&mut self, value: &[u8]) -> Result<(), FramingError> {
         let length = parse_length(value).ok_or(FramingError::LengthInvalid)?;
         match self.length.replace(length) {
@@ -120,7 +120,8 @@ pub const fn request_body(
         Ok(()) => match (fields.is_chunked, fields.length) {
             (true, _) => Ok(BodyLength::Chunked),
             (false, Some(bytes)) => Ok(BodyLength::Exact(bytes)),
-            // RFC 9112 §6.3 item 7. The method does not matter: GET may have a body (robustness SM-04).
+            // RFC 9112 §6.3 item 7. The method does not matter: GET may have a body (robustness
+            // SM-04).
             (false, None) => Ok(BodyLength::Exact(0)),
         },
     }
@@ -129,7 +130,8 @@ pub const fn request_body(
 /// Decides about a response (RFC 9112 §6.3).
 ///
 /// # Errors
-/// Fields that two parsers could read differently, also where the status says that there is no body.
+/// Fields that two parsers could read differently, also where the status says that there is no
+/// body.
 pub const fn response_body(
     version: Version,
     request_method: Method,
@@ -154,8 +156,8 @@ pub const fn response_body(
 /// What the encoder writes about the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingLine {
-    /// The Content-Length field as it came, if there was one: answers to HEAD and 304, which describe a body that
-    /// is not sent. Transfer-Encoding is never kept.
+    /// The Content-Length field as it came, if there was one: answers to HEAD and 304, which
+    /// describe a body that is not sent. Transfer-Encoding is never kept.
     Keep,
     /// Nothing: no body, or one that ends with the connection.
     None,
@@ -170,15 +172,17 @@ impl FramingLine {
     pub const fn for_request(method: Method, body: BodyLength) -> Self {
         match (body, method) {
             (BodyLength::Chunked, _) => Self::Chunked,
-            // RFC 9110 §8.6: methods that expect content say so even when there is none; servers answer 411 otherwise.
+            // RFC 9110 §8.6: methods that expect content say so even when there is none; servers
+            // answer 411 otherwise.
             (BodyLength::Exact(0), Method::Post | Method::Put | Method::Patch) => Self::Length(0),
             (BodyLength::Exact(0), _) => Self::None,
             (BodyLength::Exact(bytes), _) => Self::Length(bytes),
         }
     }
 
-    /// For forwarding a response to a client. A body of unknown length is chunked for HTTP/1.1 and ends with the
-    /// connection for HTTP/1.0, which knows no Transfer-Encoding (RFC 9112 §6.1, robustness SM-27).
+    /// For forwarding a response to a client. A body of unknown length is chunked for HTTP/1.1 and
+    /// ends with the connection for HTTP/1.0, which knows no Transfer-Encoding (RFC 9112 §6.1,
+    /// robustness SM-27).
     pub const fn for_response(
         request_method: Method,
         status: u16,
@@ -201,10 +205,12 @@ impl FramingLine {
 const fn check_encoding(version: Version, fields: FramingFields) -> Result<(), FramingError> {
     match (fields.is_chunked, fields.length, version) {
         (false, _, _) => Ok(()),
-        // A sender must not produce this (RFC 9112 §6.2). §6.1 would let us drop Content-Length and go on; we refuse,
-        // because an upstream that believes Content-Length would read a second request out of this body.
+        // A sender must not produce this (RFC 9112 §6.2). §6.1 would let us drop Content-Length and
+        // go on; we refuse, because an upstream that believes Content-Length would read a second
+        // request out of this body.
         (true, Some(_), _) => Err(FramingError::AmbiguousLength),
-        // RFC 9112 §6.1: such a message must be treated as faulty; a 1.0 hop in between did not understand it.
+        // RFC 9112 §6.1: such a message must be treated as faulty; a 1.0 hop in between did not
+        // understand it.
         (true, None, Version::Http10) => Err(FramingError::EncodingInHttp10),
         (true, None, _) => Ok(()),
     }
@@ -228,8 +234,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     (length <= LENGTH_MAX).then_some(length)
 }
 
-/// 501 is the truth for a well-formed list that ends in `chunked` (RFC 9112 §6.1); everything else is an attempt to be
-/// read two ways.
+/// 501 is the truth for a well-formed list that ends in `chunked` (RFC 9112 §6.1); everything else
+/// is an attempt to be read two ways.
 fn refuse_encoding(value: &[u8]) -> FramingError {
     let mut codings = 0_usize;
     let mut chunked = 0_usize;
@@ -249,7 +255,8 @@ fn refuse_encoding(value: &[u8]) -> FramingError {
     }
 }
 
-/// Sums of lengths stay far from overflow, and no signed 64-bit reader sees a negative one (robustness SM-07).
+/// Sums of lengths stay far from overflow, and no signed 64-bit reader sees a negative one
+/// (robustness SM-07).
 const LENGTH_MAX: u64 = i64::MAX as u64;
 
 #[cfg(test)]

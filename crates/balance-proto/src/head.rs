@@ -1,4 +1,5 @@
-//! What phases, routing, filters and logging see of a message head, the same for every HTTP version.
+//! What phases, routing, filters and logging see of a message head, the same for every HTTP
+//! version.
 //!
 //! Views are read only; changes go into [`crate::HeadEdits`] and are applied while encoding.
 
@@ -90,8 +91,9 @@ pub trait HeadView {
             .map(|field| field.value)
     }
 
-    /// HTTP/1 only: the field lines from `first` up to `last_exclusive`, with their CRLFs, as one piece of memory in
-    /// the form `Name: value\r\n`. It saves the encoder from writing them one by one.
+    /// HTTP/1 only: the field lines from `first` up to `last_exclusive`, with their CRLFs, as one
+    /// piece of memory in the form `Name: value\r\n`. It saves the encoder from writing them one by
+    /// one.
     fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
         let _ = (first, last_exclusive);
         None

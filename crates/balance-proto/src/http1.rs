@@ -1,8 +1,9 @@
 //! HTTP/1.0 and HTTP/1.1 on the wire (RFC 9112): heads, chunked bodies, encoding.
 //!
-//! Heads are found with httparse, and what httparse is lax about (bare LF, several empty lines, the form of a
-//! target) is checked here in the same pass that classifies the fields. Stateless between calls: the caller gives the
-//! whole input again when a head was partial, and [`worth_parsing`] tells when that makes sense.
+//! Heads are found with httparse, and what httparse is lax about (bare LF, several empty lines, the
+//! form of a target) is checked here in the same pass that classifies the fields. Stateless between
+//! calls: the caller gives the whole input again when a head was partial, and [`worth_parsing`]
+//! tells when that makes sense.
 
 mod chunked;
 mod encode;
@@ -78,9 +79,9 @@ pub enum Progress {
     },
 }
 
-/// Whether a head of which the first `seen` bytes were partial should be parsed again: an empty line may have arrived,
-/// or the input doubled (so garbage is still found early). A client that sends a head byte by byte would otherwise
-/// make us parse it once per byte.
+/// Whether a head of which the first `seen` bytes were partial should be parsed again: an empty
+/// line may have arrived, or the input doubled (so garbage is still found early). A client that
+/// sends a head byte by byte would otherwise make us parse it once per byte.
 pub fn worth_parsing(input: &[u8], seen: usize) -> bool {
     // The end may be cut anywhere: look back over a possible `\r\n\r`.
     let fresh = input.get(seen.saturating_sub(3)..).unwrap_or_default();

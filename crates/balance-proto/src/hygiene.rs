@@ -1,7 +1,8 @@
-//! What a proxy must do to the fields of a message before it passes it on: hop-by-hop fields go, the client's identity
-//! is told, loops are found.
+//! What a proxy must do to the fields of a message before it passes it on: hop-by-hop fields go,
+//! the client's identity is told, loops are found.
 //!
-//! One pass over the fields with a switch on their class. It edits; it does not decide framing and writes nothing.
+//! One pass over the fields with a switch on their class. It edits; it does not decide framing and
+//! writes nothing.
 
 mod client;
 mod forwarded;
@@ -72,7 +73,8 @@ impl HygieneError {
     }
 }
 
-/// Edits a request for forwarding (RFC 9110 §7.6). An upgrade that passes is written by the encoder.
+/// Edits a request for forwarding (RFC 9110 §7.6). An upgrade that passes is written by the
+/// encoder.
 ///
 /// # Errors
 /// The request must be refused.
@@ -99,11 +101,14 @@ pub fn edit_request<V: RequestView>(
             | FieldClass::ProxyConnection
             | FieldClass::Upgrade
             | FieldClass::Trailer => false,
-            // RFC 9110 §10.1.4: whoever accepts trailers may hear so further on; everything else is per hop.
+            // RFC 9110 §10.1.4: whoever accepts trailers may hear so further on; everything else is
+            // per hop.
             FieldClass::Te => field.value.eq_ignore_ascii_case(b"trailers"),
-            // RFC 9110 §10.1.1: a 1.0 client will not wait, and an ignored expectation must not reach the server.
+            // RFC 9110 §10.1.1: a 1.0 client will not wait, and an ignored expectation must not
+            // reach the server.
             FieldClass::Expect => view.version() != Version::Http10,
-            // A list: replaced by one line of ours that may begin with it. X-Real-IP always tells our own finding.
+            // A list: replaced by one line of ours that may begin with it. X-Real-IP always tells
+            // our own finding.
             FieldClass::XForwardedFor | FieldClass::XRealIp => false,
             FieldClass::XForwardedProto => {
                 is_trusted && !std::mem::replace(&mut proto_is_kept, true)
@@ -147,8 +152,8 @@ pub fn edit_request<V: RequestView>(
     })
 }
 
-/// Edits a response for forwarding (RFC 9110 §7.6). `via_name` adds a Via, which is off by default towards clients.
-/// Content-Length is left to the encoder, which may keep it.
+/// Edits a response for forwarding (RFC 9110 §7.6). `via_name` adds a Via, which is off by default
+/// towards clients. Content-Length is left to the encoder, which may keep it.
 pub fn edit_response<V: ResponseView>(view: &V, edits: &mut HeadEdits, via_name: Option<&str>) {
     for index in 0..view.field_count() {
         let field = view.field(index);
@@ -192,7 +197,8 @@ fn drop_connection_options<V: HeadView>(
             FieldClass::Host | FieldClass::ContentLength | FieldClass::TransferEncoding => {
                 result = Err(HygieneError::ProtectedOption);
             }
-            // Ours to write, or dropped by their own rule anyway: a client cannot make us leave them out.
+            // Ours to write, or dropped by their own rule anyway: a client cannot make us leave
+            // them out.
             FieldClass::Via | FieldClass::Te | FieldClass::Expect => {}
             FieldClass::Upgrade | FieldClass::KeepAlive | FieldClass::Connection => {}
             class if class.is_identity() => {}
@@ -229,7 +235,8 @@ fn append_via(edits: &mut HeadEdits, version: Version, via_name: &str) {
     }
 }
 
-/// Bytes that are ours and therefore valid; were they not, the field is left out rather than the process ended.
+/// Bytes that are ours and therefore valid; were they not, the field is left out rather than the
+/// process ended.
 fn append_checked(edits: &mut HeadEdits, name: FieldName<'_>, value: &[u8]) {
     let value = FieldValue::new(value);
     debug_assert!(value.is_ok(), "we made this value");

@@ -1,9 +1,10 @@
 //! HTTP/1 codec, body framing and header hygiene, free of I/O.
 //!
-//! Bytes in, verdicts and bytes out: no sockets, no clock, no randomness. Whatever could be read two ways
-//! is refused here (robustness rule 0), so everything above this crate works on messages with one meaning.
-//! [`head`] is what the rest of Balance sees of a message, the same for every HTTP version; [`http1`] reads
-//! and writes the HTTP/1 form; [`framing`] is the one place that decides where a body ends.
+//! Bytes in, verdicts and bytes out: no sockets, no clock, no randomness. Whatever could be read
+//! two ways is refused here (robustness rule 0), so everything above this crate works on messages
+//! with one meaning. [`head`] is what the rest of Balance sees of a message, the same for every
+//! HTTP version; [`http1`] reads and writes the HTTP/1 form; [`framing`] is the one place that
+//! decides where a body ends.
 
 #![warn(
     clippy::indexing_slicing,

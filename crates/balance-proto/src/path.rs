@@ -1,7 +1,8 @@
 //! The path policy (robustness SM-28) and the characters of a target (SM-17), in one pass.
 //!
-//! Nothing is decoded or normalised: routes match the bytes that are forwarded, so a path that a backend could
-//! resolve to another one is refused instead. The same check runs after a path was rewritten.
+//! Nothing is decoded or normalised: routes match the bytes that are forwarded, so a path that a
+//! backend could resolve to another one is refused instead. The same check runs after a path was
+//! rewritten.
 
 use balance_core::PathPolicy;
 
@@ -13,7 +14,8 @@ impl<'a> PathAndQuery<'a> {
     /// Checks `/path?query`.
     ///
     /// # Errors
-    /// Not beginning with `/`, a byte that cannot stand in a target, or a path that the policy refuses.
+    /// Not beginning with `/`, a byte that cannot stand in a target, or a path that the policy
+    /// refuses.
     pub fn new(bytes: &'a [u8], policy: PathPolicy) -> Result<Self, PathError> {
         check(bytes, policy)?;
         Ok(Self(bytes))
@@ -53,8 +55,8 @@ pub enum PathError {
 
 /// Checks a target in origin form.
 ///
-/// Characters that RFC 3986 §2 does not allow but browsers send (`"<>^{|}` and the back tick) pass: no parser splits
-/// a request line at them.
+/// Characters that RFC 3986 §2 does not allow but browsers send (`"<>^{|}` and the back tick) pass:
+/// no parser splits a request line at them.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -98,8 +100,9 @@ fn check_segment_start(rest: &[u8], policy: PathPolicy) -> Result<(), PathError>
     }
 }
 
-/// Whether the segment at the start of `rest` is one or two dots (RFC 3986 §5.2.4), each plain or encoded. A `;` ends
-/// it too: Java servers cut path parameters before they resolve dots, so `/a/..;/b` walks up there.
+/// Whether the segment at the start of `rest` is one or two dots (RFC 3986 §5.2.4), each plain or
+/// encoded. A `;` ends it too: Java servers cut path parameters before they resolve dots, so
+/// `/a/..;/b` walks up there.
 fn is_dot_segment(mut rest: &[u8]) -> bool {
     let mut dots = 0_u8;
     loop {

@@ -1,5 +1,5 @@
-//! What holds for any input: one verdict however it is cut, the same bytes with and without runs, and what we write is
-//! what we would accept.
+//! What holds for any input: one verdict however it is cut, the same bytes with and without runs,
+//! and what we write is what we would accept.
 
 use balance_core::Method;
 use balance_proto::http1::{
@@ -298,8 +298,8 @@ proptest! {
     }
 }
 
-/// Every control character at every position of a field line: httparse looks at 8, 16 or 32 bytes at a time, and each of
-/// these paths must refuse what the grammar refuses.
+/// Every control character at every position of a field line: httparse looks at 8, 16 or 32 bytes
+/// at a time, and each of these paths must refuse what the grammar refuses.
 #[test]
 fn controls_are_refused_at_every_position_of_a_value() {
     let settings = HeadSettings::default();

@@ -1,5 +1,5 @@
-//! The chunked transfer coding (RFC 9112 §7.1) as a state machine over byte positions: it validates a body in place
-//! and throws out what is not to be forwarded, without a buffer of its own.
+//! The chunked transfer coding (RFC 9112 §7.1) as a state machine over byte positions: it validates
+//! a body in place and throws out what is not to be forwarded, without a buffer of its own.
 //!
 //! ```text
 //!              hex                    ';'          (name, = value, quoted)
@@ -14,7 +14,8 @@
 //!                                        tchar ▼      │ LF
 //!                                  TrailerName ─':'─▶ TrailerValue ─CR─▶ TrailerLf
 //! ```
-//! Stricter than the RFC: no white space around extensions (BWS), bare LF refused, extensions and trailers bounded.
+//! Stricter than the RFC: no white space around extensions (BWS), bare LF refused, extensions and
+//! trailers bounded.
 
 use crate::grammar::{is_tchar, is_value_byte};
 
@@ -149,9 +150,9 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
-    /// Validates the next piece of the body in place. Afterwards `buf[..kept]` is what goes out; what stood between
-    /// `kept` and `consumed` is gone, bytes after `consumed` are untouched. Any split of a body into pieces gives the
-    /// same bytes.
+    /// Validates the next piece of the body in place. Afterwards `buf[..kept]` is what goes out;
+    /// what stood between `kept` and `consumed` is gone, bytes after `consumed` are untouched. Any
+    /// split of a body into pieces gives the same bytes.
     ///
     /// # Errors
     /// The rule that is broken. Nothing of this piece may be forwarded.
@@ -228,8 +229,8 @@ impl ChunkedDecoder {
         Ok(Fate::Frame)
     }
 
-    /// The digits stay as they came: a piece of them may have gone out already. 16 hex digits mean the same to
-    /// everyone who can read them at all.
+    /// The digits stay as they came: a piece of them may have gone out already. 16 hex digits mean
+    /// the same to everyone who can read them at all.
     fn on_size(&mut self, byte: u8) -> Result<Fate, ChunkError> {
         if let Some(digit) = char::from(byte).to_digit(16) {
             if self.size_digits == SIZE_DIGITS_MAX {
@@ -317,8 +318,8 @@ impl Default for ChunkedDecoder {
     }
 }
 
-/// The size line before a chunk of `length` bytes: `array[..n]`. After the chunk comes CRLF. 0 would end the body; for
-/// that there is [`LAST_CHUNK`].
+/// The size line before a chunk of `length` bytes: `array[..n]`. After the chunk comes CRLF. 0
+/// would end the body; for that there is [`LAST_CHUNK`].
 pub fn encode_chunk_head(length: u64) -> ([u8; 18], usize) {
     debug_assert!(length > 0, "an empty chunk ends the body");
     let mut head = [0; 18];

@@ -1,8 +1,9 @@
 //! Writing heads: from any [`HeadView`] with its edits to HTTP/1.1 bytes.
 //!
-//! What is sent is built from what was parsed (robustness rule 0). Runs of field lines that pass unchanged are copied
-//! with one memcpy each where the view offers them; a view without runs gives the same bytes, field by field. Host,
-//! Connection, Upgrade and the framing fields never pass: only this file writes them.
+//! What is sent is built from what was parsed (robustness rule 0). Runs of field lines that pass
+//! unchanged are copied with one memcpy each where the view offers them; a view without runs gives
+//! the same bytes, field by field. Host, Connection, Upgrade and the framing fields never pass:
+//! only this file writes them.
 
 use super::reason::reason_phrase;
 use crate::edits::HeadEdits;
@@ -20,7 +21,8 @@ pub enum ConnectionLine<'a> {
     Close,
     /// `Connection: keep-alive`, for HTTP/1.0 clients.
     KeepAlive,
-    /// `Connection: Upgrade` and `Upgrade: …`. The bytes are checked again; what cannot be a field value is not written.
+    /// `Connection: Upgrade` and `Upgrade: …`. The bytes are checked again; what cannot be a field
+    /// value is not written.
     Upgrade(&'a [u8]),
 }
 
@@ -45,8 +47,9 @@ pub fn encode_request<V: RequestView>(
 
 /// Writes a response head for a client of version `to`.
 ///
-/// The status line says HTTP/1.1 to everyone (RFC 9110 §2.5: the version we conform to). A Transfer-Encoding is never
-/// written for HTTP/1.0 (robustness SM-27): such a body ends with the connection.
+/// The status line says HTTP/1.1 to everyone (RFC 9110 §2.5: the version we conform to). A
+/// Transfer-Encoding is never written for HTTP/1.0 (robustness SM-27): such a body ends with the
+/// connection.
 pub fn encode_response<V: ResponseView>(
     out: &mut Vec<u8>,
     view: &V,
@@ -67,8 +70,8 @@ pub fn encode_response<V: ResponseView>(
     encode_end(out, edits, framing, connection);
 }
 
-/// Writes a whole response of our own: errors, direct answers, redirects. Content-Length is that of `body`, also when
-/// `head_only` leaves it out (HEAD).
+/// Writes a whole response of our own: errors, direct answers, redirects. Content-Length is that of
+/// `body`, also when `head_only` leaves it out (HEAD).
 pub fn encode_own_response(
     out: &mut Vec<u8>,
     status: u16,

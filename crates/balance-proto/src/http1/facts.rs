@@ -1,4 +1,5 @@
-//! What the fields of a head say about the message and its connection, gathered in the parser's one pass.
+//! What the fields of a head say about the message and its connection, gathered in the parser's one
+//! pass.
 //!
 //! It keeps facts; requests and responses draw their own conclusions.
 
@@ -33,7 +34,8 @@ pub(super) enum Upgrade {
     Absent,
     /// One field, at this index.
     Field(usize),
-    /// Several fields, or one that offers `h2c`, which would hide requests from us (robustness SM-21).
+    /// Several fields, or one that offers `h2c`, which would hide requests from us (robustness
+    /// SM-21).
     Refused,
 }
 

@@ -1,4 +1,5 @@
-//! A request head: found, checked against every rule of robustness §1, and kept until its exchange has ended.
+//! A request head: found, checked against every rule of robustness §1, and kept until its exchange
+//! has ended.
 //!
 //! ```text
 //!   input ──skip one empty line──▶ httparse ──error──▶ explain ──▶ RequestError
@@ -21,8 +22,8 @@ use std::mem::MaybeUninit;
 
 /// The head of one request.
 ///
-/// It owns its bytes, and its memory serves the next request: parsing does not allocate once it has grown.
-/// Field lines are kept in the form `Name: value`, with other white space removed.
+/// It owns its bytes, and its memory serves the next request: parsing does not allocate once it has
+/// grown. Field lines are kept in the form `Name: value`, with other white space removed.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     lines: HeadLines,
@@ -51,11 +52,12 @@ enum Authorship {
 }
 
 impl RequestHead {
-    /// Parses the head at the start of `input`. Nothing is kept while it is partial: call again with the same bytes and
-    /// more (see [`super::worth_parsing`]).
+    /// Parses the head at the start of `input`. Nothing is kept while it is partial: call again
+    /// with the same bytes and more (see [`super::worth_parsing`]).
     ///
     /// # Errors
-    /// The rule that is broken. Garbage is an error as soon as it is one, not when the head is complete.
+    /// The rule that is broken. Garbage is an error as soon as it is one, not when the head is
+    /// complete.
     pub fn parse(
         &mut self,
         input: &[u8],
@@ -91,12 +93,15 @@ impl RequestHead {
 
     /// Forgets the request, keeps the memory.
     pub fn clear(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        *self = Self {
-            lines,
-            ..Self::default()
-        };
         self.lines.clear();
+        self.method = Span::default();
+        self.method_kind = Method::Other;
+        self.authority = Authorship::Nowhere;
+        self.path = Span::default();
+        self.body = BodyLength::Exact(0);
+        self.is_keep_alive = false;
+        self.expects_continue = false;
+        self.upgrade = None;
     }
 
     /// How long the body is.
@@ -109,13 +114,14 @@ impl RequestHead {
         self.is_keep_alive
     }
 
-    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1). Never in HTTP/1.0.
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1). Never in
+    /// HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// What the client offers to upgrade to: HTTP/1.1, named by Connection, not `h2c`, and without a body, because a
-    /// tunnel that begins behind a body is a place to hide a request.
+    /// What the client offers to upgrade to: HTTP/1.1, named by Connection, not `h2c`, and without
+    /// a body, because a tunnel that begins behind a body is a place to hide a request.
     pub fn upgrade(&self) -> Option<&[u8]> {
         self.upgrade.map(|index| self.lines.field(index).value)
     }
@@ -242,7 +248,8 @@ impl RequestHead {
         Ok(())
     }
 
-    /// The origin form of what follows an authority (RFC 9112 §3.2.1; §3.2.4 for OPTIONS without a path).
+    /// The origin form of what follows an authority (RFC 9112 §3.2.1; §3.2.4 for OPTIONS without a
+    /// path).
     fn origin_form(&mut self, rest: Span) -> Span {
         match rest.get(self.lines.bytes()) {
             [b'/', ..] => rest,
@@ -350,7 +357,8 @@ impl RequestView for RequestHead {
     }
 }
 
-/// RFC 9112 §2.2: one empty line before a request line is skipped. `None` while nothing else has arrived.
+/// RFC 9112 §2.2: one empty line before a request line is skipped. `None` while nothing else has
+/// arrived.
 fn skip_empty_line(input: &[u8]) -> Result<Option<&[u8]>, RequestError> {
     let message = match input {
         [b'\r', b'\n', rest @ ..] => rest,

@@ -1,4 +1,5 @@
-//! Why a request head is refused: one variant per rule, and the search for the rule when httparse only says no.
+//! Why a request head is refused: one variant per rule, and the search for the rule when httparse
+//! only says no.
 
 use super::facts::FieldError;
 use crate::framing::FramingError;

@@ -1,5 +1,6 @@
-//! A response head from a backend. As strict as a request's (robustness SM-25): what a backend sends may be chosen
-//! by whoever can write to it, and a response that two parsers read differently poisons the next one.
+//! A response head from a backend. As strict as a request's (robustness SM-25): what a backend
+//! sends may be chosen by whoever can write to it, and a response that two parsers read differently
+//! poisons the next one.
 
 use super::facts::{FieldError, HeadFacts};
 use super::lines::{HeadLines, HeaderSlots};
@@ -21,7 +22,8 @@ pub struct ResponseContext {
     pub upgrade_offered: bool,
 }
 
-/// The head of one response. As [`super::RequestHead`], it owns its bytes and its memory serves the next one.
+/// The head of one response. As [`super::RequestHead`], it owns its bytes and its memory serves the
+/// next one.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     lines: HeadLines,
@@ -137,12 +139,11 @@ impl ResponseHead {
 
     /// Forgets the response, keeps the memory.
     pub fn clear(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        *self = Self {
-            lines,
-            ..Self::default()
-        };
         self.lines.clear();
+        self.status = 0;
+        self.body = ResponseBody::None;
+        self.is_keep_alive = false;
+        self.content_length = None;
     }
 
     /// How long the body is.

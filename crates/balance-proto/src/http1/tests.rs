@@ -1,8 +1,10 @@
-//! What the tables of tests/data do not show: what heads say about their connection, our own responses, limits and causes.
+//! What the tables of tests/data do not show: what heads say about their connection, our own
+//! responses, limits and causes.
 
 use super::{
     ConnectionLine, HeadSettings, Progress, RequestError, RequestHead, ResponseContext,
-    ResponseError, ResponseHead, encode_own_response, encode_request, worth_parsing,
+    ResponseError, ResponseHead, encode_own_response, encode_request, encode_response,
+    worth_parsing,
 };
 use crate::authority::Authority;
 use crate::edits::HeadEdits;
@@ -255,6 +257,21 @@ fn edits_replace_path_and_authority() {
         "GET /b?c HTTP/1.1\r\nHost: b:81\r\nX: y\r\nX-New: 1\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\n\r\n"
     );
+}
+
+#[test]
+fn never_writes_transfer_encoding_for_http10() {
+    let head = response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut out = Vec::new();
+    encode_response(
+        &mut out,
+        &head,
+        &HeadEdits::default(),
+        Version::Http10,
+        FramingLine::Chunked,
+        ConnectionLine::Close,
+    );
+    assert_eq!(out, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
 }
 
 #[test]

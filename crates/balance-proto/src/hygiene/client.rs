@@ -5,9 +5,10 @@ use crate::grammar::trim_ows;
 use crate::head::HeadView;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Walks X-Forwarded-For from right to left, starting at the peer: every trusted address may name the one before it.
-/// The first that is not trusted is the client. An element that is no address stops the walk: whoever wrote it, the
-/// address to its right is the last one that is vouched for. IPv4 in IPv6 becomes IPv4.
+/// Walks X-Forwarded-For from right to left, starting at the peer: every trusted address may name
+/// the one before it. The first that is not trusted is the client. An element that is no address
+/// stops the walk: whoever wrote it, the address to its right is the last one that is vouched for.
+/// IPv4 in IPv6 becomes IPv4.
 pub fn client_address<V: HeadView>(
     view: &V,
     peer: IpAddr,

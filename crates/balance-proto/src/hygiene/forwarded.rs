@@ -6,7 +6,8 @@ use crate::field::{FieldClass, FieldName, FieldValue};
 use crate::head::{RequestView, Scheme};
 use std::net::IpAddr;
 
-/// X-Forwarded-For as one line: what a trusted peer said, then the peer. An untrusted peer said nothing.
+/// X-Forwarded-For as one line: what a trusted peer said, then the peer. An untrusted peer said
+/// nothing.
 pub(super) fn append_for<V: RequestView>(
     view: &V,
     edits: &mut HeadEdits,
@@ -41,8 +42,8 @@ pub(super) fn append_real_ip(edits: &mut HeadEdits, ctx: &ForwardContext<'_>) {
     edits.finish(line);
 }
 
-/// RFC 7239 §4. A line of its own continues the list of a trusted peer. The authority needs no escaping inside quotes:
-/// its grammar has neither `"` nor `\`.
+/// RFC 7239 §4. A line of its own continues the list of a trusted peer. The authority needs no
+/// escaping inside quotes: its grammar has neither `"` nor `\`.
 pub(super) fn append_forwarded<V: RequestView>(
     view: &V,
     edits: &mut HeadEdits,

@@ -86,6 +86,17 @@ fn a_trusted_peer_is_continued() {
 }
 
 #[test]
+fn connection_cannot_take_away_what_a_trusted_peer_said() {
+    let fields = "Connection: X-Forwarded-Proto, X-Forwarded-Port, X-Request-ID\r\nX-Forwarded-Proto: ftp\r\n\
+        X-Forwarded-Port: 1\r\nX-Request-ID: id-1\r\n";
+    let seen = forward(fields, &context("10.0.0.1", true)).unwrap();
+    assert!(
+        seen.starts_with("X-Forwarded-Proto: ftp\r\nX-Forwarded-Port: 1\r\nX-Request-ID: id-1\r\n"),
+        "{seen}"
+    );
+}
+
+#[test]
 fn request_ids_are_kept_only_when_sane() {
     let mut edits = HeadEdits::default();
     let long = "x".repeat(129);

@@ -1,13 +1,14 @@
 //! The tables of tests/data against the codec: every row at every split of its input.
 //!
-//! The same tables run over sockets in the end-to-end tests; here they cost milliseconds and try every split.
+//! The same tables run over sockets in the end-to-end tests; here they cost milliseconds and try
+//! every split.
 
 mod request;
 mod response;
 mod rows;
 
-/// Every way that a row is cut into reads: at once, at each position, byte by byte. Rows with long repetitions are cut at
-/// samples, or the test would be quadratic in 70 KB.
+/// Every way that a row is cut into reads: at once, at each position, byte by byte. Rows with long
+/// repetitions are cut at samples, or the test would be quadratic in 70 KB.
 fn splits(input: &[u8]) -> Vec<Vec<&[u8]>> {
     let step = input.len() / 400 + 1;
     let mut all: Vec<Vec<&[u8]>> = (0..=input.len())

@@ -1,4 +1,5 @@
-//! A request from its bytes to the bytes that a backend gets, read by read as the data path does it.
+//! A request from its bytes to the bytes that a backend gets, read by read as the data path does
+//! it.
 
 use crate::rows::Row;
 use balance_core::{PathPolicy, UnderscorePolicy};
@@ -85,7 +86,8 @@ fn drive(pieces: &[&[u8]], settings: &HeadSettings) -> Outcome {
     outcome
 }
 
-/// `worth_parsing` may put off what is wrong with a head that never ends. It must not be accepted then either.
+/// `worth_parsing` may put off what is wrong with a head that never ends. It must not be accepted
+/// then either.
 fn unfinished(
     outcome: Outcome,
     head: &mut RequestHead,
@@ -168,7 +170,8 @@ impl Body {
     }
 }
 
-/// Takes out the lines that `edit_request` added; that they are right is tested where they are made.
+/// Takes out the lines that `edit_request` added; that they are right is tested where they are
+/// made.
 fn without_own_fields(message: &[u8]) -> Vec<u8> {
     let head_end = message
         .windows(4)
