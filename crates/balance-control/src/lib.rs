@@ -35,7 +35,7 @@ pub use check::{Checked, check};
 pub use handle::{
     Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,
 };
-pub use run::{Listening, LoggingHook, ReadyHook, RunError, RunOptions, run};
+pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{
     BackendView, ListenerView, MemberView, PoolView, RouteView, Setting, SettingsView, View,

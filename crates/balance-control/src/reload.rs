@@ -19,7 +19,7 @@ use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
-use crate::run::LoggingHook;
+use crate::run::{Observer, listening};
 
 /// What control owns while the process serves.
 pub(crate) struct Control {
@@ -33,7 +33,7 @@ pub(crate) struct Control {
     pub(crate) own_socket: Option<String>,
     pub(crate) sources: Box<dyn Sources>,
     pub(crate) path: String,
-    pub(crate) on_logging: LoggingHook,
+    pub(crate) observer: Box<dyn Observer>,
 }
 
 impl Control {
@@ -74,7 +74,7 @@ impl Control {
             took: started.elapsed(),
             ..summary
         };
-        log_remarks(&remarks);
+        log_diagnostics(&remarks);
         log_summary(&summary);
         ReloadOutcome::Applied(summary)
     }
@@ -89,12 +89,7 @@ impl Control {
 
     fn refuse(&self, diagnostics: &[Diagnostic]) -> ReloadOutcome {
         self.registry.config_reloaded(false);
-        for diagnostic in diagnostics {
-            match diagnostic.severity {
-                Severity::Error => tracing::error!("{diagnostic}"),
-                Severity::Warning | Severity::Note => tracing::warn!("{diagnostic}"),
-            }
-        }
+        log_diagnostics(diagnostics);
         tracing::error!("the configuration was not reloaded: the old one stays in use");
         ReloadOutcome::Refused(diagnostics.iter().map(Problem::from).collect())
     }
@@ -134,7 +129,13 @@ impl Control {
         }
         self.serve_admin(admin, None);
         self.handle.set_view(view);
-        (self.on_logging)(&self.current.config.logging);
+        self.observer.on_logging(&self.current.config.logging);
+        let before = listening(&previous);
+        let mut added = listening(&self.current);
+        added.retain(|one| !before.contains(one));
+        if !added.is_empty() {
+            self.observer.on_listening(&added);
+        }
         self.remove_files_of(&previous);
     }
 
@@ -256,12 +257,22 @@ pub(crate) fn apply_limits(max_connections: &[(Arc<Endpoint>, u32)]) {
     }
 }
 
-/// One log line for each warning and note.
-pub(crate) fn log_remarks(remarks: &[Diagnostic]) {
-    for remark in remarks {
-        match remark.severity {
-            Severity::Note => tracing::info!("{remark}"),
-            Severity::Warning | Severity::Error => tracing::warn!("{remark}"),
+/// One log line for each, help included: log readers know no continuation lines.
+pub(crate) fn log_diagnostics(diagnostics: &[Diagnostic]) {
+    for Diagnostic {
+        severity,
+        place,
+        message,
+        help,
+        ..
+    } in diagnostics
+    {
+        let separator = if help.is_some() { "; " } else { "" };
+        let help = help.as_deref().unwrap_or_default();
+        match severity {
+            Severity::Error => tracing::error!("{place}: {message}{separator}{help}"),
+            Severity::Warning => tracing::warn!("{place}: {message}{separator}{help}"),
+            Severity::Note => tracing::info!("{place}: {message}{separator}{help}"),
         }
     }
 }

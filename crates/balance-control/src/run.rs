@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance_config::{Diagnostic, LogFormat, Logging, Sources};
+use balance_config::{Diagnostic, Logging, Sources};
 use balance_proxy::{Shared, SharedOptions, Workers};
 use balance_telemetry::{BuildInfo, Registry};
 use tokio::runtime::Builder;
@@ -28,16 +28,22 @@ use crate::admin::{AdminServer, AdminSocketKind};
 use crate::compile::{Compiled, Prepared};
 use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
 use crate::metrics::BackendGauges;
-use crate::reload::{Control, apply_limits, load_and_compile, log_remarks, resolve_names};
+use crate::reload::{Control, apply_limits, load_and_compile, log_diagnostics, resolve_names};
 use crate::resolve::{LOOKUPS_MAX, Resolver, SystemLookup};
 use crate::signals::{Request, Signals};
 use crate::socket_path::AdminSocket;
 
-/// Called with the logging settings at the start and after each reload.
-pub type LoggingHook = Box<dyn FnMut(&Logging)>;
+/// Who is told what happens: the command line.
+pub trait Observer {
+    /// The logging settings, at the start and after each reload.
+    fn on_logging(&mut self, logging: &Logging);
 
-/// Called once, when every address accepts.
-pub type ReadyHook = Box<dyn FnOnce(&[Listening], LogFormat)>;
+    /// Addresses that are bound and accept from now on, at the start and after a reload that added some.
+    fn on_listening(&mut self, added: &[Listening]);
+
+    /// Everything of the start is done.
+    fn on_ready(&mut self);
+}
 
 /// How to run.
 pub struct RunOptions {
@@ -50,8 +56,7 @@ pub struct RunOptions {
     pub admin: Box<dyn AdminServer>,
     /// Whether `balance reload` and `balance health` find this process by its configuration's path.
     pub has_admin_socket: bool,
-    pub on_logging: LoggingHook,
-    pub on_ready: ReadyHook,
+    pub observer: Box<dyn Observer>,
 }
 
 /// An address on which the process accepts.
@@ -71,10 +76,19 @@ pub enum RunError {
     Config(Vec<Diagnostic>),
     #[error("cannot listen to signals: {0}")]
     Signals(io::Error),
-    #[error("cannot start the control thread's runtime: {0}")]
+    #[error("cannot start the control thread's runtime: {0}{remedy}", remedy = remedy(.0))]
     Runtime(io::Error),
-    #[error("cannot start the workers: {0}")]
+    #[error("cannot start the workers: {0}{remedy}", remedy = remedy(.0))]
     Workers(io::Error),
+}
+
+/// What to do about it, where that is known.
+fn remedy(error: &io::Error) -> &'static str {
+    if balance_net::is_out_of_resources(error) {
+        "; raise LimitNOFILE= (systemd) or `ulimit -n`, and look at the limit on threads"
+    } else {
+        ""
+    }
 }
 
 /// Runs Balance on this thread until it is told to stop.
@@ -94,18 +108,15 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
     result
 }
 
-async fn serve(mut options: RunOptions) -> Result<(), RunError> {
+async fn serve(options: RunOptions) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     raise_descriptors();
-    let on_ready = std::mem::replace(&mut options.on_ready, Box::new(|_, _| {}));
     let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
     let (mut control, own_socket) = start(options, reload_sender).await?;
 
     control.handle.set_phase(Phase::Ready);
-    on_ready(
-        &listening(&control.current),
-        control.current.config.logging.format,
-    );
+    control.observer.on_listening(&listening(&control.current));
+    control.observer.on_ready();
     let stop = until_stopped(&mut control, &mut signals, reloads).await;
     drain(&mut control, &mut signals, stop).await;
     drop(own_socket);
@@ -123,15 +134,15 @@ async fn start(
         version,
         revision,
         admin,
-        mut on_logging,
+        mut observer,
         ..
     } = options;
     let registry = Registry::new(BuildInfo { version, revision });
     let (prepared, mut remarks) =
         load_and_compile(&*sources, &path, None, &registry).map_err(RunError::Config)?;
-    on_logging(&prepared.next.config.logging);
+    observer.on_logging(&prepared.next.config.logging);
     remarks.extend(resolve_names(&prepared).await);
-    log_remarks(&remarks);
+    log_diagnostics(&remarks);
 
     let Prepared {
         next,
@@ -184,7 +195,7 @@ async fn start(
             .map(|one| one.path().display().to_string()),
         sources,
         path,
-        on_logging,
+        observer,
     };
     control.serve_admin(admin_listeners, fresh);
     Ok((control, own_socket))
@@ -311,7 +322,8 @@ async fn cut(control: &mut Control) {
     }
 }
 
-fn listening(current: &Compiled) -> Vec<Listening> {
+/// Every address of a configuration, those of the admin API last.
+pub(crate) fn listening(current: &Compiled) -> Vec<Listening> {
     let traffic = current.listeners.iter().map(|address| Listening {
         name: address.name(&current.config).to_owned(),
         mode: address.mode_name(),

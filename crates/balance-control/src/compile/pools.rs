@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use balance_config::{Config, Diagnostic, Pool};
+use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity};
 use balance_core::PoolId;
 use balance_lb::{Balancer, Member};
 use balance_proxy::PoolRules;
@@ -29,6 +29,15 @@ fn compile_pool(
     identities: &Identities,
     errors: &mut Vec<Diagnostic>,
 ) -> PoolRules {
+    if pool.max_connections != 0 && pool.kind == PoolKind::Definition {
+        let message = format!(
+            "not supported yet: limits.max_connections of pool `{}`",
+            pool.name
+        );
+        let diagnostic = Diagnostic::new(Severity::Error, &pool.place, message)
+            .with_help("set max_connections on its backends");
+        errors.push(diagnostic);
+    }
     let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
     let members: Vec<Member> = backends
         .clone()

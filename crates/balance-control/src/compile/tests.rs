@@ -226,7 +226,7 @@ fn a_failure_changes_nothing_and_lets_go_of_what_was_bound() {
     )
     .replace(
         "routes:",
-        &format!("  q: {{ backends: ['127.0.0.1:9005'] }}\nroutes:\n  - {{ name: q, pool: q }}"),
+        "  q: { backends: ['127.0.0.1:9005'] }\nroutes:\n  - { name: q, pool: q }",
     )
     .replace(
         "pools:",
@@ -318,4 +318,18 @@ fn metrics_on_the_admin_address_share_its_listener() {
     );
     assert!(two.admin[1].socket.is_some());
     assert!(!two.admin[1].rules.api);
+}
+
+#[test]
+fn what_the_data_path_does_not_do_yet_is_refused() {
+    let yaml = TWO.replace(
+        "    backends:\n",
+        "    limits: { max_connections: 9 }\n    backends:\n",
+    );
+    let errors = refused(&yaml, None);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(
+        errors[0].contains("not supported yet: limits.max_connections"),
+        "{errors:#?}"
+    );
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use balance_admin::Server;
 use balance_bench::{Backend, BackendOptions};
-use balance_config::{LogFormat, MemorySources};
-use balance_control::{Listening, RunOptions};
+use balance_config::{Logging, MemorySources};
+use balance_control::{Listening, Observer, RunOptions};
 
 use super::console;
 use super::logging::Log;
@@ -22,7 +22,7 @@ pub(crate) struct DemoArgs {
 
 /// Runs until Ctrl-C.
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
-    let mut log = Log::install();
+    let log = Log::install();
     let backends: Result<Vec<Backend>, _> = (0..BACKENDS).map(start_backend).collect();
     let backends = match backends {
         Ok(backends) => backends,
@@ -45,8 +45,11 @@ pub(crate) fn run(args: &DemoArgs) -> ExitCode {
         revision: REVISION,
         admin: Box::new(Server::new()),
         has_admin_socket: false,
-        on_logging: Box::new(move |settings| log.apply(settings)),
-        on_ready: Box::new(move |listening, _: LogFormat| explain(listening, &addresses)),
+        observer: Box::new(Guide {
+            log,
+            backends: addresses,
+            listening: Vec::new(),
+        }),
     });
     // The backends outlive Balance, so that what is in flight at Ctrl-C still gets its answer.
     drop(backends);
@@ -71,7 +74,27 @@ fn free_or_any(port: u16) -> SocketAddr {
     }
 }
 
-/// What to type now.
+/// Says what to type, once everything is there.
+struct Guide {
+    log: Log,
+    backends: Vec<SocketAddr>,
+    listening: Vec<Listening>,
+}
+
+impl Observer for Guide {
+    fn on_logging(&mut self, logging: &Logging) {
+        self.log.apply(logging);
+    }
+
+    fn on_listening(&mut self, added: &[Listening]) {
+        self.listening.extend_from_slice(added);
+    }
+
+    fn on_ready(&mut self) {
+        explain(&self.listening, &self.backends);
+    }
+}
+
 fn explain(listening: &[Listening], backends: &[SocketAddr]) {
     let at = |name: &str| {
         let found = listening.iter().find(|one| one.name == name);
@@ -82,13 +105,13 @@ fn explain(listening: &[Listening], backends: &[SocketAddr]) {
     console::line(format_args!(
         "Balance {VERSION} accepts at {web} and balances over {}.\n\
          \n  \
-           curl http://{web}/                      the backends answer in turn\n  \
-           curl http://{web}/one/                  a route to backend-1 alone\n  \
-           curl -H 'X-Demo: two' http://{web}/     a route by header to backend-2\n  \
-           curl -H 'Host: three.test' http://{web}/  a route by host to backend-3\n  \
-           curl http://{web}/hello                 a response of Balance itself\n  \
-           curl http://{admin}/pools               the state of the backends\n  \
-           curl http://{admin}/metrics             the metrics\n\
+           curl http://{web}/                        the backends answer in turn\n  \
+           curl http://{web}/one/                    a route by path, to backend-1 alone\n  \
+           curl -H 'X-Demo: two' http://{web}/       a route by header, to backend-2\n  \
+           curl -H 'Host: three.test' http://{web}/  a route by host, to backend-3\n  \
+           curl http://{web}/hello                   a response of Balance itself\n  \
+           curl http://{admin}/pools                 the state of the backends\n  \
+           curl http://{admin}/metrics               the metrics\n\
          \nCtrl-C ends it.",
         list.join(", ")
     ));

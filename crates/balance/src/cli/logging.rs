@@ -45,6 +45,11 @@ impl Log {
             self.current = settings.format;
         }
     }
+
+    /// How lines look at the moment.
+    pub(crate) fn format(&self) -> LogFormat {
+        self.current
+    }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use balance_admin::Server;
-use balance_config::{LogFormat, Severity};
-use balance_control::{Listening, RunError, RunOptions};
+use balance_config::{LogFormat, Logging, Severity};
+use balance_control::{Listening, Observer, RunError, RunOptions};
 
 use super::console;
 use super::files::SystemSources;
@@ -13,7 +13,9 @@ use super::version::{REVISION, VERSION};
 
 /// Runs with the configuration at `path` until a signal ends it.
 pub(crate) fn run(path: &str) -> ExitCode {
-    let mut log = Log::install();
+    let observer = Announcer {
+        log: Log::install(),
+    };
     let result = balance_control::run(RunOptions {
         sources: Box::new(SystemSources),
         path: path.to_owned(),
@@ -21,8 +23,7 @@ pub(crate) fn run(path: &str) -> ExitCode {
         revision: REVISION,
         admin: Box::new(Server::new()),
         has_admin_socket: true,
-        on_logging: Box::new(move |settings| log.apply(settings)),
-        on_ready: Box::new(announce),
+        observer: Box::new(observer),
     });
     finish(result)
 }
@@ -58,26 +59,37 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// One line for each address, in a form that scripts may rely on, then `ready`. In a JSON log they are
-/// events like all others.
-fn announce(listening: &[Listening], format: LogFormat) {
-    for one in listening {
-        let Listening {
+/// Says where the process listens: one line for each address, in a form that scripts may rely on, then
+/// `ready`. In a JSON log they are events like all others.
+struct Announcer {
+    log: Log,
+}
+
+impl Observer for Announcer {
+    fn on_logging(&mut self, logging: &Logging) {
+        self.log.apply(logging);
+    }
+
+    fn on_listening(&mut self, added: &[Listening]) {
+        for Listening {
             name,
             mode,
             address,
-        } = one;
-        match format {
-            LogFormat::Text => {
-                console::note(format_args!(
+        } in added
+        {
+            match self.log.format() {
+                LogFormat::Text => console::note(format_args!(
                     "listening name={name} mode={mode} address={address}"
-                ));
+                )),
+                LogFormat::Json => tracing::info!(name, mode, address, "listening"),
             }
-            LogFormat::Json => tracing::info!(name, mode, address, "listening"),
         }
     }
-    match format {
-        LogFormat::Text => console::note("ready"),
-        LogFormat::Json => tracing::info!("ready"),
+
+    fn on_ready(&mut self) {
+        match self.log.format() {
+            LogFormat::Text => console::note("ready"),
+            LogFormat::Json => tracing::info!("ready"),
+        }
     }
 }
