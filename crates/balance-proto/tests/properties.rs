@@ -170,7 +170,11 @@ fn damaged(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn runs_and_single_fields_give_the_same_request(
@@ -184,7 +188,8 @@ proptest! {
             let mut edits = HeadEdits::default();
             let mut plain_edits = HeadEdits::default();
             let result = edit_request(&head, &mut edits, &context(trusted));
-            prop_assert_eq!(edit_request(&Plain(&head), &mut plain_edits, &context(trusted)), result);
+            let plain = edit_request(&Plain(&head), &mut plain_edits, &context(trusted));
+            prop_assert_eq!(plain, result);
             prop_assert_eq!(edits.dropped(), plain_edits.dropped());
             for index in (0..32).filter(|index| dropped & (1 << index) != 0) {
                 edits.drop_field(index);
@@ -213,8 +218,9 @@ proptest! {
         edit_response(&head, &mut edits, Some("p"));
         let framing = FramingLine::for_response(method, 200, head.body(), Version::Http11);
         let (mut fast, mut slow) = (Vec::new(), Vec::new());
-        encode_response(&mut fast, &head, &edits, Version::Http11, framing, ConnectionLine::None);
-        encode_response(&mut slow, &Plain(&head), &edits, Version::Http11, framing, ConnectionLine::None);
+        let (to, connection) = (Version::Http11, ConnectionLine::None);
+        encode_response(&mut fast, &head, &edits, to, framing, connection);
+        encode_response(&mut slow, &Plain(&head), &edits, to, framing, connection);
         prop_assert_eq!(fast.escape_ascii().to_string(), slow.escape_ascii().to_string());
     }
 
@@ -226,7 +232,8 @@ proptest! {
             return Ok(());
         };
         let mut edits = HeadEdits::default();
-        if edit_request(&head, &mut edits, &context(false)).is_err() || head.authority().is_empty() {
+        let result = edit_request(&head, &mut edits, &context(false));
+        if result.is_err() || head.authority().is_empty() {
             return Ok(());
         }
         let first = forward(&head, head.body(), &edits);

@@ -178,7 +178,10 @@ fn chunk_heads_are_minimal() {
 
 proptest! {
     #[test]
-    fn decodes_what_it_encodes(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), cut in 1_usize..200) {
+    fn decodes_what_it_encodes(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
+        cut in 1_usize..200,
+    ) {
         let mut wire = Vec::new();
         for chunk in &chunks {
             let (head, n) = encode_chunk_head(chunk.len() as u64);
@@ -198,7 +201,10 @@ proptest! {
 
     #[test]
     fn any_bytes_give_one_verdict_at_any_split(
-        input in prop::collection::vec(prop::sample::select(b"0123aF;=\"\\x:\r\n \t".to_vec()), 0..60),
+        input in prop::collection::vec(
+            prop::sample::select(b"0123aF;=\"\\x:\r\n \t".to_vec()),
+            0..60,
+        ),
         cut in 1_usize..20,
     ) {
         let whole = run(&[&input], Keep::Framing, ChunkLimits::default());
