@@ -2,6 +2,7 @@
 //! that alone may be written into a message (robustness SM-26: nothing else can reach an encoder).
 
 use crate::grammar::{is_token, is_value, trim_ows};
+use crate::head::Field;
 
 /// What a field means to a proxy. Found by the length of the name first, then by one comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -298,17 +299,16 @@ impl<'a> FieldValue<'a> {
         }
     }
 
+    /// The value of a field that a parser of this crate accepted, which checked it. Not public: it
+    /// would be the way round [`FieldValue::new`].
+    pub(crate) fn of_parsed(field: Field<'a>) -> Self {
+        debug_assert!(is_value(field.value), "a parser checked it");
+        Self(field.value)
+    }
+
     /// The bytes.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
-    }
-}
-
-impl<'a> From<crate::head::Field<'a>> for FieldValue<'a> {
-    /// What a parser of this crate accepted was checked there.
-    fn from(field: crate::head::Field<'a>) -> Self {
-        debug_assert!(is_value(field.value), "a parser checked it");
-        Self(field.value)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn append_for<V: RequestView>(
         for index in 0..view.field_count() {
             let field = view.field(index);
             if field.class == FieldClass::XForwardedFor && !field.value.is_empty() {
-                edits.push(field.into());
+                edits.push(FieldValue::of_parsed(field));
                 edits.push_comma();
             }
         }
