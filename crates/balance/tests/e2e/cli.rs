@@ -1,8 +1,6 @@
 //! The command line and the life of the process: starting, refusing to start, reloading in all three ways,
 //! draining, and what the admin API says meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};

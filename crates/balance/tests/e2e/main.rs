@@ -1,3 +1,18 @@
 //! End to end: the real binary, real sockets, port 0, one test binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
 mod cli;
+mod command_line;
+mod deadlines;
+mod http1;
+mod life_cycle;
+mod limits;
+mod real_clients;
+mod real_origins;
+mod resources;
+mod robustness;
+mod routing;
+mod tcp;
+mod upgrade;

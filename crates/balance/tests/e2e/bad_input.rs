@@ -1,0 +1,1 @@
+//! What is wrong from outside: ports, files, names, rights, and garbage on a port.

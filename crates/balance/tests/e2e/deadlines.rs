@@ -1,0 +1,1 @@
+//! Every deadline with its status, Proxy-Status and cause.

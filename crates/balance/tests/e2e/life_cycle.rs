@@ -1,0 +1,1 @@
+//! Draining, reloading and reopening logs while there is traffic.

@@ -1,0 +1,1 @@
+//! Every limit, at its edge.

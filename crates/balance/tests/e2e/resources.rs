@@ -1,0 +1,1 @@
+//! Out of descriptors, and back.

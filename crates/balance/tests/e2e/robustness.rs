@@ -1,0 +1,1 @@
+//! Every row of the robustness tables over sockets, against a strict backend.

@@ -1,0 +1,1 @@
+//! Which route decides, and what it does to a request.

@@ -1,0 +1,1 @@
+//! Layer 4: half-closes, bulk, deadlines, limits and dead backends.

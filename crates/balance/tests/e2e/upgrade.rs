@@ -1,0 +1,1 @@
+//! Upgrades, and what must not pass as one.
