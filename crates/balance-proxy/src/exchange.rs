@@ -9,13 +9,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use balance_core::{Cause, PoolId, Timeouts};
 use balance_lb::Lease;
 use balance_proto::{BodyLength, RequestView, Scheme};
 
-use crate::clock::millis;
 use crate::filter::{self, FilterContext};
 use crate::own_response::OwnResponse;
 use crate::snapshot::Action;
@@ -36,7 +35,7 @@ mod tests;
 pub(crate) use state::{Arrival, Exchange};
 
 use facts::RequestFacts;
-use sides::{ClientEvent, Downstream, Transport, Upstream};
+use sides::{Downstream, Transport, Upstream};
 use transfer::{Transfer, TransferError, Transferred};
 
 /// What becomes of the client's connection after an exchange.
@@ -222,7 +221,7 @@ async fn open<D: Downstream, T: Transport>(
     let worker = context.worker;
     let snapshot = exchange.snapshot_handle();
     let timeouts = exchange.timeouts_in(&snapshot);
-    exchange.arm_connect(worker, context.timer, timeouts);
+    exchange.arm(context.timer, worker.clock.now_ms(), timeouts.connect);
     let result = {
         // Boxed: connecting is rare beside reuse, and its state would make every idle connection larger.
         let mut opening = pin!(Box::pin(context.transport.open(member, timeouts)));
@@ -232,15 +231,18 @@ async fn open<D: Downstream, T: Transport>(
                 return Poll::Ready(Ok(result));
             }
             if client_is_watched && let Poll::Ready(event) = down.poll_client(cx) {
-                match event {
-                    ClientEvent::Gone => return Poll::Ready(Err(Cause::ClientClosed)),
-                    ClientEvent::HalfClosed => client_is_watched = false,
+                if exchange.ends_with(event) {
+                    return Poll::Ready(Err(Cause::ClientClosed));
                 }
+                client_is_watched = false;
             }
-            context
-                .timer
-                .poll_expired(cx)
-                .map(|()| Ok(Err(ConnectError::TimedOut)))
+            ready!(context.timer.poll_expired(cx));
+            // The backend is not to blame for what the exchange had used up before.
+            Poll::Ready(if exchange.is_overdue(worker) {
+                Err(Cause::HttpResponseTimeout)
+            } else {
+                Ok(Err(ConnectError::TimedOut))
+            })
         })
         .await?
     };
@@ -308,16 +310,11 @@ where
     exchange.on_own_response(context.worker, response.status);
     down.start_own(response, exchange.closes);
     let flushed = flush(context, exchange, down).await;
-    let cause = if flushed {
-        response.cause
-    } else {
-        Cause::ClientClosed
-    };
+    let cause = flushed.err().unwrap_or(response.cause);
     exchange.settle(context.worker, down, cause);
-    Ended::Exchange(if flushed {
-        next_after_response(exchange, down)
-    } else {
-        Next::Abort
+    Ended::Exchange(match flushed {
+        Ok(()) => next_after_response(exchange, down),
+        Err(_) => Next::Abort,
     })
 }
 
@@ -340,19 +337,20 @@ async fn flush<D: Downstream, T>(
     context: &Context<'_, T>,
     exchange: &mut Exchange,
     down: &mut D,
-) -> bool {
+) -> Result<(), Cause> {
     let mut armed_at_bytes = None;
     poll_fn(|cx| {
         match down.poll_flush(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(true),
-            Poll::Ready(Err(_)) => return Poll::Ready(false),
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientClosed)),
             Poll::Pending => {}
         }
         if armed_at_bytes != Some(down.sent_bytes()) {
             armed_at_bytes = Some(down.sent_bytes());
             exchange.arm_write(context.worker, context.timer);
         }
-        context.timer.poll_expired(cx).map(|()| false)
+        ready!(context.timer.poll_expired(cx));
+        Poll::Ready(Err(Cause::ClientTimeout))
     })
     .await
 }
@@ -386,14 +384,6 @@ impl Exchange {
                 true
             }
             None => down.request().method_kind().is_idempotent() && !self.upload_began,
-        }
-    }
-
-    fn arm_connect(&self, worker: &Worker, timer: &Timer, timeouts: &Timeouts) {
-        if timeouts.connect.is_zero() {
-            timer.clear();
-        } else {
-            timer.set(worker.clock.now_ms(), millis(timeouts.connect));
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use balance_core::{Cause, PoolId, RouteId, Timeouts};
 use balance_proto::authority::Authority;
@@ -13,7 +14,7 @@ use balance_proto::hygiene::{
 use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
-use super::sides::Downstream;
+use super::sides::{ClientEvent, Downstream};
 use crate::clock::millis;
 use crate::filter::{Filter, Needs};
 use crate::snapshot::{Action, ListenerRules};
@@ -333,6 +334,36 @@ impl Exchange {
         }
         self.times.recent_is_fresh = false;
         self.times.recent / 1000
+    }
+
+    /// Sets the deadline of one wait: its own, or that of the whole exchange where that is sooner.
+    pub(super) fn arm(&self, timer: &Timer, now_ms: u64, timeout: Duration) {
+        let mut after_ms = if timeout.is_zero() {
+            u64::MAX
+        } else {
+            millis(timeout)
+        };
+        if let Some(deadline_ms) = self.deadline_ms {
+            after_ms = after_ms.min(deadline_ms.saturating_sub(now_ms));
+        }
+        match after_ms {
+            u64::MAX => timer.clear(),
+            _ => timer.set(now_ms, after_ms),
+        }
+    }
+
+    /// Whether the whole exchange has used up its time.
+    pub(super) fn is_overdue(&self, worker: &Worker) -> bool {
+        self.deadline_ms
+            .is_some_and(|deadline_ms| deadline_ms <= worker.clock.now_ms())
+    }
+
+    /// Whether what a waiting client did ends its exchange (robustness BE-04).
+    pub(super) fn ends_with(&self, event: ClientEvent) -> bool {
+        match event {
+            ClientEvent::Gone => true,
+            ClientEvent::HalfClosed => self.listener().protocol.abort_on_close,
+        }
     }
 
     pub(super) fn arm_write(&self, worker: &Worker, timer: &Timer) {

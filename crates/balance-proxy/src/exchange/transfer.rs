@@ -19,7 +19,6 @@ use balance_proto::{BodyLength, ResponseBody};
 
 use super::Exchange;
 use super::sides::{ClientEvent, Downstream, Form, Piece, ResponseStep, Upstream};
-use crate::clock::millis;
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -142,10 +141,10 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             Poll::Pending => self.download_wait(),
         };
         if let Poll::Ready(event) = self.poll_client(cx) {
-            match event {
-                ClientEvent::Gone => return Err(fail(Cause::ClientClosed)),
-                ClientEvent::HalfClosed => self.client_is_half_closed = true,
+            if self.exchange.ends_with(event) {
+                return Err(fail(Cause::ClientClosed));
             }
+            self.client_is_half_closed = true;
         }
         Ok(Some(match (upload_waits_for, download_waits_for) {
             // A client that does not read its response is waited for whatever else is going on.
@@ -396,27 +395,11 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             Wait::BackendHead => self.timeouts.first_byte,
         };
         let now_ms = self.exchange.recent_ms(self.worker);
-        let mut after_ms = if timeout.is_zero() {
-            u64::MAX
-        } else {
-            millis(timeout)
-        };
-        if let Some(deadline_ms) = self.exchange.deadline_ms {
-            after_ms = after_ms.min(deadline_ms.saturating_sub(now_ms));
-        }
-        match after_ms {
-            u64::MAX => self.timer.clear(),
-            _ => self.timer.set(now_ms, after_ms),
-        }
+        self.exchange.arm(self.timer, now_ms, timeout);
     }
 
     fn timeout_cause(&self, waits_for: Wait) -> Cause {
-        let now_ms = self.worker.clock.now_ms();
-        if self
-            .exchange
-            .deadline_ms
-            .is_some_and(|deadline_ms| deadline_ms <= now_ms)
-        {
+        if self.exchange.is_overdue(self.worker) {
             return Cause::HttpResponseTimeout;
         }
         match waits_for {
