@@ -24,6 +24,7 @@ pub enum Filter {
     ResponseHeaders(Vec<HeaderRule>),
     Path(PathRewrite),
     #[cfg(test)]
+    #[expect(private_interfaces, reason = "only this crate's tests make one")]
     Scripted(scripted::Scripted),
 }
 
@@ -126,6 +127,11 @@ pub(crate) async fn run_request<V: RequestView>(
     Ok(())
 }
 
+/// A name and value that were checked when the configuration was compiled.
+fn checked<'a>(name: &'a [u8], value: &'a [u8]) -> Option<(FieldName<'a>, FieldValue<'a>)> {
+    Some((FieldName::new(name).ok()?, FieldValue::new(value).ok()?))
+}
+
 #[cfg(test)]
 pub(crate) mod scripted {
     //! A filter of the tests: gives a scripted verdict.
@@ -139,9 +145,4 @@ pub(crate) mod scripted {
             (self.0)()
         }
     }
-}
-
-/// A name and value that were checked when the configuration was compiled.
-fn checked<'a>(name: &'a [u8], value: &'a [u8]) -> Option<(FieldName<'a>, FieldValue<'a>)> {
-    Some((FieldName::new(name).ok()?, FieldValue::new(value).ok()?))
 }

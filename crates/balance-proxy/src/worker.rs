@@ -4,6 +4,8 @@
 //! architecture §4 names.
 
 mod accept;
+#[cfg(test)]
+mod for_test;
 mod housekeeping;
 mod listener;
 mod mailbox;

@@ -80,7 +80,7 @@ async fn run(mut start: Start) {
 }
 
 impl Worker {
-    fn new(start: &Start) -> Self {
+    pub(super) fn new(start: &Start) -> Self {
         let shared = Arc::clone(&start.shared);
         let clock = shared.clock;
         let wheel = Wheel::new(clock.now_ms());
