@@ -306,7 +306,10 @@ where
 {
     let body_is_done = exchange.upload_is_complete || down.discard_body();
     exchange.upload_is_complete = body_is_done;
-    exchange.closes = !body_is_done || exchange.must_close(context.worker) || !down.can_be_kept();
+    // Robustness rule 0: what follows a request that could be read two ways may be a part of it.
+    let is_doubtful = response.cause == Cause::HttpRequestError;
+    exchange.closes =
+        !body_is_done || is_doubtful || exchange.must_close(context.worker) || !down.can_be_kept();
     exchange.on_own_response(context.worker, response.status);
     down.start_own(response, exchange.closes);
     let flushed = flush(context, exchange, down).await;
