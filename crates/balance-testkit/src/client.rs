@@ -30,6 +30,23 @@ pub struct Response {
 }
 
 impl Response {
+    /// Reads all responses that these bytes are, as a client would that then sees FIN. `is_head`: they
+    /// answer HEAD.
+    ///
+    /// # Errors
+    /// A strict client would refuse them.
+    pub fn parse_all(bytes: &[u8], is_head: bool) -> Result<Vec<Self>, StrictError> {
+        let mut reader = StrictReader::new(bytes);
+        let mut responses = Vec::new();
+        loop {
+            match read_response(&mut reader, is_head) {
+                Ok(response) => responses.push(response),
+                Err(StrictError::Closed) => return Ok(responses),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The value of the first field of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).first().copied()
@@ -151,28 +168,7 @@ impl RawClient {
     /// # Errors
     /// As [`RawClient::read_response`].
     pub fn read_any_response(&mut self, is_head: bool) -> Result<Response, StrictError> {
-        self.reader.take_log();
-        let head = self.reader.read_head()?;
-        let (version, status) = parse_status_line(&head.start_line)?;
-        let declared = declared_framing(&head.fields)?;
-        let has_no_body = is_head || status < 200 || status == 204 || status == 304;
-        // RFC 9112 §6.3 item 8: a response that declares nothing ends with its connection.
-        let framing = if has_no_body {
-            Framing::None
-        } else {
-            declared.unwrap_or(Framing::UntilClose)
-        };
-        let body = self.reader.read_body(framing)?;
-        Ok(Response {
-            status,
-            version,
-            fields: head.fields,
-            framing,
-            body: body.bytes,
-            trailers: body.trailers,
-            interim: Vec::new(),
-            raw: self.reader.take_log(),
-        })
+        read_response(&mut self.reader, is_head)
     }
 
     /// Reads exactly this many bytes, past any parsing.
@@ -253,6 +249,34 @@ pub(crate) fn reset(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+fn read_response<R: Read>(
+    reader: &mut StrictReader<R>,
+    is_head: bool,
+) -> Result<Response, StrictError> {
+    reader.take_log();
+    let head = reader.read_head()?;
+    let (version, status) = parse_status_line(&head.start_line)?;
+    let declared = declared_framing(&head.fields)?;
+    let has_no_body = is_head || status < 200 || status == 204 || status == 304;
+    // RFC 9112 §6.3 item 8: a response that declares nothing ends with its connection.
+    let framing = if has_no_body {
+        Framing::None
+    } else {
+        declared.unwrap_or(Framing::UntilClose)
+    };
+    let body = reader.read_body(framing)?;
+    Ok(Response {
+        status,
+        version,
+        fields: head.fields,
+        framing,
+        body: body.bytes,
+        trailers: body.trailers,
+        interim: Vec::new(),
+        raw: reader.take_log(),
+    })
+}
+
 fn parse_status_line(line: &str) -> Result<(String, u16), StrictError> {
     let bad = || StrictError::Malformed(format!("status line {line:?}"));
     let (version, rest) = line.split_once(' ').ok_or_else(bad)?;
@@ -261,7 +285,7 @@ fn parse_status_line(line: &str) -> Result<(String, u16), StrictError> {
     require(matches!(version, "HTTP/1.1" | "HTTP/1.0"), || {
         format!("status line {line:?}")
     })?;
-    require(status.len() == 3 && (100..=599).contains(&number), || {
+    require(status.len() == 3 && (100..=999).contains(&number), || {
         format!("status line {line:?}")
     })?;
     Ok((version.to_owned(), number))
