@@ -61,6 +61,12 @@ pub(crate) enum Connect {
     Hangs,
 }
 
+impl Connect {
+    fn is_idle(&self) -> bool {
+        matches!(self, Self::Reused(_))
+    }
+}
+
 /// All backends' connections, in the order they will be asked for.
 pub(crate) struct MemoryTransport {
     journal: Journal,
@@ -75,19 +81,18 @@ impl MemoryTransport {
         }
     }
 
-    /// How many connections of the script nobody asked for.
+    /// How many connections of the script nobody asked for; idle ones may be left.
     pub(crate) fn unused(&self) -> usize {
-        self.connects.borrow().len()
+        let connects = self.connects.borrow();
+        connects.iter().filter(|(_, next)| !next.is_idle()).count()
     }
 
-    fn next_of(&self, member: &Member, is_wanted: fn(&Connect) -> bool) -> Option<Named> {
+    fn next_of(&self, member: &Member, is_idle: bool) -> Option<(&'static str, Connect)> {
         let mut connects = self.connects.borrow_mut();
-        let next = connects
-            .iter()
-            .position(|(backend, _)| *backend == member.name())?;
-        if !is_wanted(&connects[next].1) {
-            return None;
-        }
+        let is_wanted = |(backend, connect): &(&'static str, Connect)| {
+            *backend == member.name() && connect.is_idle() == is_idle
+        };
+        let next = connects.iter().position(is_wanted)?;
         Some(connects.remove(next))
     }
 
@@ -115,14 +120,11 @@ impl MemoryTransport {
     }
 }
 
-type Named = (&'static str, Connect);
-
 impl Transport for MemoryTransport {
     type Upstream = MemoryUpstream;
 
     fn reuse(&self, member: &Member, _: u64) -> Option<MemoryUpstream> {
-        let next = self.next_of(member, |connect| matches!(connect, Connect::Reused(_)));
-        let Some((name, Connect::Reused(connection))) = next else {
+        let Some((name, Connect::Reused(connection))) = self.next_of(member, true) else {
             return None;
         };
         self.journal.write(format!("{name} reused"));
@@ -130,7 +132,7 @@ impl Transport for MemoryTransport {
     }
 
     async fn open(&self, member: &Member, _: &Timeouts) -> Result<MemoryUpstream, ConnectError> {
-        let next = self.next_of(member, |connect| !matches!(connect, Connect::Reused(_)));
+        let next = self.next_of(member, false);
         let (name, connect) = next.expect("a connection is opened that no script has");
         tokio::task::yield_now().await;
         match connect {
@@ -175,7 +177,7 @@ pub(crate) struct MemoryUpstream {
 }
 
 impl MemoryUpstream {
-    fn poll_reply(&mut self, cx: &Context<'_>) -> Poll<Reply> {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
         self.replies
             .poll_next(cx, &self.journal)
             .map(|reply| reply.expect("a backend is read beyond its script"))

@@ -1,7 +1,12 @@
 //! What somebody does, step by step.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
 
 use super::Journal;
 
@@ -11,6 +16,8 @@ pub(crate) enum Step<T> {
     Later,
     /// Not before this line is in the journal.
     Until(&'static str),
+    /// Not before this time has passed since the step before.
+    Passes(Duration),
     /// Nothing ever again.
     Never,
     Do(T),
@@ -18,21 +25,27 @@ pub(crate) enum Step<T> {
 
 /// The steps that are left.
 #[derive(Debug)]
-pub(crate) struct Script<T>(VecDeque<Step<T>>);
+pub(crate) struct Script<T> {
+    steps: VecDeque<Step<T>>,
+    passing: Option<Pin<Box<Sleep>>>,
+}
 
 impl<T> Script<T> {
     pub(crate) fn new(steps: impl IntoIterator<Item = Step<T>>) -> Self {
-        Self(steps.into_iter().collect())
+        Self {
+            steps: steps.into_iter().collect(),
+            passing: None,
+        }
     }
 
     /// The next action; `None` at the end of the script.
-    pub(super) fn poll_next(&mut self, cx: &Context<'_>, journal: &Journal) -> Poll<Option<T>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, journal: &Journal) -> Poll<Option<T>> {
         loop {
-            match self.0.front() {
+            match self.steps.front() {
                 None => return Poll::Ready(None),
                 Some(Step::Never) => return Poll::Pending,
                 Some(Step::Later) => {
-                    self.0.pop_front();
+                    self.steps.pop_front();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -40,10 +53,16 @@ impl<T> Script<T> {
                     if journal.poll_line(cx, line).is_pending() {
                         return Poll::Pending;
                     }
-                    self.0.pop_front();
+                    self.steps.pop_front();
+                }
+                Some(Step::Passes(time)) => {
+                    let passing = self.passing.get_or_insert_with(|| Box::pin(sleep(*time)));
+                    ready!(passing.as_mut().poll(cx));
+                    self.passing = None;
+                    self.steps.pop_front();
                 }
                 Some(Step::Do(_)) => {
-                    let Some(Step::Do(action)) = self.0.pop_front() else {
+                    let Some(Step::Do(action)) = self.steps.pop_front() else {
                         return Poll::Ready(None);
                     };
                     return Poll::Ready(Some(action));
@@ -54,10 +73,10 @@ impl<T> Script<T> {
 
     /// All that is left, if none of it has to be waited for.
     pub(super) fn take_all_ready(&mut self) -> Option<Vec<T>> {
-        if !self.0.iter().all(|step| matches!(step, Step::Do(_))) {
+        if !self.steps.iter().all(|step| matches!(step, Step::Do(_))) {
             return None;
         }
-        let all = self.0.drain(..);
+        let all = self.steps.drain(..);
         Some(
             all.filter_map(|step| match step {
                 Step::Do(action) => Some(action),
@@ -70,6 +89,6 @@ impl<T> Script<T> {
 
 impl<T> Default for Script<T> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self::new([])
     }
 }

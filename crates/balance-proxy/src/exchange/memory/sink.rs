@@ -48,7 +48,12 @@ impl MemorySink {
         self.kept.push_back(Frame::Head(line));
     }
 
-    pub(super) fn push(&mut self, cx: &Context<'_>, bytes: &[u8], last: bool) -> io::Result<()> {
+    pub(super) fn push(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        last: bool,
+    ) -> io::Result<()> {
         // The contract of the sides: each direction holds at most one piece.
         let keeps_body = |frame: &Frame| !matches!(frame, Frame::Head(_));
         assert!(
@@ -62,7 +67,7 @@ impl MemorySink {
         }
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.kept.is_empty() {
             if self.is_broken {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

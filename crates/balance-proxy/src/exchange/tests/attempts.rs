@@ -210,6 +210,7 @@ fn a_get_is_repeated_once_on_a_fresh_connection_to_the_same_backend() {
 fn a_get_is_not_repeated_twice() {
     let connects = vec![
         ("a", stale()),
+        ("a", Reused(answers("idle"))),
         ("a", Opens(Connection::new([Do(Reply::Closes)]))),
     ];
     let seen = play(two_backends(), Client::get("/"), connects);

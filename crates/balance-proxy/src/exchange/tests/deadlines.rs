@@ -6,13 +6,14 @@ use std::time::Duration;
 use balance_core::{Cause, Timeouts};
 use balance_proto::BodyLength;
 
-use super::super::memory::{Client, Connect, Connection, Sends, Step, Takes};
+use super::super::memory::{Client, Connect, Connection, Reply, Sends, Step, Takes};
 use super::setup::{Seen, Setup, play};
 use super::{answers, head, partial_head, sum};
 use Connect::{Hangs, Opens};
 use Step::{Do, Never};
 
 const SHORT: Duration = Duration::from_millis(30);
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Plays with one short deadline. The others are too long to be what ends it.
 fn play_with(
@@ -20,7 +21,13 @@ fn play_with(
     client: Client,
     connects: Vec<(&'static str, Connect)>,
 ) -> Seen {
-    let mut timeouts = Timeouts::default();
+    let mut timeouts = Timeouts {
+        connect: LONG,
+        first_byte: LONG,
+        read: LONG,
+        write_progress: LONG,
+        ..Timeouts::default()
+    };
     set(&mut timeouts);
     let setup = Setup {
         pools: &[&["a", "b"]],
@@ -105,14 +112,15 @@ fn read_bounds_the_wait_for_either_body() {
 #[test]
 fn write_progress_bounds_the_wait_for_either_reader() {
     let write_progress = |timeouts: &mut Timeouts| timeouts.write_progress = SHORT;
-    let client = || Client::post("/").with_body(BodyLength::Exact(4), [Do(Sends::Last("body"))]);
-    for (name, takes, next) in [
-        ("not even the head", vec![Never], "keep"),
-        ("the head only", vec![Do(Takes::One), Never], "keep"),
+    let post = || Client::post("/").with_body(BodyLength::Exact(4), [Do(Sends::Last("body"))]);
+    for (name, client, takes) in [
+        ("not even the head", Client::get("/"), vec![Never]),
+        ("no head before the body", post(), vec![Never]),
+        ("the head only", post(), vec![Do(Takes::One), Never]),
     ] {
         let connection = Connection::new([Never]).with_takes(takes);
-        let seen = play_with(write_progress, client(), vec![("a", Opens(connection))]);
-        let expected = sum(next, Cause::ConnectionWriteTimeout, 504);
+        let seen = play_with(write_progress, client, vec![("a", Opens(connection))]);
+        let expected = sum("keep", Cause::ConnectionWriteTimeout, 504);
         assert_eq!(seen.sum, expected, "{name}");
     }
     for (name, takes) in [
@@ -162,17 +170,26 @@ fn request_bounds_the_whole_exchange_whatever_it_waits_for() {
     }
 }
 
-/// The deadline is of silence, not of the whole: each step of progress starts it anew.
+/// A deadline is of silence, not of the whole: every step of progress starts it anew.
 #[test]
 fn progress_moves_a_deadline() {
-    let read = |timeouts: &mut Timeouts| timeouts.read = SHORT;
+    let half = || Step::Passes(Duration::from_millis(250));
+    let read = |timeouts: &mut Timeouts| timeouts.read = Duration::from_millis(500);
+    let piece = |text| Do(Reply::Piece(text));
     let replies = [
-        partial_head(200, 3, "a"),
-        Step::Later,
-        Do(super::Reply::Piece("bc")),
+        partial_head(200, 4, "a"),
+        half(),
+        piece("b"),
+        half(),
+        piece("c"),
+        half(),
+        piece("d"),
     ];
-    let connection = Connection::new(replies);
-    let seen = play_with(read, Client::get("/"), vec![("a", Opens(connection))]);
+    let seen = play_with(
+        read,
+        Client::get("/"),
+        vec![("a", Opens(Connection::new(replies)))],
+    );
     assert_eq!(seen.sum, sum("keep", Cause::Completed, 200));
 }
 

@@ -139,26 +139,34 @@ fn an_early_response_is_passed_on_while_the_body_is_in_flight() {
     );
 }
 
-/// It says why it stopped reading: the answer counts, not the failed write.
+/// It says why it stopped reading: the answer counts, not the failed write, whenever that is noticed.
 #[test]
 fn a_backend_that_stops_reading_may_still_answer() {
-    let client =
-        Client::post("/").with_body(BodyLength::Exact(9), [Do(Sends::Piece("part")), Never]);
-    let connection = Connection::new([Later, head(403, "no")]);
-    let connection = connection.with_takes([Do(Takes::One), Do(Takes::Fails)]);
-    play_one(client, connection).check(
-        "stopped",
-        &sum("linger", Cause::Completed, 403),
-        &after(
-            UPLOAD,
-            &[
-                "client got 403 close",
-                "client got [no]",
-                "client got end",
-                "a closed",
-            ],
+    let (one, fails) = (Do(Takes::One), Do(Takes::Fails));
+    let part = || vec![Do(Sends::Piece("part")), Never];
+    let whole = || vec![Do(Sends::Last("whole"))];
+    for (name, upload, takes, sent, next) in [
+        ("before the body", vec![Never], vec![fails], 0, "linger"),
+        ("at once", part(), vec![one, fails], 1, "linger"),
+        ("later", part(), vec![one, Later, fails], 1, "linger"),
+        (
+            "after the last",
+            whole(),
+            vec![one, one, Later, fails],
+            2,
+            "keep",
         ),
-    );
+    ] {
+        let client = Client::post("/").with_body(BodyLength::Exact(5), upload);
+        let connection = Connection::new([Later, Later, head(403, "no")]).with_takes(takes);
+        let suffix = if next == "keep" { "" } else { " close" };
+        let answer = format!("client got 403{suffix}");
+        let request = ["a got POST example.com/", "a got [whole]"];
+        let mut expected = vec!["a opened"];
+        expected.extend(&request[..sent]);
+        expected.extend([&*answer, "client got [no]", "client got end", "a closed"]);
+        play_one(client, connection).check(name, &sum(next, Cause::Completed, 403), &expected);
+    }
 }
 
 #[test]
