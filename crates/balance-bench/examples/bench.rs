@@ -1,5 +1,6 @@
 //! `balance bench` without the proxy: `cargo run --release -p balance-bench --example bench -- --help`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,6 +13,13 @@ struct Arguments {
     command: balance_bench::BenchCommand,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    balance_bench::run(Arguments::parse().command)
+fn main() -> ExitCode {
+    match balance_bench::run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing can be done when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
 }

@@ -83,10 +83,10 @@ pub enum BackendError {
     Status(u16),
     #[error("the name may only have visible ASCII characters and spaces")]
     Name,
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {reason}{}", remedy(.reason))]
     Listen {
         address: SocketAddr,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -246,9 +246,9 @@ fn bind_all(options: &BackendOptions) -> Result<Vec<Vec<TcpListener>>, BackendEr
     let threads = options.threads.max(1);
     let mut sets: Vec<Vec<TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
     for address in &options.listen {
-        let failed = |source| BackendError::Listen {
+        let failed = |reason| BackendError::Listen {
             address: *address,
-            source,
+            reason,
         };
         if threads > 1 && address.port() != 0 {
             // With SO_REUSEPORT another backend on the same port would be no error but half the answers.
@@ -262,6 +262,16 @@ fn bind_all(options: &BackendOptions) -> Result<Vec<Vec<TcpListener>>, BackendEr
         }
     }
     Ok(sets)
+}
+
+/// What to do about it, where that is known.
+fn remedy(reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        std::io::ErrorKind::AddrInUse => "; choose another port, or port 0 for a free one",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
+        std::io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
+        _ => "",
+    }
 }
 
 fn bind(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
