@@ -97,17 +97,34 @@ def idle_verdict(name, row):
 def idle_table(idle):
     """`idle`: {proxy: [row]}."""
     lines = [
-        "| proxy | idle connections | base RSS (Pss) | held RSS | per connection | at 50,000, computed | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| proxy | idle connections | base RSS (Pss) | after work | held | per connection | at 50,000 | verdict |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, rows in idle.items():
         for row in rows:
-            total = row["base_rss_bytes"] + 50_000 * row["bytes_per_connection"]
+            if row["connections"] >= 50_000:
+                total = _mb(row["held_rss_bytes"])
+            else:
+                total = _mb(row["warm_rss_bytes"] + 50_000 * row["bytes_per_connection"]) + ", computed"
             lines.append(
                 f"| {name} | {row['connections']:,} of {row['connections_wanted']:,} "
-                f"| {_mb(row['base_rss_bytes'])} ({_mb(row['base_pss_bytes'])}) | {_mb(row['held_rss_bytes'])} "
-                f"| {row['bytes_per_connection']:,.0f} B | {_mb(total)} | {idle_verdict(name, row)} |")
+                f"| {_mb(row['base_rss_bytes'])} ({_mb(row['base_pss_bytes'])}) | {_mb(row['warm_rss_bytes'])} "
+                f"| {_mb(row['held_rss_bytes'])} | {row['bytes_per_connection']:,.0f} B | {total} "
+                f"| {idle_verdict(name, row)} |")
+    slopes = [f"{name} {slope(rows):,.0f} B" for name, rows in idle.items() if len(rows) > 1]
+    if slopes:
+        lines += ["", "Growth per connection between the smallest and the largest count: " + ", ".join(slopes) + "."]
     return "\n".join(lines)
+
+
+def slope(rows):
+    """The cost of one more connection, without whatever is paid once."""
+    few, many = min(rows, key=_count), max(rows, key=_count)
+    return (many["held_rss_bytes"] - few["held_rss_bytes"]) / max(_count(many) - _count(few), 1)
+
+
+def _count(row):
+    return row["connections"]
 
 
 def _mb(value):
