@@ -1,1 +1,8 @@
 //! HTTP/1 on both sides, over sockets.
+
+mod bodies;
+mod broken;
+mod client_end;
+mod connections;
+mod early;
+mod fields;
