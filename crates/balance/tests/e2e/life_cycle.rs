@@ -1,1 +1,7 @@
-//! Draining, reloading and reopening logs while there is traffic.
+//! The life of the process while there is traffic: draining, reloading, reopening logs, and what the admin
+//! API says meanwhile.
+
+mod access_log;
+mod admin;
+mod drain;
+mod reload;
