@@ -8,7 +8,7 @@ mod serve;
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -303,10 +303,10 @@ impl std::fmt::Debug for Origin {
 }
 
 impl Shared {
+    /// A test that fails in a wait panics with the lock; its log is as good as before, and the drop that
+    /// follows needs it.
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log
-            .lock()
-            .expect("no thread of the origin panics with the lock")
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, act: impl FnOnce(&mut Log) -> T) -> T {
