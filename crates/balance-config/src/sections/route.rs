@@ -194,7 +194,7 @@ const TESTS: Key = Key::new(
     "tests",
     Kind::List(&TEST_ITEM),
     "",
-    "Requests and what must come of them, run by `balance check`.",
+    "Requests and what must come of them. Read and checked for form; nothing runs them yet.",
 );
 
 static SHARE_ITEM: Kind = Kind::Block(&SHARE);
