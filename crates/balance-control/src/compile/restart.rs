@@ -27,10 +27,6 @@ pub(super) fn remarks(config: &Config, previous: Option<&Compiled>) -> Vec<Diagn
             config.idle_upstream_max != running.idle_upstream_max,
         ),
         ("via_name", config.via_name != running.via_name),
-        (
-            "logging.format",
-            config.logging.format != running.logging.format,
-        ),
     ];
     fixed
         .into_iter()
