@@ -75,7 +75,7 @@ impl Backend {
         self.leases.count()
     }
 
-    /// Takes a place. Whoever gets `Ok` calls [`Backend::release`] once; [`lease`](crate::lease) does both.
+    /// Takes a place. Whoever gets `Ok` calls [`Backend::release`] once; [`lease`](crate::lease()) does both.
     ///
     /// # Errors
     /// `max_connections` places are taken.

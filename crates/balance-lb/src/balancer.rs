@@ -64,7 +64,7 @@ impl Member {
 pub struct PickRequest<'a> {
     /// The clock that the backends' gates are fed with.
     pub now_ms: u64,
-    /// The hash of the key, see [`hash_key`](crate::hash_key) and [`hash_ip`](crate::hash_ip). Only for hash algorithms.
+    /// The hash of the key, see [`hash_key`] and [`hash_ip`](crate::hash_ip). Only for hash algorithms.
     pub hash: u64,
     /// The worker's generator.
     pub random: &'a mut Rng,
