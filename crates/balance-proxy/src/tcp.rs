@@ -17,15 +17,22 @@ use crate::clock::millis;
 use crate::relay::{Carried, RelayDeadlines, carry};
 use crate::upstream::{ConnectError, Member, Selection, connect};
 use crate::wheel::Timer;
-use crate::worker::{Session, Worker, WorkerListener, WorkerSnapshot};
+use crate::worker::{Counted, Session, Worker, WorkerListener, WorkerSnapshot};
+
+/// An accepted connection, as the accept loop hands it over.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) peer: IpAddr,
+    pub(crate) counted: Counted,
+}
 
 /// Serves a session to its end.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<WorkerListener>,
-    mut downstream: Stream,
-    peer: IpAddr,
-) {
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) {
+    let Accepted {
+        stream: mut downstream,
+        peer,
+        counted: _counted,
+    } = accepted;
     let timer = worker.wheel.timer();
     let started_us = worker.clock.now_us();
     let snapshot = listener.snapshot();

@@ -25,14 +25,14 @@ use balance_telemetry::{WorkerLog, WorkerMetrics};
 
 use crate::buffers::{FreeList, Scratch};
 use crate::clock::Clock;
-use crate::exchange::Exchange;
-use crate::http1::{RequestParts, UpstreamParts};
+use crate::http1::{Server, UpstreamParts};
 use crate::shared::Shared;
 use crate::upstream::IdleLimits;
 use crate::wheel::Wheel;
 
 pub use mailbox::{Message, SendError, Workers};
 
+pub(crate) use accept::Counted;
 use housekeeping::Housekeeping;
 pub(crate) use listener::WorkerListener;
 pub(crate) use session::Session;
@@ -48,9 +48,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) log: RefCell<Option<WorkerLog>>,
-    pub(crate) request_parts: FreeList<Box<RequestParts>>,
+    pub(crate) servers: FreeList<Box<Server>>,
     pub(crate) upstream_parts: FreeList<Box<UpstreamParts>>,
-    pub(crate) exchanges: FreeList<Box<Exchange>>,
     pub(crate) relay_buffers: RelayBuffers,
     pub(crate) pipes: PipeCache,
     housekeeping: Housekeeping,
@@ -72,9 +71,9 @@ impl Worker {
         let mut rng = self.rng.borrow_mut();
         let number = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
         let mut id = [0; 32];
-        for (index, digit) in id.iter_mut().enumerate() {
-            let nibble = (number >> (124 - 4 * index)) as usize & 0xf;
-            *digit = b"0123456789abcdef"[nibble];
+        for (pair, byte) in id.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 0xf)];
         }
         id
     }
@@ -108,6 +107,8 @@ pub(crate) fn unix_ms() -> u64 {
         .unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How long an idle connection is kept while its worker drains: a request that is on its way arrives
 /// within a round trip, and a close would lose it.

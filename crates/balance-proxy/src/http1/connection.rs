@@ -19,17 +19,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_core::Cause;
-use balance_net::{Stream, set_linger_zero};
+use balance_net::Stream;
 use balance_proto::http1::{ConnectionLine, Progress, RequestError, worth_parsing};
 
-use super::Http1Transport;
-use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts, write_own};
-use super::tunnel;
+use super::downstream::write_own;
+use super::server::Server;
+use super::sink::Sink;
 use crate::buffers::{KEPT_BYTES, recycle};
-use crate::exchange::{self, Arrival, Ended, Exchange, Next};
+use crate::exchange::Next;
 use crate::own_response::OwnResponse;
 use crate::wheel::Timer;
-use crate::worker::{DRAIN_IDLE_MS, LINGER_MS, Session, Worker, WorkerListener};
+use crate::worker::{Counted, DRAIN_IDLE_MS, LINGER_MS, Session, Worker, WorkerListener};
 
 /// An accepted connection, as the accept loop hands it over.
 pub(crate) struct Accepted {
@@ -37,52 +37,48 @@ pub(crate) struct Accepted {
     pub(crate) peer: IpAddr,
     /// What was read before the connection was registered.
     pub(crate) unread: Vec<u8>,
+    pub(crate) counted: Counted,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. Its future is what an idle connection costs: everything that is only
+/// needed now and then is boxed or belongs to a [`Server`].
 pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) {
-    let timer = worker.wheel.timer();
-    let mut connection = Connection {
-        worker,
-        listener,
-        stream: accepted.stream,
-        peer: accepted.peer,
-        unread: accepted.unread,
-        tried_bytes: 0,
-        timer,
-        phase: Phase::First,
-        known_ms: 0,
-    };
-    connection.known_ms = connection.worker.clock.now_ms();
+    let mut connection = Connection::new(worker, listener, accepted);
     loop {
-        let (parts, head_bytes) = match connection.next_head().await {
-            Waited::Head { parts, head_bytes } => (parts, head_bytes),
-            Waited::Malformed(error) => return connection.refuse(error).await,
-            Waited::TooSlow => return connection.refuse_slow().await,
+        let (mut server, head_bytes) = match poll_fn(|cx| connection.poll_head(cx)).await {
+            Waited::Head { server, head_bytes } => (server, head_bytes),
+            Waited::Malformed(error) => return Box::pin(connection.refuse(error)).await,
+            Waited::TooSlow => return Box::pin(connection.refuse_slow()).await,
             Waited::Over => return,
         };
-        match connection.serve_one(parts, head_bytes).await {
+        server.start(connection, head_bytes);
+        let next;
+        (connection, next) = poll_fn(|cx| server.poll_served(cx)).await;
+        connection.worker.servers.give_back(server);
+        match next {
             Next::Keep => connection.phase = Phase::Idle,
             Next::Close if connection.unread.is_empty() => return,
-            Next::Close | Next::Linger => return connection.linger().await,
+            Next::Close | Next::Linger => return Box::pin(connection.linger()).await,
             Next::Abort => return,
         }
     }
 }
 
-struct Connection {
-    worker: Rc<Worker>,
-    listener: Rc<WorkerListener>,
-    stream: Stream,
-    peer: IpAddr,
+/// A client's connection.
+pub(super) struct Connection {
+    pub(super) worker: Rc<Worker>,
+    pub(super) listener: Rc<WorkerListener>,
+    pub(super) stream: Stream,
+    pub(super) peer: IpAddr,
     /// Read and not used: a head that is not complete, or pipelined requests.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// How much of `unread` was tried as a head.
     tried_bytes: usize,
-    timer: Timer,
+    pub(super) timer: Timer,
     phase: Phase,
     /// A recent reading of the clock.
-    known_ms: u64,
+    pub(super) known_ms: u64,
+    _counted: Counted,
 }
 
 /// What a connection that has no request waits for.
@@ -100,8 +96,9 @@ enum Phase {
 
 /// How waiting for a head ended.
 enum Waited {
+    /// The head is in the server's parts.
     Head {
-        parts: Box<RequestParts>,
+        server: Box<Server>,
         head_bytes: usize,
     },
     Malformed(RequestError),
@@ -112,72 +109,93 @@ enum Waited {
 }
 
 impl Connection {
-    async fn next_head(&mut self) -> Waited {
-        poll_fn(|cx| self.poll_head(cx)).await
-    }
-
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
-        let worker = Rc::clone(&self.worker);
-        let mut parts = worker.request_parts.take(|| Box::new(RequestParts::new()));
-        let waited = match self.poll_read_head(cx, &mut parts) {
-            Poll::Ready(Ok(Some(head_bytes))) => {
-                self.tried_bytes = 0;
-                return Poll::Ready(Waited::Head { parts, head_bytes });
-            }
-            Poll::Ready(Ok(None)) => Some(Waited::Over),
-            Poll::Ready(Err(error)) => Some(Waited::Malformed(error)),
-            Poll::Pending => None,
-        };
-        parts.clear();
-        worker.request_parts.give_back(parts);
-        match waited {
-            Some(waited) => Poll::Ready(waited),
-            None => self.poll_deadline(cx),
+    fn new(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) -> Self {
+        Self {
+            stream: accepted.stream,
+            peer: accepted.peer,
+            unread: accepted.unread,
+            tried_bytes: 0,
+            timer: worker.wheel.timer(),
+            phase: Phase::First,
+            known_ms: worker.clock.now_ms(),
+            _counted: accepted.counted,
+            worker,
+            listener,
         }
     }
 
-    /// Reads until a head is complete and says how long it was; `None` at the client's end.
-    fn poll_read_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &mut RequestParts,
-    ) -> Poll<Result<Option<usize>, RequestError>> {
-        let settings = &self.listener.head_settings();
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
         loop {
             if self.unread.len() > self.tried_bytes && worth_parsing(&self.unread, self.tried_bytes)
             {
-                match parts.head.parse(&self.unread, settings) {
-                    Err(error) => return Poll::Ready(Err(error)),
-                    Ok(Progress::Partial) => self.tried_bytes = self.unread.len(),
-                    Ok(Progress::Complete { consumed }) => {
-                        self.unread.drain(..consumed);
-                        if self.unread.is_empty() {
-                            recycle(&mut self.unread, 0);
+                let unread = std::mem::take(&mut self.unread);
+                let parsed = self.parse_head(&unread);
+                self.unread = unread;
+                match parsed {
+                    Err(waited) => {
+                        if let Waited::Head { head_bytes, .. } = &waited {
+                            self.unread.drain(..*head_bytes);
+                            if self.unread.is_empty() {
+                                self.unread = Vec::new();
+                            }
                         }
-                        return Poll::Ready(Ok(Some(consumed)));
+                        return Poll::Ready(waited);
                     }
+                    Ok(()) => self.tried_bytes = self.unread.len(),
                 }
             }
-            let mut scratch = self.worker.scratch.borrow();
+            let worker = Rc::clone(&self.worker);
+            let mut scratch = worker.scratch.borrow();
             let len = match self.stream.poll_read(cx, &mut scratch) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::Over),
                 Poll::Ready(Ok(len)) => len,
             };
             if !self.unread.is_empty() {
                 self.unread.extend_from_slice(&scratch[..len]);
                 continue;
             }
-            match parts.head.parse(&scratch[..len], settings) {
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(Progress::Partial) => {
+            match self.parse_head(&scratch[..len]) {
+                Err(waited) => {
+                    if let Waited::Head { head_bytes, .. } = &waited
+                        && *head_bytes < len
+                    {
+                        self.unread.extend_from_slice(&scratch[*head_bytes..len]);
+                    }
+                    return Poll::Ready(waited);
+                }
+                Ok(()) => {
                     self.unread.extend_from_slice(&scratch[..len]);
                     self.tried_bytes = len;
                 }
-                Ok(Progress::Complete { consumed }) => {
-                    self.unread.extend_from_slice(&scratch[consumed..len]);
-                    return Poll::Ready(Ok(Some(consumed)));
-                }
+            }
+        }
+        self.poll_deadline(cx)
+    }
+
+    /// Tries `input` as a head; `Err` ends the waiting, `Ok` means that more input is needed.
+    fn parse_head(&mut self, input: &[u8]) -> Result<(), Waited> {
+        let mut server = self.worker.servers.take(|| Box::new(Server::new()));
+        let parts = server
+            .parts
+            .as_mut()
+            .expect("a server that waits has its parts");
+        let parsed = parts.head.parse(input, &self.listener.head_settings());
+        match parsed {
+            Ok(Progress::Complete { consumed }) => {
+                self.tried_bytes = 0;
+                Err(Waited::Head {
+                    server,
+                    head_bytes: consumed,
+                })
+            }
+            Ok(Progress::Partial) => {
+                self.worker.servers.give_back(server);
+                Ok(())
+            }
+            Err(error) => {
+                self.worker.servers.give_back(server);
+                Err(Waited::Malformed(error))
             }
         }
     }
@@ -228,56 +246,6 @@ impl Connection {
         }
     }
 
-    /// Serves the exchange of a head.
-    async fn serve_one(&mut self, mut parts: Box<RequestParts>, head_bytes: usize) -> Next {
-        let worker = Rc::clone(&self.worker);
-        let mut state = worker.exchanges.take(|| Box::new(Exchange::new()));
-        state.begin(Arrival {
-            listener: self.listener.index(),
-            snapshot: self.listener.snapshot(),
-            peer: self.peer,
-            now_us: worker.clock.now_us(),
-            listener_is_retired: self.listener.is_retired(),
-        });
-        let transport = Http1Transport {
-            worker: &worker,
-            settings: self.listener.head_settings(),
-        };
-        let context = exchange::Context {
-            worker: &worker,
-            timer: &self.timer,
-            transport: &transport,
-        };
-        let options = DownstreamOptions {
-            body_bytes_max: state.listener().limits.body_bytes_max,
-            enable_websocket: state.listener().protocol.enable_websocket,
-        };
-        let (stream, unread) = (&mut self.stream, &mut self.unread);
-        let mut down = Http1Downstream::new(stream, unread, &mut parts, head_bytes, options);
-        let ended = exchange::run(&context, &mut state, &mut down).await;
-        let next = match ended {
-            Ended::Exchange(next) => next,
-            Ended::Tunnel(tunnel) => {
-                // Boxed: rare, and larger than everything else here.
-                Box::pin(tunnel::carry_tunnel(
-                    &context, &mut state, &mut down, tunnel,
-                ))
-                .await;
-                Next::Abort
-            }
-        };
-        if next == Next::Abort && down.ends_with_close() {
-            // Otherwise a client could take a broken response for a complete one (robustness BE-03).
-            let _ = set_linger_zero(&*down.stream);
-        }
-        self.known_ms = state.known_ms();
-        state.end();
-        worker.exchanges.give_back(state);
-        parts.clear();
-        worker.request_parts.give_back(parts);
-        next
-    }
-
     /// Answers a request that could not be read.
     async fn refuse(mut self, error: RequestError) {
         let response = OwnResponse::error(error.cause(), error.status(), &error.to_string());
@@ -291,24 +259,26 @@ impl Connection {
     }
 
     async fn answer_unread(&mut self, response: &OwnResponse, cause: Cause) {
-        let worker = Rc::clone(&self.worker);
-        let mut parts = worker.request_parts.take(|| Box::new(RequestParts::new()));
-        write_own(&mut parts.sink, response, false, ConnectionLine::Close);
-        self.timer.set(worker.clock.now_ms(), LINGER_MS);
+        let mut sink = Sink::new();
+        write_own(&mut sink, response, false, ConnectionLine::Close);
+        self.timer.set(self.worker.clock.now_ms(), LINGER_MS);
         let stream = &mut self.stream;
         let written = poll_fn(|cx| {
-            if let Poll::Ready(result) = parts.sink.poll_flush(stream, cx) {
+            if let Poll::Ready(result) = sink.poll_flush(stream, cx) {
                 return Poll::Ready(result.is_ok());
             }
             self.timer.poll_expired(cx).map(|()| false)
         })
         .await;
-        let mut session = Session::new(self.peer, worker.clock.now_us());
+        let mut session = Session::new(self.peer, self.worker.clock.now_us());
         session.status = response.status;
-        session.bytes_out = parts.sink.sent_bytes();
-        session.settle(&worker, &self.listener, &self.listener.snapshot(), cause);
-        parts.clear();
-        worker.request_parts.give_back(parts);
+        session.bytes_out = sink.sent_bytes();
+        session.settle(
+            &self.worker,
+            &self.listener,
+            &self.listener.snapshot(),
+            cause,
+        );
         if written {
             self.drain_input().await;
         }

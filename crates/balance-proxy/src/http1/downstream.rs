@@ -89,13 +89,13 @@ impl<'c> Http1Downstream<'c> {
             .map_err(|_| ClientError::Malformed)?;
         self.received_bytes += (len - taken.excess.len()) as u64;
         self.payload_bytes += taken.payload_bytes;
-        if self.body_bytes_max != 0 && self.payload_bytes > self.body_bytes_max {
-            return Err(ClientError::TooLarge);
-        }
         if !taken.excess.is_empty() {
             // In front of what is unread: it was read before it.
             self.unread
                 .splice(0..0, scratch[taken.excess].iter().copied());
+        }
+        if self.body_bytes_max != 0 && self.payload_bytes > self.body_bytes_max {
+            return Err(ClientError::TooLarge);
         }
         Ok(taken.piece)
     }

@@ -132,20 +132,16 @@ fn start_http(
         worker.metrics.accept_error();
         return;
     };
-    let (for_task, listener) = (Rc::clone(worker), Rc::clone(listener));
-    tracker::spawn(worker, async move {
-        let _counted = counted;
-        http1::serve(
-            for_task,
-            listener,
-            http1::Accepted {
-                stream,
-                peer,
-                unread,
-            },
-        )
-        .await;
-    });
+    let accepted = http1::Accepted {
+        stream,
+        peer,
+        unread,
+        counted,
+    };
+    tracker::spawn(
+        worker,
+        http1::serve(Rc::clone(worker), Rc::clone(listener), accepted),
+    );
 }
 
 fn start_tcp(
@@ -159,15 +155,19 @@ fn start_tcp(
         worker.metrics.accept_error();
         return;
     };
-    let (for_task, listener) = (Rc::clone(worker), Rc::clone(listener));
-    tracker::spawn(worker, async move {
-        let _counted = counted;
-        tcp::serve(for_task, listener, stream, peer).await;
-    });
+    let accepted = tcp::Accepted {
+        stream,
+        peer,
+        counted,
+    };
+    tracker::spawn(
+        worker,
+        tcp::serve(Rc::clone(worker), Rc::clone(listener), accepted),
+    );
 }
 
 /// A connection's place in the process and in the listener's metrics.
-struct Counted {
+pub(crate) struct Counted {
     listener: Rc<WorkerListener>,
     _guard: ConnectionGuard,
 }

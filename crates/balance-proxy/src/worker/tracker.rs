@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
 
 use super::Worker;
 
@@ -34,11 +37,28 @@ impl Tracker {
 
 /// Runs a connection as a task of its own. A panic in it ends it alone, and is counted.
 pub(super) fn spawn(worker: &Rc<Worker>, connection: impl Future<Output = ()> + 'static) {
-    let guard = Guard::new(worker);
-    spawn_local(async move {
-        let _guard = guard;
-        connection.await;
+    spawn_local(Tracked {
+        connection,
+        _guard: Guard::new(worker),
     });
+}
+
+pin_project! {
+    /// A connection with its guard. Not an async block: that would store the connection's future twice,
+    /// captured and awaited, in every task.
+    struct Tracked<F> {
+        #[pin]
+        connection: F,
+        _guard: Guard,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Tracked<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().connection.poll(cx)
+    }
 }
 
 /// Runs a part of the worker itself; it ends with the worker.

@@ -1,0 +1,173 @@
+//! What serves exchanges for whichever connection has one: a coroutine of its own, used again and again.
+//!
+//! An exchange's future is a kilobyte and more. Kept in the connection it would make every idle one that
+//! large; boxed per exchange it would cost an allocation each. So a worker keeps a few of these: a
+//! connection that has read a head takes one, lends itself to it until the exchange is over, and gives it
+//! back.
+//!
+//! ```text
+//!   connection ── Job { connection, head } ──► desk ──► server: exchange::run
+//!        ▲                                                  │
+//!        └───────────── Served { connection, next } ◄── desk ┘
+//! ```
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use balance_net::set_linger_zero;
+
+use super::Http1Transport;
+use super::connection::Connection;
+use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts};
+use super::tunnel::carry_tunnel;
+use crate::exchange::{self, Arrival, Ended, Exchange, Next};
+
+/// A coroutine that serves one exchange at a time. Dropped in the middle of one, it takes the exchange's
+/// connections with it.
+pub(crate) struct Server {
+    desk: Rc<Desk>,
+    coroutine: Pin<Box<dyn Future<Output = Infallible>>>,
+    /// Where the next head is parsed into. Empty while an exchange runs.
+    pub(super) parts: Option<Box<RequestParts>>,
+}
+
+/// Where work is handed over and taken back.
+#[derive(Default)]
+struct Desk {
+    job: Cell<Option<Job>>,
+    served: Cell<Option<Served>>,
+}
+
+/// One exchange to be served.
+struct Job {
+    connection: Connection,
+    parts: Box<RequestParts>,
+    head_bytes: usize,
+}
+
+/// An exchange that is over.
+struct Served {
+    connection: Connection,
+    parts: Box<RequestParts>,
+    next: Next,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        let desk = Rc::new(Desk::default());
+        Self {
+            coroutine: Box::pin(serve_all(Rc::clone(&desk))),
+            desk,
+            parts: Some(Box::new(RequestParts::new())),
+        }
+    }
+
+    /// Takes the connection and the head in `parts`; [`Server::poll_served`] gives both back.
+    pub(super) fn start(&mut self, connection: Connection, head_bytes: usize) {
+        let parts = self
+            .parts
+            .take()
+            .expect("a server serves one exchange at a time");
+        self.desk.job.set(Some(Job {
+            connection,
+            parts,
+            head_bytes,
+        }));
+    }
+
+    /// Ready when the exchange is over.
+    pub(super) fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<(Connection, Next)> {
+        match self.coroutine.as_mut().poll(cx) {
+            Poll::Ready(never) => match never {},
+            Poll::Pending => {}
+        }
+        match self.desk.served.take() {
+            Some(Served {
+                connection,
+                parts,
+                next,
+            }) => {
+                self.parts = Some(parts);
+                Poll::Ready((connection, next))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+async fn serve_all(desk: Rc<Desk>) -> Infallible {
+    let mut state = Exchange::new();
+    loop {
+        // Woken by being polled: whoever sets a job polls next.
+        let job = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
+        let Job {
+            mut connection,
+            mut parts,
+            head_bytes,
+        } = job;
+        let next = serve_one(&mut state, &mut connection, &mut parts, head_bytes).await;
+        connection.known_ms = state.known_ms();
+        state.end();
+        parts.clear();
+        desk.served.set(Some(Served {
+            connection,
+            parts,
+            next,
+        }));
+    }
+}
+
+async fn serve_one(
+    state: &mut Exchange,
+    connection: &mut Connection,
+    parts: &mut RequestParts,
+    head_bytes: usize,
+) -> Next {
+    let Connection {
+        worker,
+        listener,
+        stream,
+        peer,
+        unread,
+        timer,
+        ..
+    } = connection;
+    state.begin(Arrival {
+        listener: listener.index(),
+        snapshot: listener.snapshot(),
+        peer: *peer,
+        now_us: worker.clock.now_us(),
+        listener_is_retired: listener.is_retired(),
+    });
+    let transport = Http1Transport {
+        worker,
+        settings: listener.head_settings(),
+    };
+    let context = exchange::Context {
+        worker,
+        timer,
+        transport: &transport,
+    };
+    let options = DownstreamOptions {
+        body_bytes_max: state.listener().limits.body_bytes_max,
+        enable_websocket: state.listener().protocol.enable_websocket,
+    };
+    let mut down = Http1Downstream::new(stream, unread, parts, head_bytes, options);
+    let next = match exchange::run(&context, state, &mut down).await {
+        Ended::Exchange(next) => next,
+        Ended::Tunnel(tunnel) => {
+            // Boxed: rare, and larger than everything else here.
+            Box::pin(carry_tunnel(&context, state, &mut down, tunnel)).await;
+            Next::Abort
+        }
+    };
+    if next == Next::Abort && down.ends_with_close() {
+        // Otherwise a client could take a broken response for a complete one (robustness BE-03).
+        let _ = set_linger_zero(&*down.stream);
+    }
+    next
+}
