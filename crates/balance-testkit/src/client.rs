@@ -1,10 +1,10 @@
 //! A client that sends exactly the bytes it is given and reads responses strictly.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::strict::{Field, Framing, StrictError, StrictReader, declared_framing, require, values};
 use crate::{PATIENCE, pause};
@@ -86,7 +86,21 @@ impl RawClient {
     /// # Errors
     /// The connection was refused or timed out.
     pub fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// As [`RawClient::connect`], from this source address.
+    ///
+    /// # Errors
+    /// The source cannot be used, or the connection was refused or timed out.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -10,6 +10,7 @@ mod pause;
 mod peer;
 mod process;
 mod real_origin;
+mod silent;
 pub mod sm_data;
 mod strict;
 mod temp_dir;
@@ -20,6 +21,7 @@ pub use pause::pause;
 pub use peer::{EchoServer, End, PeerMode, Session};
 pub use process::{Process, ProcessOptions, Signal};
 pub use real_origin::{Program, RealOrigin};
+pub use silent::SilentAddress;
 pub use strict::{Field, Framing, StrictError};
 pub use temp_dir::TempDir;
 

@@ -1,1 +1,307 @@
-//! Every deadline with its status, Proxy-Status and cause.
+//! Every deadline: the status, the Proxy-Status and the cause, and that progress renews those which are
+//! about progress.
+
+use std::time::{Duration, Instant};
+
+use balance_testkit::{
+    OnConnect, Origin, OriginOptions, Script, SilentAddress, StrictError, pause,
+};
+
+use crate::proxy::{Proxy, get};
+
+fn check_answer(response: &balance_testkit::Response, status: u16, proxy_status: &str) {
+    assert_eq!(response.status, status, "{}", response.text());
+    let expected = format!("balance; {proxy_status}");
+    assert_eq!(response.header("proxy-status"), Some(expected.as_str()));
+}
+
+#[test]
+fn connect() {
+    let silent = SilentAddress::new();
+    let proxy = Proxy::over(&[silent.addr()], "timeouts: { connect: 200ms }");
+    let mut client = proxy.connect();
+    let started = Instant::now();
+    let response = client.exchange(get("/")).unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    check_answer(&response, 504, "error=connection_timeout");
+    assert!(response.keeps_alive());
+    proxy.wait_for_cause("connection_timeout", 1);
+}
+
+#[test]
+fn connect_goes_on_to_the_next_backend() {
+    let silent = SilentAddress::new();
+    let origin = Origin::answering(Script::ok("alive"));
+    let proxy = Proxy::over(
+        &[silent.addr(), origin.addr()],
+        "timeouts: { connect: 200ms }",
+    );
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").text(), "alive");
+    }
+    proxy.wait_for_cause("completed", 3);
+}
+
+#[test]
+fn head_in_total_and_not_per_byte() {
+    let origin = Origin::answering(Script::ok(""));
+    let proxy = Proxy::over(&[origin.addr()], "timeouts: { head: 400ms, idle: 30s }");
+    // The first head of a connection, and one after an idle time.
+    for is_first in [true, false] {
+        let mut client = proxy.connect();
+        if !is_first {
+            assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+        }
+        let started = Instant::now();
+        let drip = get("/drip").repeat(100);
+        for byte in drip.as_bytes().chunks(1).filter(|byte| *byte != b"\n") {
+            if started.elapsed() > Duration::from_secs(5) || client.send(byte).is_err() {
+                break;
+            }
+            client.set_read_timeout(Duration::from_millis(20)).unwrap();
+            match client.read_response() {
+                Err(StrictError::TimedOut) => {}
+                Ok(response) => {
+                    check_answer(&response, 408, "details=\"client_timeout\"");
+                    assert!(!response.keeps_alive());
+                    break;
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(350), "{took:?}: too early");
+        assert!(
+            took < Duration::from_secs(4),
+            "{took:?}: every byte renewed it"
+        );
+    }
+    proxy.wait_for_cause("client_timeout", 2);
+    assert!(origin.requests().iter().all(|each| each.target == "/"));
+}
+
+#[test]
+fn idle() {
+    let origin = Origin::answering(Script::ok(""));
+    let proxy = Proxy::over(&[origin.addr()], "timeouts: { idle: 200ms }");
+    let mut client = proxy.connect();
+    for _ in 0..3 {
+        // Each request renews it.
+        pause(Duration::from_millis(100));
+        assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+    }
+    let started = Instant::now();
+    assert_eq!(
+        client.read_to_end(),
+        Ok(vec![]),
+        "no answer to what was not asked"
+    );
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_millis(150) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    assert_eq!(proxy.cause("client_timeout"), 0);
+}
+
+#[test]
+fn first_byte() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/never" => Script::never(),
+        "/interim" => Script::never().interim(103, &[]),
+        _ => Script::ok("late").delay(Duration::from_millis(150)),
+    });
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { first_byte: 300ms, read: 30s }",
+    );
+    let mut client = proxy.connect();
+    assert_eq!(client.exchange(get("/late")).unwrap().text(), "late");
+    let response = client.exchange(get("/never")).unwrap();
+    check_answer(&response, 504, "error=http_response_timeout");
+    assert!(response.keeps_alive(), "the request was read to its end");
+    // An interim response does not stop the clock for good.
+    let response = client.exchange(get("/interim")).unwrap();
+    check_answer(&response, 504, "error=http_response_timeout");
+    assert_eq!(response.interim, [103]);
+    proxy.wait_for_cause("http_response_timeout", 2);
+    origin.wait_for_open_connections(0);
+}
+
+#[test]
+fn first_byte_does_not_run_while_the_body_is_coming() {
+    let origin = Origin::answering(Script::echo());
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { first_byte: 150ms, read: 5s }",
+    );
+    let mut client = proxy.connect();
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n")
+        .unwrap();
+    for byte in ["s", "l", "o", "w", "l", "y"] {
+        pause(Duration::from_millis(60));
+        client.send(byte).unwrap();
+    }
+    assert_eq!(client.read_response().unwrap().text(), "slowly");
+}
+
+#[test]
+fn read_of_a_response() {
+    let slow = Script::ok(vec![b'x'; 400]);
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        // Head and body take long in total, but each part comes in time.
+        "/slow" => slow.clone().in_pieces_of(1),
+        _ => Script::ok(vec![b'x'; 10_000]).hang_after_bytes(5_000),
+    });
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { read: 300ms, first_byte: 10s }",
+    );
+    let mut client = proxy.connect();
+    assert_eq!(client.exchange(get("/slow")).unwrap().body.len(), 400);
+    client.send(get("/hang")).unwrap();
+    let error = client.read_response().unwrap_err();
+    assert!(
+        matches!(error, StrictError::Truncated | StrictError::Reset),
+        "{error}"
+    );
+    proxy.wait_for_cause("connection_read_timeout", 1);
+    origin.wait_for_open_connections(0);
+}
+
+#[test]
+fn read_of_a_request() {
+    let origin = Origin::answering(Script::echo());
+    let proxy = Proxy::over(&[origin.addr()], "timeouts: { read: 300ms }");
+    let mut client = proxy.connect();
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf ")
+        .unwrap();
+    let response = client.read_response().unwrap();
+    check_answer(&response, 408, "details=\"client_timeout\"");
+    assert!(!response.keeps_alive());
+    proxy.wait_for_cause("client_timeout", 1);
+    origin.wait_for_open_connections(0);
+    assert!(!origin.requests()[0].is_complete);
+}
+
+#[test]
+fn write_progress_towards_the_client() {
+    let origin = Origin::answering(Script::ok(vec![b'x'; 64 << 20]));
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { write_progress: 300ms, read: 30s }",
+    );
+    let mut client = proxy.connect();
+    client.send(get("/")).unwrap();
+    // It reads nothing, until its part of the world is full.
+    proxy.wait_for_cause("client_timeout", 1);
+    origin.wait_for_open_connections(0);
+    let error = client.read_response().unwrap_err();
+    assert!(
+        matches!(error, StrictError::Truncated | StrictError::Reset),
+        "{error}"
+    );
+}
+
+#[test]
+fn write_progress_is_not_the_length_of_a_download() {
+    const BYTES: usize = 24 << 20;
+    let origin = Origin::answering(Script::ok(vec![b'x'; BYTES]));
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { write_progress: 400ms, read: 400ms }",
+    );
+    let mut client = proxy.connect();
+    client.send(get("/")).unwrap();
+    let started = Instant::now();
+    let mut seen = 0;
+    while seen < BYTES {
+        pause(Duration::from_millis(50));
+        let part = (BYTES - seen).min(1 << 20);
+        seen += client.read_exact(part).unwrap().len();
+    }
+    assert!(
+        started.elapsed() > Duration::from_millis(800),
+        "longer than any deadline"
+    );
+    proxy.wait_for_cause("completed", 1);
+}
+
+#[test]
+fn write_progress_towards_a_backend_that_never_reads() {
+    let options = OriginOptions {
+        on_connect: OnConnect::Ignore,
+        ..OriginOptions::default()
+    };
+    let origin = Origin::with_options(options, |_| Script::never());
+    let proxy = Proxy::over(
+        &[origin.addr()],
+        "timeouts: { write_progress: 300ms, read: 30s }",
+    );
+    let before = proxy.process.resident_bytes();
+    let mut client = proxy.connect();
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n")
+        .unwrap();
+    let block = vec![b'x'; 1 << 20];
+    let mut sent = 0;
+    client
+        .stream()
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    while sent < 95 && client.send(&block).is_ok() {
+        sent += 1;
+    }
+    assert!(sent < 60, "{sent} MiB went somewhere");
+    proxy.wait_for_cause("connection_write_timeout", 1);
+    let grown = proxy.process.resident_bytes().saturating_sub(before);
+    assert!(grown < 6 << 20, "grown by {grown} bytes");
+    let response = client.read_response().unwrap();
+    check_answer(&response, 504, "error=connection_write_timeout");
+}
+
+#[test]
+fn request_bounds_the_whole_exchange() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/never" => Script::never(),
+        "/drip" => Script::ok(vec![b'x'; 100_000]).in_pieces_of(1),
+        _ => Script::ok("quick"),
+    });
+    let proxy = Proxy::over(&[origin.addr()], "timeouts: { request: 400ms }");
+    let mut client = proxy.connect();
+    for _ in 0..3 {
+        // It begins anew with every exchange.
+        pause(Duration::from_millis(150));
+        assert_eq!(client.exchange(get("/")).unwrap().text(), "quick");
+    }
+    let response = client.exchange(get("/never")).unwrap();
+    check_answer(&response, 504, "error=http_response_timeout");
+    let started = Instant::now();
+    client.send(get("/drip")).unwrap();
+    assert!(client.read_response().is_err());
+    assert!(started.elapsed() < Duration::from_secs(5));
+    proxy.wait_for_cause("http_response_timeout", 2);
+}
+
+#[test]
+fn request_includes_connecting() {
+    let silent = SilentAddress::new();
+    let proxy = Proxy::over(
+        &[silent.addr()],
+        "timeouts: { connect: 20s, request: 300ms }",
+    );
+    let response = proxy.get("/");
+    check_answer(&response, 504, "error=http_response_timeout");
+}
+
+#[test]
+fn a_route_has_deadlines_of_its_own() {
+    let origin = Origin::answering(Script::ok("late").delay(Duration::from_millis(250)));
+    let routes = "routes:\n\
+        - { name: quick, match: { path: /quick }, pool: p, timeouts: { first_byte: 100ms } }\n";
+    let proxy = Proxy::over(&[origin.addr()], routes);
+    assert_eq!(proxy.get("/").text(), "late");
+    assert_eq!(proxy.get("/quick").status, 504);
+}
