@@ -38,17 +38,25 @@ impl Session {
         }
     }
 
-    /// Counts and logs it, once.
+    /// Counts and logs it, once. `began_with` is asked for the pool where no backend was reached.
     pub(crate) fn settle(
         self,
         worker: &Worker,
         listener: &WorkerListener,
-        snapshot: &WorkerSnapshot,
+        began_with: &WorkerSnapshot,
         cause: Cause,
     ) {
         let now_us = worker.clock.now_us();
         let duration_us = now_us.saturating_sub(self.started_us);
+        // A session may outlive reloads, and positions only mean something in the snapshot they are from: the
+        // listener's own goes with its index, and a pool is known by the backend that was picked from it.
+        let snapshot = listener.snapshot();
         let rules = &snapshot.rules.listeners[listener.index()];
+        let pool = match (&self.backend, self.pool) {
+            (Some(backend), _) => backend.identity().pool.as_str(),
+            (None, Some(pool)) => &began_with.rules.pools[pool.index()].name,
+            (None, None) => "",
+        };
         if rules.mode == Mode::Http {
             snapshot
                 .request_series(worker, listener.index(), None, None)
@@ -65,9 +73,7 @@ impl Session {
                 client: Some(self.peer),
                 listener: &rules.name,
                 route: "",
-                pool: self
-                    .pool
-                    .map_or("", |pool| &snapshot.rules.pools[pool.index()].name),
+                pool,
                 backend: self.backend.as_ref().map_or("", Member::name),
                 method: b"",
                 host: b"",

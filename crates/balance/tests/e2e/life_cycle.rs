@@ -4,4 +4,5 @@
 mod access_log;
 mod admin;
 mod drain;
+mod long_session;
 mod reload;
