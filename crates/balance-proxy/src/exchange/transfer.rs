@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use balance_core::{Cause, Timeouts};
-use balance_proto::{BodyLength, ResponseBody};
+use balance_proto::{BodyLength, HeadView, ResponseBody};
 
 use super::Exchange;
 use super::sides::{ClientEvent, Downstream, Form, Piece, ResponseStep, Upstream};
@@ -268,6 +268,9 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
         match step {
             ResponseStep::Interim => self.on_interim(cx)?,
             ResponseStep::Switching => {
+                if !self.switches_as_offered() {
+                    return Err(fail(Cause::HttpUpgradeFailed));
+                }
                 self.exchange
                     .on_response_head(self.worker, self.up.response());
                 self.down
@@ -278,6 +281,20 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             ResponseStep::Final { rest } => self.on_head(cx, &mut scratch, rest)?,
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// RFC 9110 §7.8: a backend must not switch to a protocol that the client did not offer. Whoever
+    /// reads the bytes behind such a 101 by what it offered is at the mercy of who sent them.
+    fn switches_as_offered(&self) -> bool {
+        let chosen = self.up.response().get(b"upgrade");
+        let (Some(offered), Some(chosen)) = (self.down.offered_upgrade(), chosen) else {
+            return false;
+        };
+        let mut chosen = chosen.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        chosen.all(|chosen| {
+            let mut offered = offered.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            offered.any(|offered| offered.eq_ignore_ascii_case(chosen))
+        })
     }
 
     fn on_interim(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {

@@ -255,10 +255,9 @@ fn a_half_closed_client_is_gone_with_abort_on_close() {
 fn a_switch_of_protocols_is_left_to_the_tunnel() {
     let mut client = Client::get("/");
     client.upgrade = Some("websocket");
-    let seen = play_one(
-        client,
-        Connection::new([Later, Do(Reply::Switch(response(101)))]),
-    );
+    let mut switch = response(101);
+    switch.fields.push(("Upgrade", "WebSocket"));
+    let seen = play_one(client, Connection::new([Later, Do(Reply::Switch(switch))]));
     seen.check(
         "switch",
         "tunnel, -, -",
@@ -269,6 +268,23 @@ fn a_switch_of_protocols_is_left_to_the_tunnel() {
             "client got end",
         ],
     );
+}
+
+/// RFC 9110 §7.8.
+#[test]
+fn a_switch_to_another_protocol_than_offered_fails() {
+    for fields in [
+        vec![],
+        vec![("Upgrade", "tls")],
+        vec![("Upgrade", "websocket, tls")],
+    ] {
+        let mut client = Client::get("/");
+        client.upgrade = Some("websocket");
+        let mut switch = response(101);
+        switch.fields.extend(fields);
+        let seen = play_one(client, Connection::new([Do(Reply::Switch(switch))]));
+        assert_eq!(seen.sum, sum("keep", Cause::HttpUpgradeFailed, 502));
+    }
 }
 
 /// A refused upgrade is an ordinary response.
