@@ -1,5 +1,6 @@
 //! The documents keep up with the loader: docs/configuration.md has a row for every key, with its type,
-//! default and sentence as the tables have them, every YAML block of the documents loads, and every link leads somewhere.
+//! default and sentence as the tables have them, every YAML block of the documents loads, and every link
+//! leads somewhere.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
