@@ -15,9 +15,14 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts with this configuration, which has a listener `web` and includes [`BASE`].
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_as(config, "web")
+    }
+
+    /// As [`Proxy::start`]; its HTTP listener has this name.
+    pub(crate) fn start_as(config: &str, listener: &str) -> Self {
         let process = Process::start(env!("CARGO_BIN_EXE_balance"), config).unwrap();
         Self {
-            web: process.listener("web"),
+            web: process.listener(listener),
             admin: process.listener("admin"),
             process,
         }
