@@ -124,12 +124,12 @@ fn a_tunnel_that_is_silent_for_too_long_ends() {
     // Neither of the others may end it sooner.
     let proxy = Proxy::over(
         &[origin.addr()],
-        "timeouts: { tunnel: 400ms, read: 100ms, idle: 100ms, first_byte: 5s }",
+        "timeouts: { tunnel: 800ms, read: 100ms, idle: 100ms, first_byte: 5s }",
     );
     let mut client = proxy.connect();
     switch(&mut client);
     for _ in 0..4 {
-        balance_testkit::pause(std::time::Duration::from_millis(200));
+        balance_testkit::pause(std::time::Duration::from_millis(300));
         client.send(FRAME).unwrap();
         assert_eq!(client.read_exact(FRAME.len()).unwrap(), FRAME);
     }
