@@ -171,12 +171,15 @@ async fn forward<D: Downstream, T: Transport>(
 ) -> Result<(Transferred, T::Upstream, Lease<Member>), Cause> {
     exchange.on_pool(pool, down.request());
     let snapshot = exchange.snapshot_handle();
+    let mut left_behind = None;
     loop {
         let now_ms = exchange.started_ms();
-        let lease = exchange
+        let picked = exchange
             .selection
             .pick(context.worker, &snapshot, pool, now_ms)
-            .await?;
+            .await;
+        // When nobody else is left to ask, what happened at the first one is what is told.
+        let lease = picked.map_err(|cause| left_behind.unwrap_or(cause))?;
         exchange.on_attempt(lease.backend());
         let mut may_reuse = true;
         loop {
@@ -197,16 +200,27 @@ async fn forward<D: Downstream, T: Transport>(
                 Ok(transferred) => return Ok((transferred, upstream, lease)),
                 Err(error) => error,
             };
-            let replay = upstream.reclaim_body();
+            let (replay, was_reused) = (upstream.reclaim_body(), upstream.is_reused());
             context
                 .transport
                 .settle(lease.backend(), upstream, false, exchange.known_ms());
-            // BE-02: once, on a fresh connection to the same backend.
-            if !(error.is_stale && may_reuse && exchange.may_repeat(down, replay)) {
+            if !(error.is_unanswered && exchange.may_repeat(down, replay)) {
                 return Err(error.cause);
             }
-            may_reuse = false;
-            lease.backend().series().retried();
+            if was_reused {
+                // BE-02: once, on a fresh connection to the same backend.
+                may_reuse = false;
+                lease.backend().series().retried();
+                continue;
+            }
+            // A backend that closes even a fresh connection is ending, and others are not: a process that
+            // is killed may accept until the moment before. RFC 9110 §9.2.2 advises against a second
+            // automatic retry; it goes to another server, and it is the last, so that a request which
+            // kills backends does not kill all of them.
+            if left_behind.replace(error.cause).is_some() {
+                return Err(error.cause);
+            }
+            break;
         }
     }
 }

@@ -34,9 +34,9 @@ pub(crate) enum Transferred {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TransferError {
     pub(crate) cause: Cause,
-    /// The backend closed a reused connection before any byte of a response: it may just have been idle
-    /// for too long.
-    pub(crate) is_stale: bool,
+    /// The backend closed the connection before any byte of a response: on a reused one it may just have
+    /// been idle for too long, else the backend is ending.
+    pub(crate) is_unanswered: bool,
 }
 
 /// One attempt's transfer.
@@ -258,10 +258,9 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Ok(step)) => step,
             Poll::Ready(Err(error)) => {
-                let is_stale = error == super::sides::BackendError::Closed && self.up.is_reused();
                 return Err(TransferError {
                     cause: error.cause(),
-                    is_stale,
+                    is_unanswered: error == super::sides::BackendError::Closed,
                 });
             }
         };
@@ -436,6 +435,6 @@ pub(crate) fn is_empty(body: BodyLength) -> bool {
 fn fail(cause: Cause) -> TransferError {
     TransferError {
         cause,
-        is_stale: false,
+        is_unanswered: false,
     }
 }

@@ -204,19 +204,25 @@ fn a_get_is_repeated_once_on_a_fresh_connection_to_the_same_backend() {
     assert_eq!(seen.failures("a"), 0);
 }
 
-/// Not even when another reused connection waits: the second time it is a fresh one, and its closing
-/// is not taken for staleness.
+/// A backend that closes before it answers, on a connection that nobody used before.
+fn dying() -> Connect {
+    Opens(Connection::new([Do(Reply::Closes)]))
+}
+
+/// Not even when another reused connection waits: the second time it is a fresh one, and the third time
+/// it is another backend.
 #[test]
-fn a_get_is_not_repeated_twice() {
+fn a_get_leaves_a_backend_that_closes_a_fresh_connection_too() {
     let connects = vec![
         ("a", stale()),
         ("a", Reused(answers("idle"))),
-        ("a", Opens(Connection::new([Do(Reply::Closes)]))),
+        ("a", dying()),
+        ("b", Opens(answers("hello"))),
     ];
     let seen = play(two_backends(), Client::get("/"), connects);
     seen.check(
-        "twice",
-        &sum("keep", Cause::ConnectionTerminated, 502),
+        "left",
+        &sum("keep", Cause::Completed, 200),
         &[
             "a reused",
             "a got GET example.com/",
@@ -224,16 +230,61 @@ fn a_get_is_not_repeated_twice() {
             "a opened",
             "a got GET example.com/",
             "a closed",
+            "b opened",
+            "b got GET example.com/",
+            "client got 200",
+            "client got [hello]",
+            "client got end",
+            "b kept",
+        ],
+    );
+}
+
+#[test]
+fn a_request_that_two_backends_leave_unanswered_goes_to_no_third() {
+    let setup = Setup {
+        pools: &[&["a", "b", "c"]],
+        ..Setup::default()
+    };
+    let connects = vec![("a", dying()), ("b", dying())];
+    let seen = play(setup, Client::get("/"), connects);
+    seen.check(
+        "two",
+        &sum("keep", Cause::ConnectionTerminated, 502),
+        &[
+            "a opened",
+            "a got GET example.com/",
+            "a closed",
+            "b opened",
+            "b got GET example.com/",
+            "b closed",
             "client got own 502",
         ],
     );
 }
 
 #[test]
-fn a_fresh_connection_that_closes_is_not_stale() {
-    let connects = vec![("a", Opens(Connection::new([Do(Reply::Closes)])))];
-    let seen = play(two_backends(), Client::get("/"), connects);
-    assert_eq!(seen.sum, sum("keep", Cause::ConnectionTerminated, 502));
+fn without_another_backend_the_first_failure_is_told() {
+    let setup = || Setup {
+        pools: &[&["a"]],
+        ..Setup::default()
+    };
+    for connects in [vec![("a", dying())], vec![("a", stale()), ("a", dying())]] {
+        let seen = play(setup(), Client::get("/"), connects);
+        assert_eq!(seen.sum, sum("keep", Cause::ConnectionTerminated, 502));
+    }
+}
+
+#[test]
+fn a_post_stays_with_a_backend_that_closes_a_fresh_connection() {
+    let client = Client::post("/").with_body(BodyLength::Exact(4), [Do(Sends::Last("body"))]);
+    let seen = play(two_backends(), client, vec![("a", dying())]);
+    assert!(
+        seen.sum.contains("connection_terminated, 502"),
+        "{}",
+        seen.sum
+    );
+    assert!(!seen.journal.lines().contains(&"b opened".to_owned()));
 }
 
 #[test]
