@@ -1,1 +1,5 @@
-//! Behind real clients.
+//! Clients that people really use, in front of Balance.
+
+mod curl;
+mod load;
+mod websocket;

@@ -1,1 +1,114 @@
-//! Out of descriptors, and back.
+//! When the machine has no more to give: out of descriptors.
+
+use std::time::Duration;
+
+use balance_testkit::{Origin, Process, RawClient, Response, Script, StrictError, pause};
+
+use crate::subject::{Config, get, get_on, metric};
+
+/// CPU time that a process has used, in clock ticks of 10 ms.
+fn cpu_ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+    // The name may contain anything; what follows its parenthesis is numbers. utime and stime are the
+    // 14th and 15th field, the name is the second.
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+    ticks(11) + ticks(12)
+}
+
+/// Opens connections until one is not answered; the last one is that one.
+fn use_up_descriptors(process: &Process) -> Vec<RawClient> {
+    let mut clients = Vec::new();
+    loop {
+        assert!(clients.len() < 200, "it has no end");
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        client.send("GET /own HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+        client.set_read_timeout(Duration::from_millis(700)).unwrap();
+        let answer = client.read_response();
+        clients.push(client);
+        match answer {
+            Ok(response) => assert_eq!(response.status, 204),
+            Err(error) => {
+                assert_eq!(
+                    error,
+                    StrictError::TimedOut,
+                    "it waits in the kernel's queue"
+                );
+                return clients;
+            }
+        }
+    }
+}
+
+fn answered(client: &mut RawClient) -> Response {
+    client.set_read_timeout(balance_testkit::PATIENCE).unwrap();
+    client.read_response().unwrap()
+}
+
+#[test]
+fn without_descriptors_it_serves_what_it_has_and_recovers() {
+    let origin = Origin::answering(Script::ok("here"));
+    let config = Config::http(&[origin.addr()])
+        .with("routes:\n- { name: own, match: { path: /own }, respond: { status: 204 } }");
+    let process = config.start_with_descriptors(60);
+    let mut first = RawClient::connect(process.listener("web")).unwrap();
+    assert_eq!(get_on(&mut first, "/").text(), "here");
+    let kept_open = process.open_descriptors();
+
+    let mut clients = use_up_descriptors(&process);
+    assert!(
+        process.open_descriptors() >= 59,
+        "{}",
+        process.open_descriptors()
+    );
+    assert!(clients.len() > 10, "{}", clients.len());
+
+    let before = cpu_ticks(&process);
+    pause(Duration::from_secs(1));
+    let used = cpu_ticks(&process) - before;
+    assert!(used <= 25, "{used} of 100 ticks: a busy loop");
+
+    // The connection to the backend is there already, and so is the client's.
+    assert_eq!(get_on(&mut first, "/").text(), "here");
+    assert_eq!(get_on(&mut clients[0], "/own").status, 204);
+    // A second exchange at the same time would need a new one: that is our fault, not the backend's.
+    let log = process.stderr();
+    assert!(log.contains("cannot accept"), "{log}");
+
+    let mut waiting = clients.pop().unwrap();
+    drop(clients);
+    assert_eq!(answered(&mut waiting).status, 204);
+    drop(waiting);
+    for _ in 0..20 {
+        assert_eq!(get(process.listener("web"), "/").text(), "here");
+    }
+    crate::subject::wait_until(
+        || process.open_descriptors() <= kept_open + 1,
+        "all descriptors are given back",
+    );
+    assert!(metric(&process, "balance_accept_errors_total") > 0.0);
+}
+
+#[test]
+fn without_a_descriptor_for_the_backend_the_backend_is_not_blamed() {
+    let origin = Origin::answering(Script::ok("here"));
+    let config = Config::http(&[origin.addr()])
+        .with("routes:\n- { name: own, match: { path: /own }, respond: { status: 204 } }");
+    let process = config.start_with_descriptors(60);
+    let mut clients = use_up_descriptors(&process);
+    let refused = get_on(&mut clients[0], "/");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    let waiting = clients.pop();
+    drop(clients);
+    drop(waiting);
+    crate::subject::wait_until(
+        || {
+            RawClient::connect(process.listener("web"))
+                .is_ok_and(|mut client| get_on(&mut client, "/").status == 200)
+        },
+        "it has recovered",
+    );
+    assert_eq!(crate::subject::backend(&process, "a")["rests"], 0);
+}

@@ -18,8 +18,6 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     /// Flow mappings, in order.
     pub(crate) backends: Vec<String>,
-    /// More keys of the pool, in flow style: `load_balancer: { … }, limits: { … }`.
-    pub(crate) pool: String,
     /// More pools, a line each.
     pub(crate) pools: String,
     /// More keys of the listener, in flow style; at first `pool: p`.
@@ -49,7 +47,6 @@ impl Config {
             backends: named
                 .map(|(address, name)| format!("{{ name: {name}, address: '{address}' }}"))
                 .collect(),
-            pool: String::new(),
             pools: String::new(),
             listener: "pool: p".to_owned(),
             workers: 1,
@@ -65,14 +62,6 @@ impl Config {
         self
     }
 
-    /// Sets more keys of the pool.
-    pub(crate) fn with_pool(self, pool: &str) -> Self {
-        Self {
-            pool: format!(", {pool}"),
-            ..self
-        }
-    }
-
     pub(crate) fn with_shutdown(self, shutdown: &str) -> Self {
         Self {
             shutdown: shutdown.to_owned(),
@@ -84,7 +73,6 @@ impl Config {
         let Self {
             mode,
             listen,
-            pool,
             pools,
             listener,
             workers,
@@ -98,7 +86,7 @@ impl Config {
              performance: {{ worker_threads: {workers} }}\n\
              shutdown: {{ {shutdown} }}\n\
              admin: {{ listen: '127.0.0.1:0' }}\n\
-             pools:\n  p: {{ backends: [ {backends} ]{pool} }}\n{pools}\
+             pools:\n  p: {{ backends: [ {backends} ] }}\n{pools}\
              listeners:\n\
              - {{ name: web, listen: '{listen}', mode: {mode}, {listener} }}\n\
              {more}"
@@ -174,6 +162,15 @@ pub(crate) fn cause(process: &Process, name: &str) -> f64 {
         process,
         &format!("balance_exchange_cause_total{{cause=\"{name}\"}}"),
     )
+}
+
+/// Waits until so many exchanges and sessions have ended so: a client sees the end of its response a moment
+/// before it is counted.
+#[track_caller]
+pub(crate) fn wait_for_cause(process: &Process, name: &str, count: u32) {
+    let count = f64::from(count);
+    wait_until(|| cause(process, name) >= count, name);
+    assert_eq!(cause(process, name), count, "{name}");
 }
 
 /// Runs a command to its end. `runtime` is where it looks for admin sockets.

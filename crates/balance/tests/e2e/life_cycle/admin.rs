@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use balance_testkit::{Origin, RawClient, Response, Script, TempDir};
 
-use crate::subject::{Config, ask, check_output, get, json, metric, post};
+use crate::subject::{Config, ask, check_output, get, json, metric, post, wait_for_cause};
 
 fn origin() -> Origin {
     Origin::answering(Script::ok("here"))
@@ -52,6 +52,7 @@ fn metrics_count_what_happened_by_the_names_of_the_configuration() {
     let odd = "PURGE /r/3 HTTP/1.1\r\nHost: t\r\n\r\n";
     assert_eq!(client.exchange(odd).unwrap().status, 200);
 
+    wait_for_cause(&process, "completed", 4);
     let text = get(process.listener("admin"), "/metrics").text();
     let labels = "listener=\"web\",route=\"r\",pool=\"p\"";
     for line in [

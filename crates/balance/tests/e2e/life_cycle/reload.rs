@@ -262,8 +262,7 @@ fn a_backend_keeps_its_state_as_long_as_it_is_the_same() {
         "two exchanges at `a`, and `b` rests",
     );
 
-    let more = config
-        .with("routes:\n- { name: r, match: { path: /r }, respond: { status: 204 } }");
+    let more = config.with("routes:\n- { name: r, match: { path: /r }, respond: { status: 204 } }");
     reload(&process, &more);
     assert_eq!(get(web, "/r").status, 204);
     assert_eq!(backend(&process, "a")["in_flight"], 2);

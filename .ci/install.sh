@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what the tests need besides Rust: the real peers that Balance is tested against (Debian, Ubuntu).
+# What is there already is left alone, so it may be run at any time; installing packages needs root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Program and package.
+programs=(
+    "nginx nginx"
+    "apache2 apache2"
+    "node nodejs"
+    "npm npm"
+    "python3 python3"
+    "go golang-go"
+    "curl curl"
+    "wrk wrk"
+    "hey hey"
+    "prlimit util-linux"
+    "setpriv util-linux"
+)
+
+has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" > /dev/null; }
+
+missing=()
+for line in "${programs[@]}"; do
+    read -r program package <<< "$line"
+    has "$program" || missing+=("$package")
+done
+
+install_packages() {
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    export DEBIAN_FRONTEND=noninteractive
+    "${sudo[@]}" apt-get update -qq
+    # The tests start nginx and Apache themselves; a policy keeps the packages from starting them as services.
+    local policy=/usr/sbin/policy-rc.d made_policy=no status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" > /dev/null
+        "${sudo[@]}" chmod +x "$policy"
+        made_policy=yes
+    fi
+    "${sudo[@]}" apt-get install -y -qq --no-install-recommends "$@" > /dev/null || status=$?
+    [ "$made_policy" = no ] || "${sudo[@]}" rm -f "$policy"
+    return "$status"
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing ${missing[*]}"
+    install_packages "${missing[@]}"
+fi
+
+# The WebSocket client and server; package.json fixes the version.
+peers=${CARGO_TARGET_DIR:-target}/test-peers
+if ! cmp -s crates/balance-testkit/real/package.json "$peers/package.json" || [ ! -d "$peers/node_modules/ws" ]; then
+    echo "installing ws into $peers"
+    mkdir -p "$peers"
+    cp crates/balance-testkit/real/package.json "$peers/package.json"
+    npm install --prefix "$peers" --no-audit --no-fund --no-package-lock --silent
+fi
