@@ -56,7 +56,9 @@ pub struct Limits {
     pub connections_max: usize,
     /// Client connections from one address. Above: closed at once. 0 = unlimited.
     pub connections_per_ip_max: usize,
-    /// What is read and thrown away of a request body after an early response, before closing.
+    /// What is read and thrown away of a request body after an early response, before closing. Without it the
+    /// client would lose the response to a reset; it is bounded in time (5 s without a byte, 30 s in total)
+    /// anyway. 0 = unlimited.
     pub lingering_bytes_max: u64,
     /// Interim (1xx) responses that one exchange may carry (robustness BE-07).
     pub interim_responses_max: u32,
@@ -76,7 +78,7 @@ impl Default for Limits {
             body_bytes_max: 0,
             connections_max: 0,
             connections_per_ip_max: 0,
-            lingering_bytes_max: 256 * 1024,
+            lingering_bytes_max: 0,
             interim_responses_max: 8,
         }
     }

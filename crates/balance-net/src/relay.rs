@@ -156,6 +156,17 @@ impl Relay {
         self.to_upstream.is_write_blocked() || self.to_downstream.is_write_blocked()
     }
 
+    /// The receiver that is behind; the client's, if both are.
+    pub fn blocked_receiver(&self) -> Option<Side> {
+        if self.to_downstream.is_write_blocked() {
+            Some(Side::Downstream)
+        } else if self.to_upstream.is_write_blocked() {
+            Some(Side::Upstream)
+        } else {
+            None
+        }
+    }
+
     /// What went from the client to the backend.
     pub fn to_upstream(&self) -> DirectionBytes {
         self.to_upstream.bytes()

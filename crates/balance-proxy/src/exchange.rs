@@ -173,7 +173,7 @@ async fn forward<D: Downstream, T: Transport>(
     let snapshot = exchange.snapshot_handle();
     let mut left_behind = None;
     loop {
-        let now_ms = exchange.started_ms();
+        let now_ms = exchange.known_ms();
         let picked = exchange
             .selection
             .pick(context.worker, &snapshot, pool, now_ms)
@@ -181,7 +181,8 @@ async fn forward<D: Downstream, T: Transport>(
         // When nobody else is left to ask, what happened at the first one is what is told.
         let lease = picked.map_err(|cause| left_behind.unwrap_or(cause))?;
         exchange.on_attempt(lease.backend());
-        let mut may_reuse = true;
+        // A request that two connections lost already gets a fresh one: it is sent three times at most.
+        let mut may_reuse = left_behind.is_none();
         loop {
             let reused = if may_reuse {
                 context.transport.reuse(lease.backend(), now_ms)
@@ -251,6 +252,9 @@ async fn open<D: Downstream, T: Transport>(
                 client_is_watched = false;
             }
             ready!(context.timer.poll_expired(cx));
+            if worker.is_cut() {
+                return Poll::Ready(Err(Cause::Draining));
+            }
             // The backend is not to blame for what the exchange had used up before.
             Poll::Ready(if exchange.is_overdue(worker) {
                 Err(Cause::HttpResponseTimeout)
@@ -262,7 +266,10 @@ async fn open<D: Downstream, T: Transport>(
     };
     exchange.on_connect_end(worker);
     match result {
-        Ok(upstream) => Ok(Some(upstream)),
+        Ok(upstream) => {
+            member.on_success();
+            Ok(Some(upstream))
+        }
         Err(error) => {
             exchange
                 .selection
@@ -364,6 +371,7 @@ async fn flush<D: Downstream, T>(
         }
         if armed_at_bytes != Some(down.sent_bytes()) {
             armed_at_bytes = Some(down.sent_bytes());
+            exchange.on_pause();
             exchange.arm_write(context.worker, context.timer);
         }
         ready!(context.timer.poll_expired(cx));

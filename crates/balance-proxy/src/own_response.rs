@@ -29,16 +29,21 @@ impl Redirect {
     /// RFC 9110 §10.2.2: where to go instead. What was not configured is taken from the request.
     pub(crate) fn response_to<V: RequestView>(&self, request: &V) -> OwnResponse {
         let authority = request.authority();
-        let path = self
-            .path
-            .as_ref()
-            .map_or_else(|| request.path_and_query(), String::as_bytes);
+        // `*` (of OPTIONS) is no path to send anybody to.
+        let requested = match request.path_and_query() {
+            b"*" => b"/",
+            path => path,
+        };
+        let path = self.path.as_ref().map_or(requested, String::as_bytes);
         let host = self
             .host
             .as_ref()
             .map_or_else(|| host_of(authority), String::as_bytes);
         if host.is_empty() {
-            // HTTP/1.0 without Host: only the path is known.
+            // HTTP/1.0 without Host: only the path is known. `//evil.example` would be read as a host.
+            if path.starts_with(b"//") {
+                return OwnResponse::bad_request("the request names no host");
+            }
             return OwnResponse::redirect(self.status, path.to_vec());
         }
         let scheme = self.scheme.as_deref().unwrap_or(request.scheme().name());

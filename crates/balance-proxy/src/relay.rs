@@ -65,11 +65,16 @@ pub(crate) async fn carry(
         timer.poll_expired(cx).map(|()| None)
     })
     .await;
+    let is_blocked_at_end = relay.is_write_blocked();
     let carried = Carried {
         cause: match &result {
             Some(Ok(())) => Cause::Completed,
             Some(Err(error)) => cause_of(error),
-            None => Cause::ClientTimeout,
+            None if worker.is_cut() => Cause::Draining,
+            None => match relay.blocked_receiver() {
+                Some(Side::Upstream) => Cause::ConnectionWriteTimeout,
+                Some(Side::Downstream) | None => Cause::ClientTimeout,
+            },
         },
         to_upstream_bytes: relay.to_upstream().sent,
         to_downstream_bytes: relay.to_downstream().sent,
@@ -83,7 +88,8 @@ pub(crate) async fn carry(
     let is_truncated = match &result {
         Some(Ok(())) => false,
         Some(Err(error)) => error.is_truncated,
-        None => true,
+        // Without traffic nothing is lost; what a receiver did not take is.
+        None => is_blocked_at_end,
     };
     if is_truncated {
         // The other side must see that this is not the end of what was to be said. Failing to say so is

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use balance_net::PipePool;
 use balance_telemetry::Registry;
@@ -37,7 +37,6 @@ pub struct Shared {
     pub(crate) clock: Clock,
     connections: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, u32, foldhash::fast::RandomState>>,
-    draining: AtomicBool,
 }
 
 impl Shared {
@@ -53,7 +52,6 @@ impl Shared {
             clock: Clock::start(),
             connections: AtomicUsize::new(0),
             per_ip: Mutex::new(HashMap::default()),
-            draining: AtomicBool::new(false),
         }
     }
 
@@ -65,15 +63,6 @@ impl Shared {
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
-    }
-
-    /// From now on every response closes its connection.
-    pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
     }
 
     /// Counts a connection in, or refuses it.

@@ -54,6 +54,12 @@ impl Wheel {
         }
     }
 
+    /// From now on every deadline has passed, also those that are set later: whoever waits ends.
+    pub(crate) fn expire_all(&self) {
+        self.inner.borrow_mut().is_over = true;
+        self.wake_all();
+    }
+
     /// Runs the wheel for ever: wakes tasks whose deadline has passed.
     pub(crate) async fn drive(self, clock: Clock) {
         let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
@@ -114,6 +120,8 @@ struct Inner {
     /// When `poll_turn` asked to be called again, in ms; `u64::MAX` = not at all.
     armed_ms: u64,
     driver: Option<Waker>,
+    /// All deadlines have passed.
+    is_over: bool,
 }
 
 struct Entry {
@@ -144,6 +152,7 @@ impl Inner {
             coarse: Level::new(COARSE_MS, now_ms),
             armed_ms: u64::MAX,
             driver: None,
+            is_over: false,
         }
     }
 
@@ -199,7 +208,7 @@ impl Inner {
 
     fn poll_expired(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<()> {
         let entry = &mut self.entries[key as usize];
-        if entry.fired {
+        if entry.fired || self.is_over {
             return Poll::Ready(());
         }
         match &entry.waker {

@@ -58,12 +58,18 @@ pub(crate) struct Worker {
     listeners: RefCell<Vec<Rc<WorkerListener>>>,
     tracker: Tracker,
     is_draining: Cell<bool>,
+    is_cut: Cell<bool>,
 }
 
 impl Worker {
     /// Whether every response must end its connection.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.get()
+    }
+
+    /// Whether what is still in flight ends now, finished or not.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.get()
     }
 
     /// 32 hex digits. Even, not secret: request ids are no credentials.
@@ -94,7 +100,7 @@ impl BufferSource for RelayBuffers {
 
     fn give(&self, mut buffer: Vec<u8>) {
         buffer.clear();
-        if buffer.capacity() <= Scratch::BYTES {
+        if buffer.capacity() <= RELAY_BUFFER_KEPT_BYTES {
             self.0.give_back(buffer);
         }
     }
@@ -114,9 +120,16 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// within a round trip, and a close would lose it.
 pub(crate) const DRAIN_IDLE_MS: u64 = 1_000;
 
-/// How long a connection is read after its last response, for what the client is still sending.
-pub(crate) const LINGER_MS: u64 = 2_000;
+/// How long a connection is read after its last response, for what the client is still sending: without
+/// a byte, and in total.
+pub(crate) const LINGER_IDLE_MS: u64 = 5_000;
+pub(crate) const LINGER_TOTAL_MS: u64 = 30_000;
 
-/// How many of each kind of reusable part a worker keeps. A burst above it allocates.
-const PARTS_KEPT_MAX: usize = 1_024;
+/// How long a client may take for our answer to a request that could not be read.
+pub(crate) const ANSWER_MS: u64 = 5_000;
+
+/// How many of each kind of reusable part a worker keeps, each at most a few times `KEPT_BYTES`. A burst
+/// above it allocates, and gives back.
+const PARTS_KEPT_MAX: usize = 256;
+const RELAY_BUFFER_KEPT_BYTES: usize = 64 * 1024;
 const RELAY_BUFFERS_KEPT_MAX: usize = 64;

@@ -70,8 +70,8 @@ pub(crate) static LIMITS: Table = Table {
                 min: 0,
                 max: 1 << 30,
             },
-            "256KiB",
-            "What is read and thrown away of a request body after an early response.",
+            "0",
+            "What is read and thrown away of a request body after an early response, at most; in any case 5 s without a byte or 30 s in total end it. 0 = unlimited.",
         ),
         Key::new(
             "interim_responses_max",

@@ -159,6 +159,12 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
     /// Watches a client that waits: becomes ready once per event, and not for pipelined requests.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent>;
 
+    /// Whether the client waits for a 100 before it sends the body.
+    fn expects_continue(&self) -> bool;
+
+    /// Takes back a response that was begun and of which nothing was pushed or flushed.
+    fn take_back_response(&mut self);
+
     /// Skips a request body that has arrived whole already; whether none is left to come.
     fn discard_body(&mut self) -> bool;
 

@@ -74,6 +74,8 @@ struct Times {
 
 #[derive(Clone, Copy, Debug)]
 enum RequestId {
+    /// Answered before one was needed.
+    None,
     /// The field of the request that carries it.
     Kept(usize),
     Made([u8; 32]),
@@ -87,7 +89,7 @@ impl Exchange {
             pool: None,
             backend: None,
             client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            request_id: RequestId::Made([b'0'; 32]),
+            request_id: RequestId::None,
             request_edits: HeadEdits::default(),
             response_edits: HeadEdits::default(),
             selection: Selection::default(),
@@ -119,6 +121,8 @@ impl Exchange {
         self.route = None;
         self.pool = None;
         self.backend = None;
+        // A position kept from another request would log a field of this one, whatever is in it.
+        self.request_id = RequestId::None;
         self.request_edits.clear();
         self.response_edits.clear();
         self.selection.clear();
@@ -258,11 +262,16 @@ impl Exchange {
         Ok(())
     }
 
-    /// Hygiene and filters of a response head.
-    pub(crate) fn edit_response<V: ResponseView>(&mut self, response: &V) {
+    /// Hygiene of a response head. Interim ones get no more: filters are for what the client asked for.
+    pub(crate) fn clean_response<V: ResponseView>(&mut self, response: &V) {
         self.response_edits.clear();
         // No Via towards clients: by default they are told nothing of the way.
         edit_response(response, &mut self.response_edits, None);
+    }
+
+    /// Hygiene and filters of a response head.
+    pub(crate) fn edit_response<V: ResponseView>(&mut self, response: &V) {
+        self.clean_response(response);
         if self.needs().response {
             let snapshot = self.snapshot_handle();
             let context = self.filter_context();
@@ -313,7 +322,6 @@ impl Exchange {
         self.times.recent = now_us;
         self.times.recent_is_fresh = true;
         self.edit_response(response);
-        self.response_began = true;
         self.status = response.status();
         if let Some(backend) = &self.backend {
             backend.on_success();
@@ -325,6 +333,11 @@ impl Exchange {
         self.response_began = true;
         self.times.recent = worker.clock.now_us();
         self.times.recent_is_fresh = true;
+    }
+
+    /// The exchange waits: what was read from the clock is not the time any more.
+    pub(super) fn on_pause(&mut self) {
+        self.times.recent_is_fresh = false;
     }
 
     /// The time in milliseconds, read from the clock only if it was not read in this turn already.
@@ -432,6 +445,7 @@ impl Exchange {
         AccessRecord {
             ts_ms: unix_ms(),
             request_id: match &self.request_id {
+                RequestId::None => b"",
                 RequestId::Made(id) => id,
                 RequestId::Kept(index) => request.field(*index).value,
             },

@@ -146,6 +146,11 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             }
             self.client_is_half_closed = true;
         }
+        let upload_waits_for = match upload_waits_for {
+            // A client that waits for a 100 is not slow: the backend is (RFC 9110 §10.1.1).
+            Some(Wait::ClientBody) if self.awaits_continue() => Some(Wait::BackendHead),
+            other => other,
+        };
         Ok(Some(match (upload_waits_for, download_waits_for) {
             // A client that does not read its response is waited for whatever else is going on.
             (_, Wait::ClientRead) => Wait::ClientRead,
@@ -252,7 +257,18 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
         }
     }
 
+    fn awaits_continue(&self) -> bool {
+        let is_asked = self.down.expects_continue() && !self.exchange.upload_began;
+        is_asked && self.exchange.interim_responses == 0
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
+        // An interim response that could not be written at once: the client may be waiting for it.
+        if self.down.is_blocked()
+            && let Poll::Ready(Err(_)) = self.down.poll_flush(cx)
+        {
+            return Err(fail(Cause::ClientClosed));
+        }
         let mut scratch = self.worker.scratch.borrow();
         let step = match self.up.poll_response(cx, &mut scratch) {
             Poll::Pending => return Ok(Poll::Pending),
@@ -272,6 +288,7 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
                 }
                 self.exchange
                     .on_response_head(self.worker, self.up.response());
+                self.exchange.response_began = true;
                 self.down
                     .start_switch(self.up.response(), &self.exchange.response_edits);
                 self.push_down(cx, &[], Form::Payload, true)?;
@@ -301,7 +318,7 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
         if self.exchange.interim_responses > self.exchange.interim_responses_max {
             return Err(fail(Cause::HttpProtocolError));
         }
-        self.exchange.edit_response(self.up.response());
+        self.exchange.clean_response(self.up.response());
         self.down
             .add_interim(self.up.response(), &self.exchange.response_edits);
         match self.down.poll_flush(cx) {
@@ -339,10 +356,16 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
                 last: true,
             }
         } else {
-            self.up
-                .first_piece(scratch, rest, self.down.form())
-                .map_err(|error| fail(error.cause()))?
+            match self.up.first_piece(scratch, rest, self.down.form()) {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // Nothing of the head was written: the client can still be told what is wrong (BE-06).
+                    self.down.take_back_response();
+                    return Err(fail(error.cause()));
+                }
+            }
         };
+        self.exchange.response_began = true;
         self.download = if piece.last {
             Download::Flushing
         } else {
@@ -395,7 +418,16 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
         }
     }
 
+    /// Grows while something is moved. Of a response head only its end counts, not each byte: `first_byte`
+    /// is the deadline of the whole head, or a backend that drips could hold the exchange for ever.
     fn progress(&self) -> u64 {
+        if self.download == Download::Awaiting {
+            let interim = u64::from(self.exchange.interim_responses);
+            let sent = self.up.sent_bytes().wrapping_add(self.down.sent_bytes());
+            return sent
+                .wrapping_add(self.down.received_bytes())
+                .wrapping_add(interim);
+        }
         let up = self.up.sent_bytes().wrapping_add(self.up.received_bytes());
         let down = self
             .down
@@ -415,6 +447,9 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
     }
 
     fn timeout_cause(&self, waits_for: Wait) -> Cause {
+        if self.worker.is_cut() {
+            return Cause::Draining;
+        }
         if self.exchange.is_overdue(self.worker) {
             return Cause::HttpResponseTimeout;
         }

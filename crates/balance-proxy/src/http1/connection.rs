@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_core::Cause;
-use balance_net::Stream;
+use balance_net::{PeerState, Stream, peer_state};
 use balance_proto::http1::{ConnectionLine, Progress, RequestError, worth_parsing};
 
 use super::downstream::write_own;
@@ -29,7 +29,10 @@ use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::Next;
 use crate::own_response::OwnResponse;
 use crate::wheel::Timer;
-use crate::worker::{Counted, DRAIN_IDLE_MS, LINGER_MS, Session, Worker, WorkerListener};
+use crate::worker::{
+    ANSWER_MS, Counted, DRAIN_IDLE_MS, LINGER_IDLE_MS, LINGER_TOTAL_MS, Session, Worker,
+    WorkerListener,
+};
 
 /// An accepted connection, as the accept loop hands it over.
 pub(crate) struct Accepted {
@@ -57,7 +60,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, acce
         connection.worker.servers.give_back(server);
         match next {
             Next::Keep => connection.phase = Phase::Idle,
-            Next::Close if connection.unread.is_empty() => return,
+            Next::Close if connection.has_nothing_unread() => return,
             Next::Close | Next::Linger => return Box::pin(connection.linger()).await,
             Next::Abort => return,
         }
@@ -203,7 +206,8 @@ impl Connection {
     /// Nothing to read: sets the deadline of what is waited for, and looks at it.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
         let in_head = !self.unread.is_empty();
-        if self.worker.is_draining() && !in_head {
+        let is_ending = self.worker.is_draining() || self.listener.is_retired();
+        if is_ending && !in_head {
             return self.poll_drained(cx);
         }
         let (head, idle) = self.listener.connection_timeouts();
@@ -228,7 +232,7 @@ impl Connection {
         })
     }
 
-    /// A draining worker gives an idle connection a moment: a request may be on its way already, and a
+    /// A draining worker, or a listener that was removed, gives an idle connection a moment: a request may be on its way already, and a
     /// close would lose it.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
         if self.phase != Phase::Draining {
@@ -261,7 +265,7 @@ impl Connection {
     async fn answer_unread(&mut self, response: &OwnResponse, cause: Cause) {
         let mut sink = Sink::new();
         write_own(&mut sink, response, false, ConnectionLine::Close);
-        self.timer.set(self.worker.clock.now_ms(), LINGER_MS);
+        self.timer.set(self.worker.clock.now_ms(), ANSWER_MS);
         let stream = &mut self.stream;
         let written = poll_fn(|cx| {
             if let Poll::Ready(result) = sink.poll_flush(stream, cx) {
@@ -284,6 +288,12 @@ impl Connection {
         }
     }
 
+    /// Whether the client has sent nothing that we did not read: closing would reset the connection, and
+    /// the reset could overtake our response.
+    fn has_nothing_unread(&self) -> bool {
+        self.unread.is_empty() && peer_state(&self.stream) != PeerState::Data
+    }
+
     async fn linger(mut self) {
         self.drain_input().await;
     }
@@ -295,21 +305,27 @@ impl Connection {
             return;
         }
         recycle(&mut self.unread, KEPT_BYTES);
-        self.timer.set(self.worker.clock.now_ms(), LINGER_MS);
-        let mut left = self.listener.lingering_bytes_max();
+        let clock = self.worker.clock;
+        let end_ms = clock.now_ms() + LINGER_TOTAL_MS;
+        self.timer.set(clock.now_ms(), LINGER_IDLE_MS);
+        let mut left = match self.listener.lingering_bytes_max() {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
         poll_fn(|cx| {
             loop {
                 let mut scratch = self.worker.scratch.borrow();
-                match self.stream.poll_read(cx, &mut scratch) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(len)) => {
-                        left = left.saturating_sub(len as u64);
-                        if left == 0 {
-                            return Poll::Ready(());
-                        }
-                    }
+                let len = match self.stream.poll_read(cx, &mut scratch) {
                     Poll::Pending => return self.timer.poll_expired(cx),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(len)) => len,
+                };
+                let now_ms = clock.now_ms();
+                left = left.saturating_sub(len as u64);
+                if left == 0 || now_ms >= end_ms || self.worker.is_cut() {
+                    return Poll::Ready(());
                 }
+                self.timer.set(now_ms, LINGER_IDLE_MS.min(end_ms - now_ms));
             }
         })
         .await;

@@ -274,7 +274,8 @@ impl Downstream for Http1Downstream<'_> {
             match state {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {} // registers again
                 Ok(PeerState::Data) => {
-                    self.is_watched = false;
+                    // Of a body that is still coming, reading it shows more than watching.
+                    self.is_watched = !self.incoming.is_done();
                     return Poll::Pending;
                 }
                 Ok(PeerState::Closed) => {
@@ -287,6 +288,16 @@ impl Downstream for Http1Downstream<'_> {
                 }
             }
         }
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.parts.head.expects_continue()
+    }
+
+    fn take_back_response(&mut self) {
+        self.keeps_alive = self.parts.head.keep_alive();
+        self.ends_with_close = false;
+        self.parts.sink.take_back_head();
     }
 
     fn discard_body(&mut self) -> bool {

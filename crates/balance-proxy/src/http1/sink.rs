@@ -18,7 +18,8 @@ pub(crate) struct Sink {
     kept: Vec<u8>,
     /// How much of `kept` is written.
     written: usize,
-    /// Where the body begins in `kept`, while nothing is written.
+    /// Where the last head begins in `kept`, and where it ends, while nothing of it is written.
+    head_start: usize,
     head_bytes: usize,
     form: Form,
     is_blocked: bool,
@@ -31,6 +32,7 @@ impl Sink {
         Self {
             kept: Vec::new(),
             written: 0,
+            head_start: 0,
             head_bytes: 0,
             form: Form::Payload,
             is_blocked: false,
@@ -43,6 +45,7 @@ impl Sink {
     pub(crate) fn clear(&mut self) {
         recycle(&mut self.kept, KEPT_BYTES);
         self.written = 0;
+        self.head_start = 0;
         self.head_bytes = 0;
         self.form = Form::Payload;
         self.is_blocked = false;
@@ -52,9 +55,16 @@ impl Sink {
 
     /// Appends a head, and says how its body will be framed.
     pub(crate) fn add_head(&mut self, form: Form, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.head_start = self.kept.len();
         encode(&mut self.kept);
         self.head_bytes = self.kept.len();
         self.form = form;
+    }
+
+    /// Forgets the head that was added last; nothing was pushed or flushed since.
+    pub(crate) fn take_back_head(&mut self) {
+        self.kept.truncate(self.head_start);
+        self.form = Form::Payload;
     }
 
     pub(crate) fn form(&self) -> Form {

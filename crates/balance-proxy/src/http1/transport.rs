@@ -67,6 +67,7 @@ impl Transport for Http1Transport<'_> {
             if expires_ms > now_ms {
                 member.idle().keep(IdleConnection {
                     stream: upstream.stream,
+                    since_ms: now_ms,
                     expires_ms,
                 });
                 self.worker.touch(now_ms);

@@ -1,28 +1,53 @@
 //! Idle upstream connections of one worker to one backend, last in first out.
 //!
-//! The one used last is the one most likely to be alive, and the others may grow old and be closed:
-//! the pool shrinks by itself when there is less to do. The newest stands at the back, so the oldest
-//! is always at the front and expiring never scans.
+//! The one used last is the one most likely to be alive, and the others may grow old and be closed: the
+//! pool shrinks by itself when there is less to do. A worker may keep a number of them over all its
+//! backends; above it, the one that has been idle longest gives way, whosever it is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::io;
+use std::rc::{Rc, Weak};
 
 use balance_net::Stream;
+use tokio::io::Interest;
 
 /// What one worker may keep idle over all its backends: its share of the process's `idle_upstream_max`.
-#[derive(Debug)]
 pub(crate) struct IdleLimits {
     total: Cell<usize>,
     total_max: usize,
+    /// Every backend's connections, for finding the oldest of all.
+    all: RefCell<Vec<Weak<Kept>>>,
 }
+
+/// A connection that waits for its next request.
+pub(crate) struct IdleConnection {
+    pub(crate) stream: Stream,
+    /// Since when, by the process clock.
+    pub(crate) since_ms: u64,
+    /// When it must not be used any more: our idle timeout or the backend's announced one.
+    pub(crate) expires_ms: u64,
+}
+
+/// The idle connections to one backend.
+pub(crate) struct IdleConnections {
+    kept: Rc<Kept>,
+    /// Of this worker, for this backend.
+    max: Cell<usize>,
+    timeout_ms: Cell<u64>,
+    limits: Rc<IdleLimits>,
+}
+
+/// Invariant: `IdleLimits::total` is the sum of all lengths. The longest idle stands in front.
+#[derive(Default)]
+struct Kept(RefCell<VecDeque<IdleConnection>>);
 
 impl IdleLimits {
     pub(crate) fn new(total_max: usize) -> Self {
         Self {
             total: Cell::new(0),
             total_max,
+            all: RefCell::new(Vec::new()),
         }
     }
 
@@ -32,36 +57,41 @@ impl IdleLimits {
         self.total.get()
     }
 
-    fn is_full(&self) -> bool {
-        self.total.get() >= self.total_max
+    fn forget(&self, count: usize) {
+        self.total.set(self.total.get() - count);
     }
 
-    fn add(&self, change: isize) {
-        self.total
-            .set(self.total.get().saturating_add_signed(change));
+    fn register(&self, kept: &Rc<Kept>) {
+        let mut all = self.all.borrow_mut();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Rc::downgrade(kept));
     }
-}
 
-/// A connection that waits for its next request.
-pub(crate) struct IdleConnection {
-    pub(crate) stream: Stream,
-    /// When it must not be used any more: our idle timeout or the backend's announced one.
-    pub(crate) expires_ms: u64,
-}
-
-/// The idle connections to one backend.
-pub(crate) struct IdleConnections {
-    connections: RefCell<VecDeque<IdleConnection>>,
-    /// Of this worker, for this backend.
-    max: Cell<usize>,
-    timeout_ms: Cell<u64>,
-    limits: Rc<IdleLimits>,
+    /// Closes the connection that has been idle longest. Looks at every backend: only when the total is
+    /// reached.
+    fn evict_oldest(&self) {
+        let all = self.all.borrow();
+        let oldest = all
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter_map(|kept| {
+                let since_ms = kept.0.borrow().front()?.since_ms;
+                Some((since_ms, kept))
+            })
+            .min_by_key(|(since_ms, _)| *since_ms);
+        if let Some((_, kept)) = oldest {
+            kept.0.borrow_mut().pop_front();
+            self.forget(1);
+        }
+    }
 }
 
 impl IdleConnections {
     pub(crate) fn new(max: usize, limits: Rc<IdleLimits>) -> Self {
+        let kept = Rc::new(Kept::default());
+        limits.register(&kept);
         Self {
-            connections: RefCell::new(VecDeque::new()),
+            kept,
             max: Cell::new(max),
             timeout_ms: Cell::new(u64::MAX),
             limits,
@@ -83,63 +113,51 @@ impl IdleConnections {
     /// (closed, or garbage) and those that are too old are dropped on the way; no system call but
     /// their close.
     pub(crate) fn take(&self, now_ms: u64) -> Option<Stream> {
-        let mut connections = self.connections.borrow_mut();
-        while let Some(connection) = connections.pop_back() {
-            self.limits.add(-1);
-            let is_silent = {
-                let mut cx = Context::from_waker(Waker::noop());
-                connection.stream.poll_read_ready(&mut cx).is_pending()
-            };
-            if is_silent && now_ms < connection.expires_ms {
+        let mut kept = self.kept.0.borrow_mut();
+        while let Some(connection) = kept.pop_back() {
+            self.limits.forget(1);
+            if is_silent(&connection.stream) && now_ms < connection.expires_ms {
                 return Some(connection.stream);
             }
         }
         None
     }
 
-    /// Keeps a connection, or closes it if there is no room. At the worker's total, the oldest of this
-    /// backend gives way; a backend that has none idle does not push out another's.
+    /// Keeps a connection, or closes it if this backend may keep none. At a limit the longest idle gives
+    /// way: of this backend, or of all.
     pub(crate) fn keep(&self, connection: IdleConnection) {
-        let mut connections = self.connections.borrow_mut();
-        if self.max.get() == 0 {
+        if self.max.get() == 0 || self.limits.total_max == 0 {
             return;
         }
-        if connections.len() >= self.max.get() || self.limits.is_full() {
-            if connections.pop_front().is_none() {
-                return;
-            }
-            self.limits.add(-1);
+        while self.len() >= self.max.get() {
+            self.kept.0.borrow_mut().pop_front();
+            self.limits.forget(1);
         }
-        connections.push_back(connection);
-        self.limits.add(1);
+        if self.limits.total.get() >= self.limits.total_max {
+            self.limits.evict_oldest();
+        }
+        self.kept.0.borrow_mut().push_back(connection);
+        self.limits.total.set(self.limits.total.get() + 1);
     }
 
-    /// Closes those that are too old or were closed by the backend. The oldest are at the front: it
-    /// stops at the first that may stay.
+    /// Closes those that are too old or were closed by the backend: left alone they would wait in
+    /// CLOSE_WAIT, a descriptor each, until somebody took them.
     pub(crate) fn expire(&self, now_ms: u64) {
-        let mut connections = self.connections.borrow_mut();
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Some(oldest) = connections.front() {
-            let stays =
-                now_ms < oldest.expires_ms && oldest.stream.poll_read_ready(&mut cx).is_pending();
-            if stays {
-                break;
-            }
-            connections.pop_front();
-            self.limits.add(-1);
-        }
+        let mut kept = self.kept.0.borrow_mut();
+        let before = kept.len();
+        kept.retain(|connection| now_ms < connection.expires_ms && is_silent(&connection.stream));
+        self.limits.forget(before - kept.len());
     }
 
     /// Closes all of them.
     pub(crate) fn clear(&self) {
-        let mut connections = self.connections.borrow_mut();
-        self.limits
-            .add(-isize::try_from(connections.len()).unwrap_or(isize::MAX));
-        connections.clear();
+        let mut kept = self.kept.0.borrow_mut();
+        self.limits.forget(kept.len());
+        kept.clear();
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.connections.borrow().len()
+        self.kept.0.borrow().len()
     }
 }
 
@@ -147,6 +165,13 @@ impl Drop for IdleConnections {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Whether nothing came, as far as the runtime knows: no system call. Not `poll_read_ready`: that also says
+/// "pending" when the task has used up its turn, and a closed connection would pass for a silent one.
+fn is_silent(stream: &Stream) -> bool {
+    let seen = stream.try_io(Interest::READABLE, || Ok(()));
+    matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]
@@ -171,24 +196,29 @@ mod tests {
         let idle = IdleConnections::new(2, Rc::clone(&limits));
         let other = IdleConnections::new(9, Rc::clone(&limits));
         let mut peers = Vec::new();
-        for expires_ms in [10, 20, 30] {
+        let mut keep = async |at: &IdleConnections, since_ms, expires_ms| {
             let (stream, peer) = pair(&listener).await;
             peers.push(peer);
-            idle.keep(IdleConnection { stream, expires_ms });
+            at.keep(IdleConnection {
+                stream,
+                since_ms,
+                expires_ms,
+            });
+        };
+        for since_ms in [10, 20, 30] {
+            keep(&idle, since_ms, since_ms).await;
         }
         assert_eq!((idle.len(), limits.total()), (2, 2), "the oldest gave way");
-        for _ in 0..2 {
-            let (stream, peer) = pair(&listener).await;
-            peers.push(peer);
-            other.keep(IdleConnection {
-                stream,
-                expires_ms: 99,
-            });
-        }
-        assert_eq!((other.len(), limits.total()), (1, 3));
+        keep(&other, 40, 99).await;
+        keep(&other, 50, 99).await;
+        assert_eq!(
+            (idle.len(), other.len()),
+            (1, 2),
+            "the oldest of all gave way"
+        );
+        assert_eq!(limits.total(), 3);
         assert!(idle.take(25).is_some(), "the newest is still good");
-        assert!(idle.take(25).is_none(), "the other one is too old");
-        drop(other);
+        assert!(other.take(99).is_none(), "too old, both");
         assert_eq!(limits.total(), 0);
     }
 
@@ -199,6 +229,7 @@ mod tests {
         let (stream, peer) = pair(&listener).await;
         idle.keep(IdleConnection {
             stream,
+            since_ms: 0,
             expires_ms: u64::MAX,
         });
         drop(peer);

@@ -90,6 +90,17 @@ fn a_cleared_timer_does_not_fire_and_a_removed_one_leaves_no_trace() {
 }
 
 #[test]
+fn when_all_have_expired_no_timer_waits() {
+    let wheel = Wheel::new(0);
+    let (unset, set) = (wheel.timer(), wheel.timer());
+    set.set(0, 1_000);
+    wheel.expire_all();
+    set.set(0, 2_000);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(unset.poll_expired(&mut cx).is_ready() && set.poll_expired(&mut cx).is_ready());
+}
+
+#[test]
 fn an_earlier_deadline_wakes_the_sleeping_driver() {
     let counter = Arc::new(CountingWaker::default());
     let waker = Waker::from(Arc::clone(&counter));

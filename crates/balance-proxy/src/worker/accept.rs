@@ -21,21 +21,15 @@ use crate::tcp;
 pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, acceptor: Acceptor) {
     let mut accepted_in_turn = 0;
     loop {
+        wait_for_place(&worker, &listener).await;
         match next(&listener, &acceptor).await {
-            Next::Accepted(accepted) => start(&worker, &listener, accepted),
-            Next::OutOfResources(error) => {
+            Next::Accepted(accepted) => start(&worker, &listener, accepted).await,
+            Next::Failed(error) => {
                 worker.metrics.accept_error();
                 tracing::warn!(listener = %listener.key(), %error, "cannot accept; trying again");
                 pause().await;
             }
-            Next::Failed(error) => {
-                tracing::error!(listener = %listener.key(), %error, "the listener is lost");
-                return;
-            }
             Next::Stop => break,
-        }
-        while is_full(&worker, &listener) && !listener.is_retired() {
-            pause().await;
         }
         accepted_in_turn += 1;
         if accepted_in_turn >= ACCEPTS_PER_WAKE_MAX {
@@ -45,13 +39,14 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, accept
     }
     // Whoever completed the handshake is served: closing now would reset them.
     while let Ok(Some(accepted)) = acceptor.try_accept() {
-        start(&worker, &listener, accepted);
+        start(&worker, &listener, accepted).await;
     }
 }
 
 enum Next {
     Accepted(Accepted),
-    OutOfResources(AcceptError),
+    /// Out of descriptors or memory, or an error that nobody expects: in both cases it is tried again, for a
+    /// socket that nobody accepts on would swallow its share of the connections.
     Failed(AcceptError),
     Stop,
 }
@@ -67,8 +62,7 @@ async fn next(listener: &WorkerListener, acceptor: &Acceptor) -> Next {
         }
         acceptor.poll_accept(cx).map(|result| match result {
             Ok(accepted) => Next::Accepted(accepted),
-            Err(error @ AcceptError::OutOfResources(_)) => Next::OutOfResources(error),
-            Err(error @ AcceptError::Fatal(_)) => Next::Failed(error),
+            Err(error) => Next::Failed(error),
         })
     })
     .await
@@ -83,30 +77,42 @@ fn is_full(worker: &Worker, listener: &WorkerListener) -> bool {
     max != 0 && worker.shared.connections() >= max
 }
 
-/// Gives the connection its place and its task.
-fn start(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Accepted) {
+/// While the process has as many connections as it may, the next ones wait in the kernel's queue.
+async fn wait_for_place(worker: &Worker, listener: &WorkerListener) {
+    while is_full(worker, listener) && !listener.is_retired() {
+        pause().await;
+    }
+}
+
+/// Gives the connection its place and its task. Of two workers that accept for the last place, one has to
+/// wait with its connection.
+async fn start(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Accepted) {
     // A unix socket's peer has no address; it is as local as 127.0.0.1.
-    let peer = accepted
-        .peer
-        .ip()
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
-    let snapshot = listener.snapshot();
-    let rules = &snapshot.rules.listeners[listener.index()];
-    let limits = &rules.limits;
     let ip = accepted.peer.ip().map(|address| address.ip());
-    let admitted = worker
-        .shared
-        .admit(ip, limits.connections_max, limits.connections_per_ip_max);
-    let guard = match admitted {
-        Ok(guard) => guard,
-        Err(Refused::Total | Refused::PerIp) => {
-            worker.metrics.accept_error();
-            let _ = set_linger_zero(&accepted.fd);
-            return;
+    let peer = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let (guard, mode) = loop {
+        let admitted = {
+            let snapshot = listener.snapshot();
+            let rules = &snapshot.rules.listeners[listener.index()];
+            let limits = &rules.limits;
+            worker
+                .shared
+                .admit(ip, limits.connections_max, limits.connections_per_ip_max)
+                .map(|guard| (guard, rules.mode))
+        };
+        match admitted {
+            Ok(admitted) => break admitted,
+            Err(Refused::Total) if !worker.is_cut() => pause().await,
+            Err(Refused::Total | Refused::PerIp) => {
+                worker.metrics.accept_error();
+                // Failing to reset is no loss: the socket is closed in the next moment.
+                let _ = set_linger_zero(&accepted.fd);
+                return;
+            }
         }
     };
     let counted = Counted::new(listener, guard);
-    match rules.mode {
+    match mode {
         Mode::Http => start_http(worker, listener, accepted, peer, counted),
         Mode::Tcp => start_tcp(worker, listener, accepted, peer, counted),
     }

@@ -29,6 +29,7 @@ impl Housekeeping {
 
 /// The task of it.
 pub(super) async fn run(worker: Rc<Worker>) {
+    let mut expired_ms = 0;
     loop {
         worker.housekeeping.timer.expired().await;
         worker.housekeeping.is_armed.set(false);
@@ -38,16 +39,21 @@ pub(super) async fn run(worker: Rc<Worker>) {
             log.flush();
         }
         let snapshot = Rc::clone(&worker.snapshot.borrow());
-        let mut idle = 0;
-        for member in snapshot.members() {
-            member.idle().expire(now_ms);
-            idle += member.idle().len();
+        let is_due = now_ms >= expired_ms + EXPIRE_PERIOD_MS;
+        if is_due {
+            expired_ms = now_ms;
+            snapshot
+                .members()
+                .for_each(|member| member.idle().expire(now_ms));
         }
-        if idle > 0 {
+        if snapshot.members().any(|member| member.idle().len() > 0) {
             worker.housekeeping.arm(now_ms);
         }
     }
 }
+
+/// Looking at every idle connection is cheap (no system call), but not free.
+const EXPIRE_PERIOD_MS: u64 = 1_000;
 
 /// How long a log line waits at most before it is handed over.
 const PERIOD_MS: u64 = 100;

@@ -1,7 +1,10 @@
 //! How control reaches the workers: one bounded mailbox each.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,7 +52,9 @@ pub struct Workers {
 
 struct WorkerHandle {
     mailbox: mpsc::Sender<Message>,
+    /// Whether everything was finished, once the thread says so.
     ended: oneshot::Receiver<bool>,
+    outcome: Option<bool>,
     thread: JoinHandle<()>,
 }
 
@@ -74,6 +79,7 @@ impl Workers {
             handles.push(WorkerHandle {
                 mailbox,
                 ended,
+                outcome: None,
                 thread: thread::spawn(start)?,
             });
         }
@@ -87,32 +93,28 @@ impl Workers {
     /// Hands one socket to each worker, in order; there are as many as workers.
     ///
     /// # Errors
-    /// When a worker takes no messages any more.
+    /// When a worker takes no messages any more; the others have theirs.
     pub fn add_listener(&self, sockets: Vec<ListenerSocket>) -> Result<(), SendError> {
         debug_assert_eq!(sockets.len(), self.handles.len(), "one socket per worker");
-        for (handle, socket) in self.handles.iter().zip(sockets) {
-            handle.send(Message::AddListener(socket))?;
-        }
-        Ok(())
+        let mut sockets = sockets.into_iter();
+        self.send_all(|| sockets.next().map(Message::AddListener))
     }
 
     /// Tells every worker to stop accepting on a listener.
     ///
     /// # Errors
-    /// When a worker takes no messages any more.
+    /// When a worker takes no messages any more; the others were told.
     pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), SendError> {
-        self.handles
-            .iter()
-            .try_for_each(|handle| handle.send(Message::RemoveListener(key.clone())))
+        self.send_all(|| Some(Message::RemoveListener(key.clone())))
     }
 
     /// Tells every worker to close its idle connections to a backend.
     ///
     /// # Errors
-    /// When a worker takes no messages any more.
+    /// When a worker takes no messages any more; the others were told.
     pub fn close_idle(&self, pool: &str, backend: &str) -> Result<(), SendError> {
-        self.handles.iter().try_for_each(|handle| {
-            handle.send(Message::CloseIdle {
+        self.send_all(|| {
+            Some(Message::CloseIdle {
                 pool: pool.to_owned(),
                 backend: backend.to_owned(),
             })
@@ -122,33 +124,63 @@ impl Workers {
     /// Posts the snapshot to every worker and waits until each has taken it, at most `limit`.
     ///
     /// # Errors
-    /// When a worker takes no messages any more, or not in time; it takes the snapshot later.
+    /// When a worker takes no messages any more, or not in time (it takes the snapshot later); the others
+    /// have it.
     pub async fn publish(
         &self,
         snapshot: &Arc<Snapshot>,
         limit: Duration,
     ) -> Result<(), SendError> {
         let (seen, mut all_seen) = mpsc::channel(self.handles.len().max(1));
-        for handle in &self.handles {
-            handle.send(Message::Publish {
+        let sent = self.send_all(|| {
+            Some(Message::Publish {
                 snapshot: Arc::clone(snapshot),
                 seen: seen.clone(),
-            })?;
-        }
+            })
+        });
         drop(seen);
         let wait = async {
-            for _ in &self.handles {
-                all_seen.recv().await.ok_or(SendError::Ended)?;
+            let mut count = 0;
+            while all_seen.recv().await.is_some() {
+                count += 1;
             }
-            Ok(())
+            if count == self.handles.len() {
+                Ok(())
+            } else {
+                Err(SendError::Ended)
+            }
         };
-        tokio::time::timeout(limit, wait)
+        let taken = tokio::time::timeout(limit, wait)
             .await
-            .unwrap_or(Err(SendError::TimedOut))
+            .unwrap_or(Err(SendError::TimedOut));
+        sent.and(taken)
     }
 
-    /// Tells every worker to drain; `Shared::set_draining` is called first. A worker that has ended
-    /// already has nothing left to drain.
+    /// Waits until a worker ends that nobody told to: its thread panicked, and its sockets queue connections
+    /// for nobody. Can be dropped and called again.
+    pub async fn any_ended(&mut self) -> WorkerId {
+        poll_fn(|cx| {
+            for (index, handle) in self.handles.iter_mut().enumerate() {
+                if handle.poll_outcome(cx).is_ready() {
+                    return Poll::Ready(WorkerId::from_index(index));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn send_all(&self, mut message: impl FnMut() -> Option<Message>) -> Result<(), SendError> {
+        let mut result = Ok(());
+        for handle in &self.handles {
+            if let Some(message) = message() {
+                result = result.and(handle.send(message));
+            }
+        }
+        result
+    }
+
+    /// Tells every worker to drain. One that has ended already has nothing left to drain.
     pub fn drain(&self, limit: Option<Duration>) {
         for handle in &self.handles {
             if let Err(error) = handle.send(Message::Drain { limit }) {
@@ -163,12 +195,11 @@ impl Workers {
     }
 
     /// Waits until every worker has ended (after `drain` or `stop`). Whether all of them finished what was
-    /// in flight.
+    /// in flight. Can be dropped and called again.
     pub async fn finished(&mut self) -> bool {
         let mut finished_all = true;
         for handle in &mut self.handles {
-            // A dropped sender: the thread panicked, and with it its connections are gone.
-            finished_all &= (&mut handle.ended).await.unwrap_or(false);
+            finished_all &= poll_fn(|cx| handle.poll_outcome(cx)).await;
         }
         for handle in self.handles.drain(..) {
             finished_all &= handle.thread.join().is_ok();
@@ -178,6 +209,15 @@ impl Workers {
 }
 
 impl WorkerHandle {
+    /// Whether it finished what was in flight, once it has ended.
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.outcome.is_none() {
+            // A dropped sender: the thread panicked, and with it its connections are gone.
+            self.outcome = Some(ready!(Pin::new(&mut self.ended).poll(cx)).unwrap_or(false));
+        }
+        Poll::Ready(self.outcome.unwrap_or(false))
+    }
+
     fn send(&self, message: Message) -> Result<(), SendError> {
         self.mailbox.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,

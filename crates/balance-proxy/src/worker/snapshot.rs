@@ -1,6 +1,7 @@
 //! A snapshot as one worker uses it: with this worker's own part of each backend, and its metric handles.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use balance_telemetry::RequestSeries;
 
 use super::Worker;
 use crate::clock::millis;
+use crate::endpoint::Endpoint;
 use crate::filter::Needs;
 use crate::snapshot::{PoolRules, Snapshot};
 use crate::upstream::{IdleConnections, IdleLimits, Member};
@@ -22,8 +24,9 @@ pub(crate) struct WorkerSnapshot {
     pub(crate) route_needs: Vec<Needs>,
     /// Per listener: no route and no pool, no route but the pool, then one per route.
     series: Vec<Vec<OnceCell<Rc<RequestSeries>>>>,
-    /// Each backend once.
+    /// Each backend once, and where.
     members: Vec<Member>,
+    positions: HashMap<*const Endpoint, usize>,
 }
 
 /// One pool's backends, in the order of its balancer.
@@ -49,7 +52,7 @@ impl WorkerSnapshot {
             .unwrap_or_default();
         known.sort_by_key(|member| Arc::as_ptr(member.endpoint()));
         let mut members: Vec<Member> = Vec::new();
-        let mut seen = std::collections::HashMap::new();
+        let mut positions = HashMap::new();
         let pools = rules
             .pools
             .iter()
@@ -60,7 +63,7 @@ impl WorkerSnapshot {
                     .iter()
                     .map(|endpoint| {
                         let pointer = Arc::as_ptr(endpoint);
-                        let index = *seen.entry(pointer).or_insert_with(|| {
+                        let index = *positions.entry(pointer).or_insert_with(|| {
                             let found = known.binary_search_by_key(&pointer, |member| {
                                 Arc::as_ptr(member.endpoint())
                             });
@@ -94,6 +97,7 @@ impl WorkerSnapshot {
                 .map(|_| (0..slots).map(|_| OnceCell::new()).collect())
                 .collect(),
             members,
+            positions,
             rules,
         }
     }
@@ -101,6 +105,12 @@ impl WorkerSnapshot {
     /// Every backend, once.
     pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.iter()
+    }
+
+    /// Whether a backend is still part of it.
+    pub(super) fn has(&self, member: &Member) -> bool {
+        let pointer = Arc::as_ptr(member.endpoint());
+        self.positions.contains_key(&pointer)
     }
 
     /// The handle that counts requests of a listener, route and pool; made on first use.
@@ -126,7 +136,7 @@ impl WorkerSnapshot {
     }
 }
 
-fn new_member(endpoint: &Arc<crate::Endpoint>, parts: &Parts<'_>) -> Member {
+fn new_member(endpoint: &Arc<Endpoint>, parts: &Parts<'_>) -> Member {
     let identity = endpoint.backend().identity();
     Member::new(
         Arc::clone(endpoint),

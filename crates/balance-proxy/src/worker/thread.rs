@@ -114,6 +114,7 @@ impl Worker {
             listeners: RefCell::new(Vec::new()),
             tracker: Tracker::default(),
             is_draining: Cell::new(false),
+            is_cut: Cell::new(false),
             wheel,
             shared,
         }
@@ -157,6 +158,13 @@ impl Worker {
                 previous: Some(&previous),
             },
         ));
+        // Connections to a backend that is gone close now, and those in use when they are given back.
+        for member in previous.members() {
+            if !snapshot.has(member) {
+                member.idle().configure(0, 0);
+                member.idle().clear();
+            }
+        }
         for listener in self.listeners.borrow().iter() {
             listener.follow(&snapshot);
         }
@@ -221,18 +229,37 @@ impl Worker {
             listener.retire();
         }
         self.wheel.wake_all();
+        self.wait_until_drained(limit, messages).await;
+        if self.tracker.active() == 0 {
+            return true;
+        }
+        // What is left ends as if all its deadlines had passed: each exchange with its cause.
+        self.is_cut.set(true);
+        self.wheel.expire_all();
+        tokio::select! {
+            () = self.tracker.idle() => {}
+            () = tokio::time::sleep(CUT_LIMIT) => tracing::warn!("connections do not end"),
+        }
+        false
+    }
+
+    async fn wait_until_drained(
+        &self,
+        limit: Option<Duration>,
+        messages: &mut mpsc::Receiver<Message>,
+    ) {
         let deadline = async |limit: Option<Duration>| match limit {
             None => std::future::pending().await,
             Some(limit) => tokio::time::sleep(limit).await,
         };
         tokio::select! {
             biased;
-            () = self.tracker.idle() => true,
-            () = deadline(limit) => self.tracker.active() == 0,
+            () = self.tracker.idle() => {}
+            () = deadline(limit) => {}
             // A second drain, of an impatient operator, ends it at its own limit.
             limit = next_drain(messages) => tokio::select! {
-                () = self.tracker.idle() => true,
-                () = deadline(limit) => self.tracker.active() == 0,
+                () = self.tracker.idle() => {}
+                () = deadline(limit) => {}
             },
         }
     }
@@ -247,3 +274,6 @@ async fn next_drain(messages: &mut mpsc::Receiver<Message>) -> Option<Duration> 
         }
     }
 }
+
+/// Connections that are cut off get this long to say so to their clients and to be settled.
+const CUT_LIMIT: Duration = Duration::from_millis(500);

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use balance_core::Cause;
 use pin_project_lite::pin_project;
 
 use super::Worker;
@@ -83,7 +84,9 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // Whatever it was serving has no other end.
             self.worker.metrics.panicked();
+            self.worker.metrics.cause(Cause::ProxyInternalError);
         }
         let tracker = &self.worker.tracker;
         tracker.active.set(tracker.active.get() - 1);

@@ -4,7 +4,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use balance_proto::{BodyLength, HeadEdits, ResponseBody, ResponseView};
+use balance_proto::{BodyLength, HeadEdits, HeadView, ResponseBody, ResponseView};
 
 use super::sink::MemorySink;
 use super::{Journal, MemoryRequest, Script, Step, Takes};
@@ -220,6 +220,14 @@ impl Downstream for Client {
             Some(event) => Poll::Ready(event),
             None => Poll::Pending,
         }
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.request.get(b"expect").is_some()
+    }
+
+    fn take_back_response(&mut self) {
+        self.sink_mut().take_back_head();
     }
 
     fn discard_body(&mut self) -> bool {

@@ -48,6 +48,14 @@ impl MemorySink {
         self.kept.push_back(Frame::Head(line));
     }
 
+    pub(super) fn take_back_head(&mut self) {
+        let last = self.kept.pop_back();
+        assert!(
+            matches!(last, Some(Frame::Head(_))),
+            "only a head can be taken back"
+        );
+    }
+
     pub(super) fn push(
         &mut self,
         cx: &mut Context<'_>,
