@@ -106,9 +106,16 @@ impl Control {
             view,
             remarks: _,
         } = prepared;
+        // Our descriptors first: while one is open, the kernel queues connections that nobody accepts.
+        for address in &mut self.current.listeners {
+            if removed.contains(&address.key) {
+                *address = Arc::new(address.without_sockets());
+            }
+        }
         for key in &removed {
             report("stop accepting", self.workers.remove_listener(key));
         }
+        apply_limits(&max_connections);
         let previous = std::mem::replace(&mut self.current, next);
         let snapshot = Arc::clone(&self.current.snapshot);
         report(
@@ -118,8 +125,6 @@ impl Control {
         for sockets in added {
             report("begin to accept", self.workers.add_listener(sockets));
         }
-
-        apply_limits(&max_connections);
         self.resolver.set_targets(self.current.endpoints());
         for gone in previous.identities.gone(&self.current.identities) {
             report(

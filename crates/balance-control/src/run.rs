@@ -9,7 +9,7 @@
 //!
 //! **Exit.** An operator's stop is a success however it ends: a tunnel may live for days, so that a drain
 //! reaches its limit is normal, and a failing exit would have every such stop reported as a crash. The log
-//! says whether something was cut off. The process fails only if it could not start.
+//! says whether something was cut off. The process fails if it could not start, or if a worker ended by itself.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance_config::{Diagnostic, Logging, Sources};
+use balance_core::WorkerId;
 use balance_proxy::{Shared, SharedOptions, Workers};
 use balance_telemetry::{BuildInfo, Registry};
 use tokio::runtime::Builder;
@@ -80,6 +81,8 @@ pub enum RunError {
     Runtime(io::Error),
     #[error("cannot start the workers: {0}{remedy}", remedy = remedy(.0))]
     Workers(io::Error),
+    #[error("worker {index} has ended by itself, which is a bug; start again", index = .0.0)]
+    WorkerEnded(WorkerId),
 }
 
 /// What to do about it, where that is known.
@@ -117,10 +120,14 @@ async fn serve(options: RunOptions) -> Result<(), RunError> {
     control.handle.set_phase(Phase::Ready);
     control.observer.on_listening(&listening(&control.current));
     control.observer.on_ready();
-    let stop = until_stopped(&mut control, &mut signals, reloads).await;
-    drain(&mut control, &mut signals, stop).await;
+    let stopped = until_stopped(&mut control, &mut signals, reloads).await;
+    if let Err(error) = &stopped {
+        tracing::error!("{error}");
+    }
+    let how = *stopped.as_ref().unwrap_or(&Request::Stop);
+    drain(&mut control, &mut signals, how).await;
     drop(own_socket);
-    Ok(())
+    stopped.map(|_| ())
 }
 
 /// Everything from the file to workers that accept.
@@ -202,20 +209,25 @@ async fn start(
 }
 
 /// Serves reloads and signals until one of them says stop.
+///
+/// # Errors
+/// A worker has ended by itself. Its sockets queue connections for nobody and cannot be taken back, so the
+/// process ends (the others drain) and its supervisor starts a new one.
 async fn until_stopped(
     control: &mut Control,
     signals: &mut Signals,
     mut reloads: mpsc::Receiver<ReloadRequest>,
-) -> Request {
+) -> Result<Request, RunError> {
     loop {
         let reload = tokio::select! {
+            worker = control.workers.any_ended() => return Err(RunError::WorkerEnded(worker)),
             request = signals.next() => match request {
                 Request::Reload => None,
                 Request::ReopenLogs => {
                     control.reopen_logs();
                     continue;
                 }
-                Request::Stop | Request::StopUnlimited => return request,
+                Request::Stop | Request::StopUnlimited => return Ok(request),
             },
             // Control holds a sender itself, so this never ends.
             Some(request) = reloads.recv() => Some(request),
@@ -225,7 +237,7 @@ async fn until_stopped(
             biased;
             stop = signals.next_stop() => {
                 answer(reload, ReloadOutcome::Unavailable);
-                return stop;
+                return Ok(stop);
             }
             outcome = control.reload() => outcome,
         };

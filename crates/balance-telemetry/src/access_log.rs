@@ -45,6 +45,7 @@ pub enum LogFormat {
 pub enum LogTarget {
     #[default]
     Stdout,
+    Stderr,
     /// Opened for append, made with mode 0640 if missing.
     File(PathBuf),
 }

@@ -120,6 +120,18 @@ pub(super) fn rules(
 }
 
 impl BoundAddress {
+    /// The same address, without control's descriptors of its sockets.
+    pub(crate) fn without_sockets(&self) -> Self {
+        Self {
+            written: self.written.clone(),
+            occurrence: self.occurrence,
+            key: self.key.clone(),
+            local: self.local.clone(),
+            listener: self.listener,
+            sockets: Arc::new(Vec::new()),
+        }
+    }
+
     /// The name of the listener in its configuration.
     pub(crate) fn name<'a>(&self, config: &'a Config) -> &'a str {
         &config.listeners[self.listener].name

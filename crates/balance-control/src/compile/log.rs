@@ -67,7 +67,7 @@ fn options(config: &Config) -> Option<AccessLogOptions> {
     let target = match &config.logging.access_log {
         AccessLogConfig::Off => return None,
         AccessLogConfig::Stdout => LogTarget::Stdout,
-        AccessLogConfig::Stderr => LogTarget::File(PathBuf::from("/dev/stderr")),
+        AccessLogConfig::Stderr => LogTarget::Stderr,
         AccessLogConfig::File(path) => LogTarget::File(PathBuf::from(&path.value)),
     };
     let format = match config.logging.format {

@@ -15,6 +15,7 @@ use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::sides::{ClientEvent, Downstream};
+use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
 use crate::filter::{Filter, Needs};
 use crate::snapshot::{Action, ListenerRules};
@@ -138,6 +139,8 @@ impl Exchange {
 
     /// Lets go of everything that must not outlive the exchange; the memory stays.
     pub(crate) fn end(&mut self) {
+        self.request_edits.shrink(KEPT_BYTES);
+        self.response_edits.shrink(KEPT_BYTES);
         self.arrival = None;
         self.backend = None;
     }

@@ -46,7 +46,7 @@ pub(crate) struct Accepted {
 /// Serves a connection to its end. Its future is what an idle connection costs: everything that is only
 /// needed now and then is boxed or belongs to a [`Server`].
 pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) {
-    let mut connection = Connection::new(worker, listener, accepted);
+    let mut connection = Box::new(Connection::new(worker, listener, accepted));
     loop {
         let (mut server, head_bytes) = match poll_fn(|cx| connection.poll_head(cx)).await {
             Waited::Head { server, head_bytes } => (server, head_bytes),
@@ -67,7 +67,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, acce
     }
 }
 
-/// A client's connection.
+/// A client's connection. Boxed, since it goes back and forth between its task and a server.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Rc<WorkerListener>,
@@ -251,13 +251,13 @@ impl Connection {
     }
 
     /// Answers a request that could not be read.
-    async fn refuse(mut self, error: RequestError) {
+    async fn refuse(mut self: Box<Self>, error: RequestError) {
         let response = OwnResponse::error(error.cause(), error.status(), &error.to_string());
         self.answer_unread(&response, error.cause()).await;
     }
 
     /// RFC 9110 §15.5.9: the head did not come in time.
-    async fn refuse_slow(mut self) {
+    async fn refuse_slow(mut self: Box<Self>) {
         let response = OwnResponse::of_cause(Cause::ClientTimeout);
         self.answer_unread(&response, Cause::ClientTimeout).await;
     }
@@ -294,7 +294,7 @@ impl Connection {
         self.unread.is_empty() && peer_state(&self.stream) != PeerState::Data
     }
 
-    async fn linger(mut self) {
+    async fn linger(mut self: Box<Self>) {
         self.drain_input().await;
     }
 

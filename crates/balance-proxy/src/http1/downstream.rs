@@ -35,6 +35,7 @@ impl RequestParts {
 
     pub(crate) fn clear(&mut self) {
         self.head.clear();
+        self.head.shrink(KEPT_BYTES);
         self.sink.clear();
     }
 }

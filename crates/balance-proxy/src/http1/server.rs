@@ -44,14 +44,14 @@ struct Desk {
 
 /// One exchange to be served.
 struct Job {
-    connection: Connection,
+    connection: Box<Connection>,
     parts: Box<RequestParts>,
     head_bytes: usize,
 }
 
 /// An exchange that is over.
 struct Served {
-    connection: Connection,
+    connection: Box<Connection>,
     parts: Box<RequestParts>,
     next: Next,
 }
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Takes the connection and the head in `parts`; [`Server::poll_served`] gives both back.
-    pub(super) fn start(&mut self, connection: Connection, head_bytes: usize) {
+    pub(super) fn start(&mut self, connection: Box<Connection>, head_bytes: usize) {
         let parts = self
             .parts
             .take()
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Ready when the exchange is over.
-    pub(super) fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<(Connection, Next)> {
+    pub(super) fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<(Box<Connection>, Next)> {
         match self.coroutine.as_mut().poll(cx) {
             Poll::Ready(never) => match never {},
             Poll::Pending => {}

@@ -26,7 +26,7 @@ impl Http1Transport<'_> {
         Http1Upstream::new(stream, parts, self.settings, is_reused)
     }
 
-    /// Gives back what an attempt owned, without its connection.
+    /// Gives back what an attempt owned; a connection that is still in it is closed.
     pub(super) fn give_back(&self, mut parts: Box<UpstreamParts>) {
         parts.clear();
         self.worker.upstream_parts.give_back(parts);
@@ -53,26 +53,25 @@ impl Transport for Http1Transport<'_> {
     }
 
     fn settle(&self, member: &Member, upstream: Http1Upstream, clean: bool, now_ms: u64) {
-        if clean && upstream.can_be_kept() && !self.worker.is_draining() {
-            // The backend closes N seconds after the last response; a request sent in that moment is
-            // lost (robustness BE-02), so one second is left.
-            let announced_ms = upstream
-                .announced_timeout()
-                .map(|limit| millis(limit).saturating_sub(1000));
-            let expires_ms = now_ms.saturating_add(
-                announced_ms
-                    .unwrap_or(u64::MAX)
-                    .min(member.idle().timeout_ms()),
-            );
-            if expires_ms > now_ms {
-                member.idle().keep(IdleConnection {
-                    stream: upstream.stream,
-                    since_ms: now_ms,
-                    expires_ms,
-                });
-                self.worker.touch(now_ms);
-            }
+        let may_be_kept = clean && upstream.can_be_kept() && !self.worker.is_draining();
+        // The backend closes N seconds after the last response; a request sent in that moment is lost
+        // (robustness BE-02), so one second is left.
+        let announced_ms = upstream
+            .announced_timeout()
+            .map_or(u64::MAX, |limit| millis(limit).saturating_sub(1000));
+        let idle_ms = announced_ms.min(member.idle().timeout_ms());
+        let (stream, parts) = upstream.into_parts();
+        if let Some(stream) = stream
+            && may_be_kept
+            && idle_ms > 0
+        {
+            member.idle().keep(IdleConnection {
+                stream,
+                since_ms: now_ms,
+                expires_ms: now_ms.saturating_add(idle_ms),
+            });
+            self.worker.touch(now_ms);
         }
-        self.give_back(upstream.parts);
+        self.give_back(parts);
     }
 }

@@ -45,11 +45,11 @@ pub(super) async fn carry_tunnel(
         context.timer,
         relay,
         down.stream,
-        &mut upstream.stream,
+        upstream.stream(),
         deadlines,
     )
     .await;
-    context.transport.give_back(upstream.parts);
+    context.transport.give_back(upstream.into_parts().1);
     drop(lease);
     down.add_tunnel_bytes(carried.to_upstream_bytes, carried.to_downstream_bytes);
     // A WebSocket that its client leaves is an ordinary end.

@@ -20,34 +20,18 @@ use crate::exchange::sides::{
     BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Upstream,
 };
 
+/// One connection to a backend while it serves an attempt. All of it is in one box that is used again, so
+/// that handing it on costs a pointer.
+pub(crate) struct Http1Upstream(Box<UpstreamParts>);
+
 /// What an active attempt owns; used again by the next one.
 pub(crate) struct UpstreamParts {
+    /// There while an attempt runs.
+    stream: Option<Stream>,
     head: ResponseHead,
     sink: Sink,
     /// A head that is not complete yet, or what followed an interim response or a 101.
     unread: Vec<u8>,
-}
-
-impl UpstreamParts {
-    pub(crate) fn new() -> Self {
-        Self {
-            head: ResponseHead::default(),
-            sink: Sink::new(),
-            unread: Vec::new(),
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.head.clear();
-        self.sink.clear();
-        recycle(&mut self.unread, KEPT_BYTES);
-    }
-}
-
-/// One connection to a backend while it serves an attempt.
-pub(crate) struct Http1Upstream {
-    pub(super) stream: Stream,
-    pub(super) parts: Box<UpstreamParts>,
     settings: HeadSettings,
     context: ResponseContext,
     incoming: Incoming,
@@ -59,17 +43,14 @@ pub(crate) struct Http1Upstream {
     has_excess: bool,
 }
 
-impl Http1Upstream {
-    pub(super) fn new(
-        stream: Stream,
-        parts: Box<UpstreamParts>,
-        settings: HeadSettings,
-        is_reused: bool,
-    ) -> Self {
+impl UpstreamParts {
+    pub(crate) fn new() -> Self {
         Self {
-            stream,
-            parts,
-            settings,
+            stream: None,
+            head: ResponseHead::default(),
+            sink: Sink::new(),
+            unread: Vec::new(),
+            settings: HeadSettings::default(),
             context: ResponseContext {
                 request_method: Method::Get,
                 upgrade_offered: false,
@@ -77,36 +58,86 @@ impl Http1Upstream {
             incoming: Incoming::Done,
             tried_bytes: 0,
             received_bytes: 0,
-            is_reused,
+            is_reused: false,
             has_excess: false,
         }
     }
 
+    /// Closes the connection, forgets the attempt, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.stream = None;
+        self.head.clear();
+        self.head.shrink(KEPT_BYTES);
+        self.sink.clear();
+        recycle(&mut self.unread, KEPT_BYTES);
+        self.incoming = Incoming::Done;
+        self.tried_bytes = 0;
+        self.received_bytes = 0;
+        self.has_excess = false;
+    }
+
+    fn stream(&mut self) -> &mut Stream {
+        self.writing().1
+    }
+
+    fn writing(&mut self) -> (&mut Sink, &mut Stream) {
+        let stream = self
+            .stream
+            .as_mut()
+            .expect("an attempt has its connection until it is settled");
+        (&mut self.sink, stream)
+    }
+}
+
+impl Http1Upstream {
+    /// `parts` are clear.
+    pub(super) fn new(
+        stream: Stream,
+        mut parts: Box<UpstreamParts>,
+        settings: HeadSettings,
+        is_reused: bool,
+    ) -> Self {
+        parts.stream = Some(stream);
+        parts.settings = settings;
+        parts.is_reused = is_reused;
+        Self(parts)
+    }
+
+    /// Takes it apart: the connection, and what is used again.
+    pub(super) fn into_parts(mut self) -> (Option<Stream>, Box<UpstreamParts>) {
+        (self.0.stream.take(), self.0)
+    }
+
+    /// The connection, for a tunnel.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        self.0.stream()
+    }
+
     /// Whether another request may be sent here after a clean exchange.
     pub(super) fn can_be_kept(&self) -> bool {
-        let is_over = self.incoming.is_done() && !self.has_excess && self.parts.unread.is_empty();
-        is_over && !self.parts.sink.is_blocked() && self.parts.head.keep_alive()
+        let is_over = self.0.incoming.is_done() && !self.0.has_excess && self.0.unread.is_empty();
+        is_over && !self.0.sink.is_blocked() && self.0.head.keep_alive()
     }
 
     /// How long the backend says it keeps an idle connection.
     pub(super) fn announced_timeout(&self) -> Option<Duration> {
-        self.parts.head.keep_alive_timeout()
+        self.0.head.keep_alive_timeout()
     }
 
     /// The bytes behind a 101: the first ones of the tunnel.
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.parts.unread)
+        std::mem::take(&mut self.0.unread)
     }
 
     /// Tries `unread` as a head. What follows the head is moved to the start of `scratch`.
     fn parse_unread(&mut self, scratch: &mut [u8]) -> Result<Option<ResponseStep>, BackendError> {
-        let parts = &mut *self.parts;
+        let parts = &mut *self.0;
         let progress = parts
             .head
-            .parse(&parts.unread, self.context, &self.settings)
+            .parse(&parts.unread, parts.context, &parts.settings)
             .map_err(|_| BackendError::Malformed)?;
         let Progress::Complete { consumed } = progress else {
-            self.tried_bytes = parts.unread.len();
+            parts.tried_bytes = parts.unread.len();
             return Ok(None);
         };
         let rest = parts.unread.len() - consumed;
@@ -123,20 +154,20 @@ impl Http1Upstream {
         scratch: &[u8],
         rest: Range<usize>,
     ) -> Result<ResponseStep, BackendError> {
-        self.tried_bytes = 0;
-        let head = &self.parts.head;
+        self.0.tried_bytes = 0;
+        let head = &self.0.head;
         if head.is_interim() || head.is_switching() {
             let step = if head.is_interim() {
                 ResponseStep::Interim
             } else {
                 ResponseStep::Switching
             };
-            self.parts.unread.extend_from_slice(&scratch[rest]);
+            self.0.unread.extend_from_slice(&scratch[rest]);
             return Ok(step);
         }
-        self.incoming = Incoming::of_response(head.body());
-        if self.incoming.is_done() && !rest.is_empty() {
-            self.has_excess = true; // a body after HEAD, 204 or 304
+        self.0.incoming = Incoming::of_response(head.body());
+        if self.0.incoming.is_done() && !rest.is_empty() {
+            self.0.has_excess = true; // a body after HEAD, 204 or 304
         }
         Ok(ResponseStep::Final { rest })
     }
@@ -148,15 +179,16 @@ impl Http1Upstream {
         form: Form,
     ) -> Result<Piece, BackendError> {
         let taken = self
+            .0
             .incoming
             .take(scratch, range, form)
             .map_err(|_| BackendError::Malformed)?;
-        self.has_excess |= !taken.excess.is_empty();
+        self.0.has_excess |= !taken.excess.is_empty();
         Ok(taken.piece)
     }
 
     fn closed_error(&self) -> BackendError {
-        if self.received_bytes == 0 {
+        if self.0.received_bytes == 0 {
             BackendError::Closed
         } else {
             BackendError::Incomplete
@@ -173,16 +205,16 @@ impl BodySource for Http1Upstream {
         scratch: &mut [u8],
         form: Form,
     ) -> Poll<Result<Piece, BackendError>> {
-        match ready!(self.stream.poll_read(cx, scratch)) {
+        match ready!(self.0.stream().poll_read(cx, scratch)) {
             // RFC 9112 §6.3 item 8: only without any framing the end of the connection ends the body.
-            Ok(0) if matches!(self.incoming, Incoming::UntilClose) => Poll::Ready(Ok(Piece {
+            Ok(0) if matches!(self.0.incoming, Incoming::UntilClose) => Poll::Ready(Ok(Piece {
                 range: 0..0,
                 form: Form::Payload,
                 last: true,
             })),
             Ok(0) | Err(_) => Poll::Ready(Err(BackendError::Incomplete)),
             Ok(len) => {
-                self.received_bytes += len as u64;
+                self.0.received_bytes += len as u64;
                 Poll::Ready(self.take(scratch, 0..len, form))
             }
         }
@@ -191,11 +223,11 @@ impl BodySource for Http1Upstream {
 
 impl BodySink for Http1Upstream {
     fn form(&self) -> Form {
-        self.parts.sink.form()
+        self.0.sink.form()
     }
 
     fn room(&self) -> usize {
-        self.parts.sink.room()
+        self.0.sink.room()
     }
 
     fn push(
@@ -205,21 +237,21 @@ impl BodySink for Http1Upstream {
         form: Form,
         last: bool,
     ) -> io::Result<()> {
-        self.parts
-            .sink
-            .push(&mut self.stream, cx, bytes, form, last)
+        let (sink, stream) = self.0.writing();
+        sink.push(stream, cx, bytes, form, last)
     }
 
     fn is_blocked(&self) -> bool {
-        self.parts.sink.is_blocked()
+        self.0.sink.is_blocked()
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.parts.sink.poll_flush(&mut self.stream, cx)
+        let (sink, stream) = self.0.writing();
+        sink.poll_flush(stream, cx)
     }
 
     fn sent_bytes(&self) -> u64 {
-        self.parts.sink.sent_bytes()
+        self.0.sink.sent_bytes()
     }
 }
 
@@ -233,7 +265,7 @@ impl Upstream for Http1Upstream {
         body: BodyLength,
         upgrade: Option<&[u8]>,
     ) {
-        self.context = ResponseContext {
+        self.0.context = ResponseContext {
             request_method: request.method_kind(),
             upgrade_offered: upgrade.is_some(),
         };
@@ -244,7 +276,7 @@ impl Upstream for Http1Upstream {
             Form::Payload
         };
         let connection = upgrade.map_or(ConnectionLine::None, ConnectionLine::Upgrade);
-        self.parts.sink.add_head(form, |out| {
+        self.0.sink.add_head(form, |out| {
             encode_request(out, request, edits, framing, connection);
         });
     }
@@ -255,48 +287,48 @@ impl Upstream for Http1Upstream {
         scratch: &mut [u8],
     ) -> Poll<Result<ResponseStep, BackendError>> {
         loop {
-            let unread = &self.parts.unread;
-            if unread.len() > self.tried_bytes && worth_parsing(unread, self.tried_bytes) {
+            let unread = &self.0.unread;
+            if unread.len() > self.0.tried_bytes && worth_parsing(unread, self.0.tried_bytes) {
                 match self.parse_unread(scratch) {
                     Ok(None) => {}
                     Ok(Some(step)) => return Poll::Ready(Ok(step)),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
-            } else if unread.len() > self.settings.head_bytes_max {
+            } else if unread.len() > self.0.settings.head_bytes_max {
                 return Poll::Ready(Err(BackendError::Malformed));
             }
-            let len = match ready!(self.stream.poll_read(cx, scratch)) {
+            let len = match ready!(self.0.stream().poll_read(cx, scratch)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(self.closed_error())),
                 Ok(len) => len,
             };
-            self.received_bytes += len as u64;
-            if !self.parts.unread.is_empty() {
-                self.parts.unread.extend_from_slice(&scratch[..len]);
+            self.0.received_bytes += len as u64;
+            if !self.0.unread.is_empty() {
+                self.0.unread.extend_from_slice(&scratch[..len]);
                 continue;
             }
             let parsed = self
-                .parts
+                .0
                 .head
-                .parse(&scratch[..len], self.context, &self.settings);
+                .parse(&scratch[..len], self.0.context, &self.0.settings);
             match parsed {
                 Err(_) => return Poll::Ready(Err(BackendError::Malformed)),
                 Ok(Progress::Complete { consumed }) => {
                     return Poll::Ready(self.on_head(scratch, consumed..len));
                 }
                 Ok(Progress::Partial) => {
-                    self.parts.unread.extend_from_slice(&scratch[..len]);
-                    self.tried_bytes = len;
+                    self.0.unread.extend_from_slice(&scratch[..len]);
+                    self.0.tried_bytes = len;
                 }
             }
         }
     }
 
     fn response(&self) -> &ResponseHead {
-        &self.parts.head
+        &self.0.head
     }
 
     fn response_body(&self) -> ResponseBody {
-        self.parts.head.body()
+        self.0.head.body()
     }
 
     fn first_piece(
@@ -309,18 +341,18 @@ impl Upstream for Http1Upstream {
     }
 
     fn is_reused(&self) -> bool {
-        self.is_reused
+        self.0.is_reused
     }
 
     fn reclaim_body(&mut self) -> Option<Vec<u8>> {
-        self.parts.sink.unsent_body()
+        self.0.sink.unsent_body()
     }
 
     fn replay_body(&mut self, body: &[u8]) {
-        self.parts.sink.add_framed(body);
+        self.0.sink.add_framed(body);
     }
 
     fn received_bytes(&self) -> u64 {
-        self.received_bytes
+        self.0.received_bytes
     }
 }

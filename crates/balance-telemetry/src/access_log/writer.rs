@@ -249,6 +249,7 @@ fn write_all(file: &mut File, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
 fn open(target: &LogTarget) -> io::Result<File> {
     match target {
         LogTarget::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+        LogTarget::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
         LogTarget::File(path) => OpenOptions::new()
             .append(true)
             .create(true)
