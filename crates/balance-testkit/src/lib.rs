@@ -18,7 +18,7 @@ mod temp_dir;
 pub use client::{RawClient, Response, at_every_split};
 pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
 pub use pause::pause;
-pub use peer::{EchoServer, End, PeerMode, Session};
+pub use peer::{DeadBackend, EchoServer, End, PeerMode, Session};
 pub use process::{Process, ProcessOptions, Signal};
 pub use real_origin::{Program, RealOrigin};
 pub use silent::SilentAddress;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::PATIENCE;
 use crate::client::reset;
 
@@ -27,6 +29,30 @@ pub enum PeerMode {
     ResetAfter(usize),
     /// Keeps the connection open and reads nothing.
     Ignore,
+}
+
+/// An address that refuses connections and that nobody else can take meanwhile: bound, but not listened on.
+#[derive(Debug)]
+pub struct DeadBackend {
+    address: SocketAddr,
+    _socket: Socket,
+}
+
+impl DeadBackend {
+    pub fn new() -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // Without SO_REUSEADDR: with it on both sides, others could bind the port as well.
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let address = socket.local_addr()?.as_socket();
+        Ok(Self {
+            address: address.ok_or(ErrorKind::InvalidInput)?,
+            _socket: socket,
+        })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// How the peer's side of a session ended.

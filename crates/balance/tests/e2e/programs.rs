@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Command;
+
+use balance_testkit::{PATIENCE, Process, Signal, TempDir};
 
 /// Whether a program is installed. Where tests must be complete (`CI` is set), a missing one is a failure;
 /// elsewhere the test says that it is skipped.
@@ -37,11 +38,6 @@ pub(crate) fn must_be_here(what: &str) {
 #[track_caller]
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
-    said(program, &output)
-}
-
-#[track_caller]
-fn said(program: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
@@ -53,33 +49,28 @@ fn said(program: &str, output: &Output) -> String {
 }
 
 /// A running wrk: keep-alive clients that ask as fast as they are answered.
-pub(crate) struct Wrk(Child);
+pub(crate) struct Wrk(Process);
 
 impl Wrk {
-    pub(crate) fn start(address: SocketAddr, path: &str, connections: u32, time: Duration) -> Self {
-        let child = Command::new("wrk")
+    pub(crate) fn start(address: SocketAddr, path: &str, connections: u32) -> Self {
+        let mut command = Command::new("wrk");
+        command
             .arg("-t1")
             .arg(format!("-c{connections}"))
-            .arg(format!("-d{}s", time.as_secs()))
-            .args(["--timeout", "10s"])
-            .arg(format!("http://{address}{path}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
+            // Longer than any test: they end it.
+            .args(["-d120s", "--timeout", "10s"])
+            .arg(format!("http://{address}{path}"));
+        Self(Process::spawn(command, TempDir::new("wrk").unwrap()).unwrap())
     }
 
-    /// Whether it still asks.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
-    }
-
-    /// Waits for its end and returns how many requests were answered; not one may have failed.
+    /// Ends it and returns how many requests were answered; not one may have failed.
     #[track_caller]
-    pub(crate) fn finish_without_errors(self) -> u64 {
-        let output = self.0.wait_with_output().unwrap();
-        let text = said("wrk", &output);
+    pub(crate) fn finish_without_errors(mut self) -> u64 {
+        assert!(self.0.is_running(), "{}", self.0.stdout());
+        self.0.signal(Signal::Interrupt).unwrap();
+        let status = self.0.wait_for_exit(PATIENCE);
+        let text = self.0.stdout() + &self.0.stderr();
+        assert!(status.success(), "{text}");
         assert!(!text.contains("Socket errors"), "{text}");
         assert!(!text.contains("Non-2xx"), "{text}");
         let count = text.lines().find_map(|line| {

@@ -1,11 +1,13 @@
 //! The Balance under test: its configuration, its process, and short questions to both of its sides.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use balance_testkit::{PATIENCE, Process, ProcessOptions, RawClient, Response, TempDir, pause};
+use balance_testkit::{
+    DeadBackend, PATIENCE, Process, ProcessOptions, RawClient, Response, TempDir, pause,
+};
 use serde_json::Value;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_balance");
@@ -235,10 +237,11 @@ pub(crate) fn wait_until(mut is_reached: impl FnMut() -> bool, what: &str) {
     }
 }
 
-/// An address that refuses connections: it was bound a moment ago.
+/// An address that refuses connections for as long as the tests run.
 pub(crate) fn dead_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let backend = DeadBackend::new().unwrap();
+    let address = backend.addr();
+    // Given back, the port could become another test's.
+    std::mem::forget(backend);
+    address
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use balance_testkit::{
@@ -106,7 +106,14 @@ fn the_tcp_example_spreads_by_weight() {
 
     let mut origins = origins.into_iter();
     let first = origins.next().unwrap();
+    let address = first.addr();
     first.stop();
+    // Another test that is starting a process has a copy of our descriptors until its exec: whoever connects
+    // before that is reset.
+    wait_until(
+        || TcpStream::connect(address).is_err(),
+        "the stopped backend refuses",
+    );
     let counts = count((0..6).map(|_| get(web, "/").text()));
     assert!(!counts.contains_key("one"), "{counts:?}");
     assert_eq!(counts.values().sum::<usize>(), 6);

@@ -280,7 +280,10 @@ fn a_backend_keeps_its_state_as_long_as_it_is_the_same() {
     }
     assert_eq!(client.read_response().unwrap().text(), "busy");
     assert_eq!(second.read_response().unwrap().text(), "busy");
-    assert_eq!(backend(&process, "a")["in_flight"], 0);
+    wait_until(
+        || backend(&process, "a")["in_flight"] == 0,
+        "both places are given back",
+    );
 }
 
 fn fast_backend() -> Backend {
@@ -324,7 +327,7 @@ fn a_hundred_reloads_under_load_cost_no_request() {
     let process = odd.start();
     let web = process.listener("web");
     let admin = process.listener("admin");
-    let mut load = Wrk::start(web, "/", 16, Duration::from_secs(8));
+    let load = Wrk::start(web, "/", 16);
     wait_for_load(&process);
     for number in 1..=100 {
         reload(&process, if number % 2 == 0 { &odd } else { &even });
@@ -335,10 +338,6 @@ fn a_hundred_reloads_under_load_cost_no_request() {
         // Spread over the time of the load.
         pause(Duration::from_millis(45));
     }
-    assert!(
-        load.is_running(),
-        "the reloads took longer than the load: it proves less than it should"
-    );
     load.finish_without_errors();
     assert_eq!(json(&get(admin, "/status"))["config"]["generation"], 101);
     for backend in &backends {

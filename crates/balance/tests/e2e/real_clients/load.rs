@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use balance_bench::{Backend, BackendOptions};
-use balance_testkit::Process;
+use balance_testkit::{Process, pause};
 
 use crate::programs::{Wrk, is_here, run};
 use crate::subject::{Config, cause, wait_until};
@@ -33,7 +33,8 @@ fn wrk_loses_nothing_and_everything_is_counted() {
         return;
     }
     let (backends, process) = start();
-    let load = Wrk::start(process.listener("web"), "/", 50, Duration::from_secs(2));
+    let load = Wrk::start(process.listener("web"), "/", 50);
+    pause(Duration::from_secs(2));
     let answered = load.finish_without_errors();
     let at_backends: u64 = backends.iter().map(Backend::requests).sum();
     // wrk stops in the middle of at most one exchange per connection.

@@ -1,7 +1,5 @@
 //! One of three origins dies under load, and comes back.
 
-use std::time::Duration;
-
 use balance_testkit::{Process, Program, RealOrigin};
 
 use crate::programs::{Wrk, is_here};
@@ -39,7 +37,7 @@ fn a_killed_origin_costs_no_request_and_comes_back() {
     for name in names {
         assert!(serves(&process, name), "{name}");
     }
-    let mut load = Wrk::start(web, "/small.txt", 24, Duration::from_secs(7));
+    let load = Wrk::start(web, "/small.txt", 24);
     let answered = || {
         metric(
             &process,
@@ -62,6 +60,5 @@ fn a_killed_origin_costs_no_request_and_comes_back() {
         wait_until(|| serves(&process, "two"), "it gets traffic again");
         assert_eq!(backend(&process, "b")["state"], "pickable");
     }
-    assert!(load.is_running(), "all of it happened under load");
     load.finish_without_errors();
 }
