@@ -90,26 +90,55 @@ impl HistogramTotals {
     }
 }
 
-/// Counts the bounds below instead of searching: no branch to mispredict, and the compiler makes a few
-/// vector compares of it.
+/// The length of the number in bits says how many bounds are certainly below it, and at most
+/// [`BOUNDS_PER_LENGTH`] others have that length: a look-up and two compares without a branch. Comparing with
+/// all bounds, even in vectors, takes five times as many instructions.
 #[inline]
 fn bucket_of(duration_us: u64) -> usize {
     let duration_us = u32::try_from(duration_us).unwrap_or(u32::MAX);
-    BOUNDS_US
-        .iter()
-        .map(|bound| u32::from(duration_us > *bound))
-        .sum::<u32>() as usize
+    let length = &LENGTHS[duration_us
+        .checked_ilog2()
+        .map_or(0, |log| log as usize + 1)];
+    let above = length.bounds.map(|bound| usize::from(duration_us > bound));
+    length.bounds_below + above.iter().sum::<usize>()
 }
 
-const BOUNDS_US: [u32; BUCKETS.len()] = {
-    let mut bounds = [0; BUCKETS.len()];
-    let mut index = 0;
-    while index < bounds.len() {
-        bounds[index] = BUCKETS[index].0;
-        index += 1;
+/// What is known about all numbers of one length in bits.
+#[derive(Clone, Copy)]
+struct BitLength {
+    /// Bounds of a smaller length.
+    bounds_below: usize,
+    /// The bounds of this length, and then ones that no number exceeds.
+    bounds: [u32; BOUNDS_PER_LENGTH],
+}
+
+const BOUNDS_PER_LENGTH: usize = 2;
+
+static LENGTHS: [BitLength; u32::BITS as usize + 1] = lengths();
+
+const fn lengths() -> [BitLength; u32::BITS as usize + 1] {
+    let nothing = BitLength {
+        bounds_below: 0,
+        bounds: [u32::MAX; BOUNDS_PER_LENGTH],
+    };
+    let mut lengths = [nothing; u32::BITS as usize + 1];
+    let mut length = 0;
+    let mut next = 0;
+    while length < lengths.len() {
+        lengths[length].bounds_below = next;
+        let mut found = 0;
+        while next < BUCKETS.len()
+            && (u32::BITS - BUCKETS[next].0.leading_zeros()) as usize == length
+        {
+            // Out of bounds, and so an error of compilation, where BOUNDS_PER_LENGTH is too small.
+            lengths[length].bounds[found] = BUCKETS[next].0;
+            found += 1;
+            next += 1;
+        }
+        length += 1;
     }
-    bounds
-};
+    lengths
+}
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +148,10 @@ mod tests {
     fn bounds_are_inclusive_and_named_right() {
         assert_eq!(bucket_of(0), 0);
         assert_eq!(bucket_of(u64::MAX), BUCKETS.len());
+        for duration in (0..20_000_000).step_by(7).chain(0..2_000) {
+            let below = BUCKETS.iter().filter(|(bound, _)| duration > *bound);
+            assert_eq!(bucket_of(u64::from(duration)), below.count());
+        }
         for (index, (bound, name)) in BUCKETS.iter().enumerate() {
             assert_eq!(bucket_of(u64::from(*bound)), index);
             assert_eq!(bucket_of(u64::from(*bound) + 1), index + 1);
