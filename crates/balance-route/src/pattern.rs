@@ -54,7 +54,7 @@ impl HostPattern {
     pub fn is_match(&self, host: &[u8]) -> bool {
         match self {
             Self::Any => true,
-            Self::Exact(exact) => host.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Exact(exact) => is_same_host(host, exact.as_bytes()),
             Self::Suffix(suffix) => host
                 .len()
                 .checked_sub(suffix.len())
@@ -63,7 +63,7 @@ impl HostPattern {
                     // At least one octet before the dot: `.example.com` is not below `example.com`.
                     labels.len() > 1
                         && labels.ends_with(b".")
-                        && end.eq_ignore_ascii_case(suffix.as_bytes())
+                        && is_same_host(end, suffix.as_bytes())
                 }),
         }
     }
@@ -122,6 +122,11 @@ impl fmt::Display for PathMatch {
 /// Whether `path` ends, or a segment of it does, at `at`.
 pub(crate) fn is_segment_end(path: &[u8], at: usize) -> bool {
     path.get(at).is_none_or(|byte| *byte == b'/')
+}
+
+/// Nearly all clients write hosts in lower case, and comparing octets is much cheaper than folding them.
+fn is_same_host(host: &[u8], lower: &[u8]) -> bool {
+    host.len() == lower.len() && (host == lower || host.eq_ignore_ascii_case(lower))
 }
 
 pub(crate) fn without_trailing_slash(prefix: &str) -> &str {

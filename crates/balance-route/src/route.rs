@@ -136,13 +136,19 @@ impl Route {
         Self { spec }
     }
 
-    /// The whole question. The index answers its first two parts by itself, see [`Route::rest_mismatch`].
-    pub(crate) fn mismatch<F: Facts>(&self, facts: &F) -> Option<Mismatch> {
+    /// The whole question. The index answers its first two parts by itself, see [`Route::rest_mismatch`]. `host` and
+    /// `path` are those of `facts`: they may have to be searched for, so who asks several routes does it once.
+    pub(crate) fn mismatch<F: Facts>(
+        &self,
+        host: &[u8],
+        path: &[u8],
+        facts: &F,
+    ) -> Option<Mismatch> {
         let hosts = &self.spec.hosts;
-        if !hosts.is_empty() && !hosts.iter().any(|host| host.is_match(facts.host())) {
+        if !hosts.is_empty() && !hosts.iter().any(|pattern| pattern.is_match(host)) {
             return Some(Mismatch::Host);
         }
-        if !self.spec.path.is_match(facts.path()) {
+        if !self.spec.path.is_match(path) {
             return Some(Mismatch::Path);
         }
         self.rest_mismatch(facts)

@@ -88,9 +88,10 @@ impl RouteTable {
 
     /// Every route that stands before the decision, and why it did not take the request.
     pub fn explain<F: Facts>(&self, facts: &F) -> Trace {
+        let (host, path) = (facts.host(), facts.path());
         let mut steps = Vec::new();
         for route in &self.routes {
-            let mismatch = route.mismatch(facts);
+            let mismatch = route.mismatch(host, path, facts);
             steps.push(Step {
                 route: route.spec.id,
                 mismatch,
@@ -117,9 +118,10 @@ impl RouteTable {
     }
 
     fn scan<F: Facts>(&self, facts: &F) -> Option<RouteId> {
+        let (host, path) = (facts.host(), facts.path());
         self.routes
             .iter()
-            .find(|route| route.mismatch(facts).is_none())
+            .find(|route| route.mismatch(host, path, facts).is_none())
             .map(|route| route.spec.id)
     }
 }
