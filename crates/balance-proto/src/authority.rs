@@ -8,7 +8,10 @@ use std::net::Ipv6Addr;
 
 /// A checked `host[:port]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Authority<'a>(&'a [u8]);
+pub struct Authority<'a> {
+    bytes: &'a [u8],
+    host: &'a [u8],
+}
 
 /// Why bytes are not an authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,13 +24,24 @@ impl<'a> Authority<'a> {
     /// # Errors
     /// Anything else: empty host, userinfo, path, list, empty labels, port 0 or above 65535.
     pub fn new(bytes: &'a [u8]) -> Result<Self, AuthorityError> {
-        let (host, port) = split_port(bytes).ok_or(AuthorityError)?;
+        // A name ends before the first byte that cannot be in one; then only a port may follow.
+        let (host, port) = match bytes {
+            [b'[', ..] => split_port(bytes).ok_or(AuthorityError)?,
+            _ => match bytes.split_at(reg_name_len(bytes).ok_or(AuthorityError)?) {
+                (host, []) => (host, None),
+                (host, [b':', port @ ..]) => (host, Some(port)),
+                _ => return Err(AuthorityError),
+            },
+        };
         let host_fits = match host {
             [b'[', inner @ .., b']'] => is_ipv6(inner),
-            _ => is_reg_name(host),
+            _ => !host.is_empty() && host.len() <= HOST_BYTES_MAX,
         };
         if host_fits && port.is_none_or(is_port) {
-            Ok(Self(bytes))
+            Ok(Self {
+                bytes,
+                host: without_trailing_dot(host),
+            })
         } else {
             Err(AuthorityError)
         }
@@ -35,7 +49,12 @@ impl<'a> Authority<'a> {
 
     /// The bytes, as they were given.
     pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
+        self.bytes
+    }
+
+    /// What [`host_of`] finds, known from checking.
+    pub const fn host(self) -> &'a [u8] {
+        self.host
     }
 }
 
@@ -46,7 +65,7 @@ pub fn host_of(authority: &[u8]) -> &[u8] {
         Some((host, _)) => host,
         None => authority,
     };
-    host.strip_suffix(b".").unwrap_or(host)
+    without_trailing_dot(host)
 }
 
 /// The port of a checked authority, where it names one.
@@ -74,16 +93,24 @@ fn split_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     }
 }
 
-fn is_reg_name(host: &[u8]) -> bool {
+fn without_trailing_dot(host: &[u8]) -> &[u8] {
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// How many bytes of a host name `bytes` begins with. `None` when one of its labels is empty (`a..b`,
+/// `.a`), which is no name; one trailing dot is the root.
+fn reg_name_len(bytes: &[u8]) -> Option<usize> {
     let mut previous = b'.';
-    for byte in host {
-        // Empty labels (`a..b`, `.a`) are no names; one trailing dot is the root.
-        if !is_host_byte(*byte) || (*byte == b'.' && previous == b'.') {
-            return false;
+    for (position, byte) in bytes.iter().enumerate() {
+        if !is_host_byte(*byte) {
+            return Some(position);
+        }
+        if *byte == b'.' && previous == b'.' {
+            return None;
         }
         previous = *byte;
     }
-    !host.is_empty() && host.len() <= HOST_BYTES_MAX
+    Some(bytes.len())
 }
 
 fn is_ipv6(inner: &[u8]) -> bool {
@@ -162,6 +189,10 @@ mod tests {
 
     #[test]
     fn hosts_lose_port_and_trailing_dot() {
+        for authority in ["a", "a.", "Example.com.:8080", "[::1]:80", "[::1]", "a.b:1"] {
+            let checked = Authority::new(authority.as_bytes()).unwrap();
+            assert_eq!(checked.host(), host_of(authority.as_bytes()));
+        }
         assert_eq!(host_of(b"Example.com.:8080"), b"Example.com");
         assert_eq!(host_of(b"a"), b"a");
         assert_eq!(host_of(b"[::1]:80"), b"[::1]");

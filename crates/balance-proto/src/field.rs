@@ -2,7 +2,7 @@
 //! that alone may be written into a message (robustness SM-26: nothing else can reach an encoder).
 
 use crate::grammar::{is_token, is_value, trim_ows};
-use crate::head::Field;
+use crate::head::{Field, RequestView};
 
 /// What a field means to a proxy. Found by the length of the name first, then by one comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -193,8 +193,17 @@ impl FieldClass {
     /// Whether it tells a backend who the client is (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`,
     /// `X-Request-ID`).
     pub const fn is_identity(self) -> bool {
-        self.bit() & IDENTITY != 0
+        self.bit() & Self::IDENTITY != 0
     }
+
+    /// The mask of the classes for which [`FieldClass::is_identity`] holds.
+    pub(crate) const IDENTITY: u64 = Self::XForwardedFor.bit()
+        | Self::XForwardedProto.bit()
+        | Self::XForwardedHost.bit()
+        | Self::XForwardedOther.bit()
+        | Self::Forwarded.bit()
+        | Self::XRealIp.bit()
+        | Self::XRequestId.bit();
 }
 
 /// A field name that may be written: a token, and not one of the encoder's own fields.
@@ -306,9 +315,61 @@ impl<'a> FieldValue<'a> {
         Self(field.value)
     }
 
+    /// The authority of a request, whose grammar ([`crate::authority`], checked while parsing) is
+    /// narrower than that of a value. Not public, for the same reason.
+    pub(crate) fn of_authority<V: RequestView>(view: &'a V) -> Self {
+        debug_assert!(is_value(view.authority()), "a parser checked it");
+        Self(view.authority())
+    }
+
     /// The bytes.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
+    }
+}
+
+/// The beginning of a line of ours, known at compile time: `Name: `, or with a first part of the
+/// value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineStart {
+    bytes: &'static [u8],
+    name_len: usize,
+}
+
+impl LineStart {
+    /// # Panics
+    /// When it is not the beginning of a line that may be written: in a `const` that is a compile
+    /// error.
+    #[expect(
+        clippy::panic,
+        clippy::arithmetic_side_effects,
+        reason = "meant for constants, where a panic is a compile error"
+    )]
+    pub(crate) const fn from_static(text: &'static str) -> Self {
+        let mut name_len = 0;
+        let mut rest = text.as_bytes();
+        while let [byte, tail @ ..] = rest
+            && *byte != b':'
+        {
+            name_len += 1;
+            rest = tail;
+        }
+        let (name, _) = text.as_bytes().split_at(name_len);
+        match (FieldName::new(name), rest) {
+            (Ok(_), [b':', b' ', value @ ..]) if is_value(value) => Self {
+                bytes: text.as_bytes(),
+                name_len,
+            },
+            _ => panic!("not the beginning of a line that may be written"),
+        }
+    }
+
+    pub(crate) const fn as_bytes(self) -> &'static [u8] {
+        self.bytes
+    }
+
+    pub(crate) const fn name_len(self) -> usize {
+        self.name_len
     }
 }
 
@@ -338,14 +399,6 @@ const ENCODER_OWNED: u64 = FieldClass::Host.bit()
     | FieldClass::TransferEncoding.bit()
     | FieldClass::Connection.bit()
     | FieldClass::Upgrade.bit();
-
-const IDENTITY: u64 = FieldClass::XForwardedFor.bit()
-    | FieldClass::XForwardedProto.bit()
-    | FieldClass::XForwardedHost.bit()
-    | FieldClass::XForwardedOther.bit()
-    | FieldClass::Forwarded.bit()
-    | FieldClass::XRealIp.bit()
-    | FieldClass::XRequestId.bit();
 
 #[cfg(test)]
 mod tests {

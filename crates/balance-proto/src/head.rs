@@ -3,6 +3,7 @@
 //!
 //! Views are read only; changes go into [`crate::HeadEdits`] and are applied while encoding.
 
+use crate::authority::host_of;
 use balance_core::Method;
 
 pub use crate::field::FieldClass;
@@ -83,6 +84,12 @@ pub trait HeadView {
         (0..self.field_count()).find(|index| self.field(*index).class == class)
     }
 
+    /// A mask of the classes that its fields have ([`FieldClass::bit`]), so that who looks for rare
+    /// ones need not walk over the fields. One that is not there may be in it, not the reverse.
+    fn classes(&self) -> u64 {
+        (0..self.field_count()).fold(0, |mask, index| mask | self.field(index).class.bit())
+    }
+
     /// The value of the first field with this name.
     fn get(&self, name_lower: &[u8]) -> Option<&[u8]> {
         (0..self.field_count())
@@ -119,6 +126,11 @@ pub trait RequestView: HeadView {
     fn scheme(&self) -> Scheme;
     /// Host and port as the client named them; empty for HTTP/1.0 without Host.
     fn authority(&self) -> &[u8];
+    /// The host of the authority, without the port and without a trailing dot.
+    fn host(&self) -> &[u8] {
+        host_of(self.authority())
+    }
+
     /// In origin form, beginning with `/`; `*` for `OPTIONS *`.
     fn path_and_query(&self) -> &[u8];
 

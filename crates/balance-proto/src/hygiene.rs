@@ -9,8 +9,9 @@ mod forwarded;
 
 pub use client::client_address;
 
+use crate::decimal::AddressText;
 use crate::edits::HeadEdits;
-use crate::field::{FieldClass, FieldName, FieldValue};
+use crate::field::{FieldClass, FieldValue, LineStart};
 use crate::grammar::elements;
 use crate::head::{HeadView, RequestView, ResponseView, Scheme, Version};
 use balance_core::Cause;
@@ -83,9 +84,63 @@ pub fn edit_request<V: RequestView>(
     edits: &mut HeadEdits,
     ctx: &ForwardContext<'_>,
 ) -> Result<RequestIdChoice, HygieneError> {
-    let mut request_id = None;
-    let mut proto_is_kept = false;
-    let mut host_is_kept = false;
+    let kept = if view.classes() & REQUEST_TOUCHED == 0 {
+        Kept::default()
+    } else {
+        drop_request_fields(view, edits, ctx)?
+    };
+    let peer = AddressText::new(ctx.peer.to_canonical());
+    forwarded::append_for(view, edits, ctx, &peer);
+    if !kept.proto {
+        forwarded::append_proto(edits, ctx.scheme);
+    }
+    if !kept.host {
+        forwarded::append_host(view, edits);
+    }
+    if ctx.client == ctx.peer {
+        forwarded::append_real_ip(edits, &peer);
+    } else {
+        forwarded::append_real_ip(edits, &AddressText::new(ctx.client.to_canonical()));
+    }
+    if ctx.add_forwarded {
+        forwarded::append_forwarded(view, edits, ctx, &peer);
+    }
+    append_via(edits, view.version(), ctx.via_name);
+    Ok(match kept.request_id {
+        Some(index) => RequestIdChoice::Kept(index),
+        None => {
+            append_request_id(edits, ctx.new_request_id);
+            RequestIdChoice::Made
+        }
+    })
+}
+
+/// Edits a response for forwarding (RFC 9110 §7.6). `via_name` adds a Via, which is off by default
+/// towards clients. Content-Length is left to the encoder, which may keep it.
+pub fn edit_response<V: ResponseView>(view: &V, edits: &mut HeadEdits, via_name: Option<&str>) {
+    if view.classes() & RESPONSE_TOUCHED != 0 {
+        drop_response_fields(view, edits);
+    }
+    if let Some(via_name) = via_name {
+        append_via(edits, view.version(), via_name);
+    }
+}
+
+/// Fields of a trusted peer that stay, so that we do not write our own.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    proto: bool,
+    host: bool,
+    request_id: Option<usize>,
+}
+
+/// Whoever adds a class here adds it to [`REQUEST_TOUCHED`].
+fn drop_request_fields<V: RequestView>(
+    view: &V,
+    edits: &mut HeadEdits,
+    ctx: &ForwardContext<'_>,
+) -> Result<Kept, HygieneError> {
+    let mut kept = Kept::default();
     let is_trusted = ctx.peer_is_trusted;
     for index in 0..view.field_count() {
         let field = view.field(index);
@@ -110,15 +165,13 @@ pub fn edit_request<V: RequestView>(
             // A list: replaced by one line of ours that may begin with it. X-Real-IP always tells
             // our own finding.
             FieldClass::XForwardedFor | FieldClass::XRealIp => false,
-            FieldClass::XForwardedProto => {
-                is_trusted && !std::mem::replace(&mut proto_is_kept, true)
-            }
-            FieldClass::XForwardedHost => is_trusted && !std::mem::replace(&mut host_is_kept, true),
+            FieldClass::XForwardedProto => is_trusted && !std::mem::replace(&mut kept.proto, true),
+            FieldClass::XForwardedHost => is_trusted && !std::mem::replace(&mut kept.host, true),
             FieldClass::XForwardedOther | FieldClass::Forwarded => is_trusted,
             FieldClass::XRequestId => {
-                let keeps = is_trusted && request_id.is_none() && is_request_id(field.value);
+                let keeps = is_trusted && kept.request_id.is_none() && is_request_id(field.value);
                 if keeps {
-                    request_id = Some(index);
+                    kept.request_id = Some(index);
                 }
                 keeps
             }
@@ -131,30 +184,11 @@ pub fn edit_request<V: RequestView>(
             edits.drop_field(index);
         }
     }
-    forwarded::append_for(view, edits, ctx);
-    if !(is_trusted && proto_is_kept) {
-        edits.append(X_FORWARDED_PROTO, forwarded::scheme_value(ctx.scheme));
-    }
-    if !(is_trusted && host_is_kept) {
-        forwarded::append_host(view, edits);
-    }
-    forwarded::append_real_ip(edits, ctx);
-    if ctx.add_forwarded {
-        forwarded::append_forwarded(view, edits, ctx);
-    }
-    append_via(edits, view.version(), ctx.via_name);
-    Ok(match request_id {
-        Some(index) => RequestIdChoice::Kept(index),
-        None => {
-            append_checked(edits, X_REQUEST_ID, ctx.new_request_id);
-            RequestIdChoice::Made
-        }
-    })
+    Ok(kept)
 }
 
-/// Edits a response for forwarding (RFC 9110 §7.6). `via_name` adds a Via, which is off by default
-/// towards clients. Content-Length is left to the encoder, which may keep it.
-pub fn edit_response<V: ResponseView>(view: &V, edits: &mut HeadEdits, via_name: Option<&str>) {
+/// Whoever adds a class here adds it to [`RESPONSE_TOUCHED`].
+fn drop_response_fields<V: ResponseView>(view: &V, edits: &mut HeadEdits) {
     for index in 0..view.field_count() {
         let field = view.field(index);
         match field.class {
@@ -171,9 +205,6 @@ pub fn edit_response<V: ResponseView>(view: &V, edits: &mut HeadEdits, via_name:
             | FieldClass::Trailer => edits.drop_field(index),
             _ => {}
         }
-    }
-    if let Some(via_name) = via_name {
-        append_via(edits, view.version(), via_name);
     }
 }
 
@@ -222,14 +253,11 @@ fn names_proxy(value: &[u8], via_name: &str) -> bool {
 
 fn append_via(edits: &mut HeadEdits, version: Version, via_name: &str) {
     if let Ok(name) = FieldValue::new(via_name.as_bytes()) {
-        let protocol = match version {
-            Version::Http10 => const { FieldValue::from_static("1.0") },
-            Version::Http11 => const { FieldValue::from_static("1.1") },
-            Version::Http2 => const { FieldValue::from_static("2.0") },
+        let line = match version {
+            Version::Http10 => edits.begin(VIA_10),
+            Version::Http11 => edits.begin(VIA_11),
+            Version::Http2 => edits.begin(VIA_20),
         };
-        let line = edits.begin(VIA);
-        edits.push(protocol);
-        edits.push_space();
         edits.push(name);
         edits.finish(line);
     }
@@ -237,11 +265,13 @@ fn append_via(edits: &mut HeadEdits, version: Version, via_name: &str) {
 
 /// Bytes that are ours and therefore valid; were they not, the field is left out rather than the
 /// process ended.
-fn append_checked(edits: &mut HeadEdits, name: FieldName<'_>, value: &[u8]) {
-    let value = FieldValue::new(value);
+fn append_request_id(edits: &mut HeadEdits, id: &[u8; 32]) {
+    let value = FieldValue::new(id);
     debug_assert!(value.is_ok(), "we made this value");
     if let Ok(value) = value {
-        edits.append(name, value);
+        let line = edits.begin(X_REQUEST_ID);
+        edits.push(value);
+        edits.finish(line);
     }
 }
 
@@ -252,9 +282,26 @@ fn is_request_id(value: &[u8]) -> bool {
 
 const CONNECTION_OPTIONS_MAX: usize = 64;
 const REQUEST_ID_BYTES_MAX: usize = 128;
-const VIA: FieldName<'static> = FieldName::from_static("Via");
-const X_FORWARDED_PROTO: FieldName<'static> = FieldName::from_static("X-Forwarded-Proto");
-const X_REQUEST_ID: FieldName<'static> = FieldName::from_static("X-Request-ID");
+
+/// The classes that [`edit_request`] does anything about: most requests of programs have none.
+const REQUEST_TOUCHED: u64 = HOP_BY_HOP
+    | FieldClass::ContentLength.bit()
+    | FieldClass::Expect.bit()
+    | FieldClass::Via.bit()
+    | FieldClass::IDENTITY;
+/// The classes that [`edit_response`] does anything about.
+const RESPONSE_TOUCHED: u64 = HOP_BY_HOP;
+const HOP_BY_HOP: u64 = FieldClass::Connection.bit()
+    | FieldClass::TransferEncoding.bit()
+    | FieldClass::KeepAlive.bit()
+    | FieldClass::ProxyConnection.bit()
+    | FieldClass::Te.bit()
+    | FieldClass::Upgrade.bit()
+    | FieldClass::Trailer.bit();
+const VIA_10: LineStart = LineStart::from_static("Via: 1.0 ");
+const VIA_11: LineStart = LineStart::from_static("Via: 1.1 ");
+const VIA_20: LineStart = LineStart::from_static("Via: 2.0 ");
+const X_REQUEST_ID: LineStart = LineStart::from_static("X-Request-ID: ");
 
 #[cfg(test)]
 mod tests;

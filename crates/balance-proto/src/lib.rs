@@ -21,6 +21,7 @@
 )]
 
 pub mod authority;
+mod decimal;
 pub mod edits;
 pub mod field;
 pub mod framing;

@@ -61,6 +61,11 @@ pub enum PathError {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn check(target: &[u8], policy: PathPolicy) -> Result<(), PathError> {
+    path_len(target, policy).map(|_| ())
+}
+
+/// As [`check`]; says how long the path is without its query.
+pub(crate) fn path_len(target: &[u8], policy: PathPolicy) -> Result<usize, PathError> {
     let mut rest = match target {
         [b'/', rest @ ..] => rest,
         _ => return Err(PathError::NotAbsolute),
@@ -76,11 +81,14 @@ pub fn check(target: &[u8], policy: PathPolicy) -> Result<(), PathError> {
                 return Err(PathError::PathParameter);
             }
             Kind::Semicolon => {}
-            Kind::Question => return check_query(tail),
+            Kind::Question => {
+                check_query(tail)?;
+                break;
+            }
         }
         rest = tail;
     }
-    Ok(())
+    Ok(target.len().saturating_sub(rest.len()))
 }
 
 fn check_query(query: &[u8]) -> Result<(), PathError> {
@@ -179,7 +187,7 @@ const fn table() -> [Kind; 256] {
 
 #[cfg(test)]
 mod tests {
-    use super::{PathError, check};
+    use super::{PathError, check, path_len};
     use balance_core::PathPolicy;
 
     fn verdict(path: &str, policy: PathPolicy) -> Result<(), PathError> {
@@ -232,6 +240,14 @@ mod tests {
             ("", PathError::NotAbsolute),
         ] {
             assert_eq!(verdict(bad, PathPolicy::Safe), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_ends_at_its_query() {
+        for (target, length) in [("/", 1), ("/a/", 3), ("/a?", 2), ("/a?b?c", 2), ("/?", 1)] {
+            let seen = path_len(target.as_bytes(), PathPolicy::Safe);
+            assert_eq!(seen, Ok(length), "{target}");
         }
     }
 

@@ -6,11 +6,11 @@
 //! only this file writes them.
 
 use super::reason::reason_phrase;
+use crate::decimal::{push_decimal, three_digits};
 use crate::edits::HeadEdits;
 use crate::field::{FieldClass, FieldName, FieldValue};
 use crate::framing::FramingLine;
 use crate::head::{HeadView, RequestView, ResponseView, Version, field_bit};
-use std::io::Write;
 
 /// What the encoder writes about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,6 @@ fn encode_fields<V: HeadView>(
     edits: &HeadEdits,
     framing: FramingLine,
 ) {
-    let count = view.field_count();
     let mut skipped = edits.dropped() | view.encoder_owned();
     if framing == FramingLine::Keep
         && let Some(length) = view.find(FieldClass::ContentLength)
@@ -119,15 +118,22 @@ fn encode_fields<V: HeadView>(
     {
         skipped &= !field_bit(length);
     }
-    let mut first = next_bit(!skipped, 0);
-    while first < count {
-        let end = next_bit(skipped, first).min(count);
+    let count = view.field_count();
+    let mut first = 0;
+    while skipped != 0 {
+        // Edits may drop what the view does not have.
+        let end = count.min(skipped.trailing_zeros() as usize);
         encode_run(out, view, first, end);
-        first = next_bit(!skipped, end);
+        first = end.saturating_add(1);
+        skipped &= skipped.wrapping_sub(1); // its lowest bit goes
     }
+    encode_run(out, view, first, count);
 }
 
 fn encode_run<V: HeadView>(out: &mut Vec<u8>, view: &V, first: usize, end: usize) {
+    if first >= end {
+        return;
+    }
     if let Some(run) = view.run(first, end) {
         out.extend_from_slice(run);
         return;
@@ -135,14 +141,6 @@ fn encode_run<V: HeadView>(out: &mut Vec<u8>, view: &V, first: usize, end: usize
     for index in first..end {
         let field = view.field(index);
         encode_field(out, field.name, field.value);
-    }
-}
-
-/// The index of the first bit of `mask` that is set, from `from` on; 128 if there is none.
-fn next_bit(mask: u128, from: usize) -> usize {
-    match mask.checked_shr(from as u32) {
-        None | Some(0) => 128,
-        Some(rest) => from.saturating_add(rest.trailing_zeros() as usize),
     }
 }
 
@@ -189,8 +187,14 @@ fn encode_connection(out: &mut Vec<u8>, connection: ConnectionLine<'_>) {
 /// RFC 9112 §4: the space after the status stands even when the phrase is empty.
 fn encode_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(status));
-    out.push(b' ');
+    match three_digits(status) {
+        Some([hundreds, tens, ones]) => out.extend_from_slice(&[hundreds, tens, ones, b' ']),
+        // Views have none of these; an edit may.
+        None => {
+            push_decimal(out, u64::from(status));
+            out.push(b' ');
+        }
+    }
     match reason {
         [] => out.extend_from_slice(reason_phrase(status).as_bytes()),
         reason => out.extend_from_slice(reason),
@@ -203,8 +207,4 @@ fn encode_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    write!(out, "{number}").expect("writing to memory cannot fail");
 }

@@ -75,6 +75,13 @@ impl HeadLines {
         self.encoder_owned = 0;
     }
 
+    /// Gives memory above `bytes_max` back, once it is clear.
+    pub(super) fn shrink(&mut self, bytes_max: usize) {
+        if self.bytes.capacity() > bytes_max {
+            self.bytes = Vec::new();
+        }
+    }
+
     /// Takes a complete head over: `head` ends with its empty line, `headers` are slices of it.
     /// What the fields say about the message goes into `facts`.
     pub(super) fn load(
@@ -149,6 +156,10 @@ impl HeadLines {
         self.lines.iter().position(|line| line.class == class)
     }
 
+    pub(super) fn classes(&self) -> u64 {
+        self.present
+    }
+
     pub(super) fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
         let start = self.lines.get(first)?.name.start();
         let last = self.lines.get(last_exclusive.checked_sub(1)?)?;
@@ -157,6 +168,16 @@ impl HeadLines {
 
     pub(super) fn encoder_owned(&self) -> u128 {
         self.encoder_owned
+    }
+
+    /// The first line, without its CRLF. Of a head to which nothing extra was pushed.
+    pub(super) fn first_line(&self) -> &[u8] {
+        let fields = self
+            .lines
+            .first()
+            .map_or(self.bytes.len(), |line| line.name.start());
+        let end = fields.saturating_sub(b"\r\n".len());
+        self.bytes.get(..end).unwrap_or_default()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -32,7 +32,10 @@ pub struct RequestHead {
     version: Version,
     scheme: Scheme,
     authority: Authorship,
-    path: Span,
+    /// Of the authority; found while it was checked, as the length of the path.
+    host: Span,
+    path_and_query: Span,
+    path_len: usize,
     body: BodyLength,
     is_keep_alive: bool,
     expects_continue: bool,
@@ -97,11 +100,18 @@ impl RequestHead {
         self.method = Span::default();
         self.method_kind = Method::Other;
         self.authority = Authorship::Nowhere;
-        self.path = Span::default();
+        self.host = Span::default();
+        self.path_and_query = Span::default();
+        self.path_len = 0;
         self.body = BodyLength::Exact(0);
         self.is_keep_alive = false;
         self.expects_continue = false;
         self.upgrade = None;
+    }
+
+    /// Gives memory above `bytes_max` back, after a [`clear`](Self::clear): one large head must not stay.
+    pub fn shrink(&mut self, bytes_max: usize) {
+        self.lines.shrink(bytes_max);
     }
 
     /// How long the body is.
@@ -179,8 +189,9 @@ impl RequestHead {
     fn accept_host(&mut self, facts: &HeadFacts) -> Result<(), RequestError> {
         match facts.host {
             Some(index) => {
-                Authority::new(self.lines.field(index).value)
+                let authority = Authority::new(self.lines.field(index).value)
                     .map_err(|_| RequestError::HostInvalid)?;
+                self.host = Span::of(authority.host(), self.lines.bytes());
                 self.authority = Authorship::Host(index);
                 Ok(())
             }
@@ -197,12 +208,13 @@ impl RequestHead {
         let bytes = target.get(self.lines.bytes());
         match bytes {
             [b'/', ..] => {
-                path::check(bytes, settings.paths)?;
-                self.path = target;
+                self.path_len = path::path_len(bytes, settings.paths)?;
+                self.path_and_query = target;
                 Ok(())
             }
             b"*" if self.method_kind == Method::Options => {
-                self.path = target;
+                self.path_len = bytes.len();
+                self.path_and_query = target;
                 Ok(())
             }
             _ => self.accept_absolute_form(target, settings),
@@ -228,7 +240,8 @@ impl RequestHead {
         let (authority, rest) = after_scheme
             .split_at_checked(authority_len)
             .unwrap_or_default();
-        Authority::new(authority).map_err(|_| RequestError::TargetInvalid)?;
+        let checked = Authority::new(authority).map_err(|_| RequestError::TargetInvalid)?;
+        let host = Span::of(checked.host(), self.lines.bytes());
         let authority = Span::of(authority, self.lines.bytes());
         let rest = Span::of(rest, self.lines.bytes());
 
@@ -239,12 +252,16 @@ impl RequestHead {
                     return Err(RequestError::AuthorityMismatch);
                 }
             }
-            _ => self.authority = Authorship::Target(authority),
+            _ => {
+                self.authority = Authorship::Target(authority);
+                self.host = host;
+            }
         }
-        self.path = self.origin_form(rest);
-        if self.path.get(self.lines.bytes()) != b"*" {
-            path::check(self.path.get(self.lines.bytes()), settings.paths)?;
-        }
+        self.path_and_query = self.origin_form(rest);
+        self.path_len = match self.path_and_query() {
+            b"*" => 1,
+            target => path::path_len(target, settings.paths)?,
+        };
         Ok(())
     }
 
@@ -296,7 +313,9 @@ impl Default for RequestHead {
             version: Version::Http11,
             scheme: Scheme::Http,
             authority: Authorship::Nowhere,
-            path: Span::default(),
+            host: Span::default(),
+            path_and_query: Span::default(),
+            path_len: 0,
             body: BodyLength::Exact(0),
             is_keep_alive: false,
             expects_continue: false,
@@ -316,6 +335,10 @@ impl HeadView for RequestHead {
 
     fn find(&self, class: FieldClass) -> Option<usize> {
         self.lines.find(class)
+    }
+
+    fn classes(&self) -> u64 {
+        self.lines.classes()
     }
 
     fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
@@ -353,7 +376,17 @@ impl RequestView for RequestHead {
     }
 
     fn path_and_query(&self) -> &[u8] {
-        self.path.get(self.lines.bytes())
+        self.path_and_query.get(self.lines.bytes())
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host.get(self.lines.bytes())
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path_and_query()
+            .get(..self.path_len)
+            .unwrap_or_default()
     }
 }
 

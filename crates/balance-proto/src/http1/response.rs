@@ -146,6 +146,11 @@ impl ResponseHead {
         self.content_length = None;
     }
 
+    /// Gives memory above `bytes_max` back, after a [`clear`](Self::clear): one large head must not stay.
+    pub fn shrink(&mut self, bytes_max: usize) {
+        self.lines.shrink(bytes_max);
+    }
+
     /// How long the body is.
     pub fn body(&self) -> ResponseBody {
         self.body
@@ -258,6 +263,10 @@ impl HeadView for ResponseHead {
         self.lines.find(class)
     }
 
+    fn classes(&self) -> u64 {
+        self.lines.classes()
+    }
+
     fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
         self.lines.run(first, last_exclusive)
     }
@@ -277,10 +286,10 @@ impl ResponseView for ResponseHead {
     }
 
     fn reason(&self) -> &[u8] {
-        // `HTTP/1.1 200 Reason CRLF`; httparse checked its bytes.
-        let line = self.lines.bytes().get(STATUS_END..).unwrap_or_default();
-        let end = line.iter().position(|byte| *byte == b'\r').unwrap_or(0);
-        line.get(1..end).unwrap_or_default()
+        // `HTTP/1.1 200 Reason CRLF`; httparse checked its bytes. Without a reason the space before
+        // it may be missing.
+        let line = self.lines.first_line();
+        line.get(STATUS_END.saturating_add(1)..).unwrap_or_default()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The fields that tell a backend who the client is.
 
 use super::ForwardContext;
+use crate::decimal::AddressText;
 use crate::edits::HeadEdits;
-use crate::field::{FieldClass, FieldName, FieldValue};
+use crate::field::{FieldClass, FieldValue, LineStart};
 use crate::head::{RequestView, Scheme};
 use std::net::IpAddr;
 
@@ -12,6 +13,7 @@ pub(super) fn append_for<V: RequestView>(
     view: &V,
     edits: &mut HeadEdits,
     ctx: &ForwardContext<'_>,
+    peer: &AddressText,
 ) {
     let line = edits.begin(X_FORWARDED_FOR);
     if ctx.peer_is_trusted && view.find(FieldClass::XForwardedFor).is_some() {
@@ -23,22 +25,31 @@ pub(super) fn append_for<V: RequestView>(
             }
         }
     }
-    edits.push_address(ctx.peer.to_canonical());
+    edits.push_address(peer);
+    edits.finish(line);
+}
+
+pub(super) fn append_proto(edits: &mut HeadEdits, scheme: Scheme) {
+    let line = match scheme {
+        Scheme::Http => edits.begin(X_FORWARDED_PROTO_HTTP),
+        Scheme::Https => edits.begin(X_FORWARDED_PROTO_HTTPS),
+    };
     edits.finish(line);
 }
 
 /// X-Forwarded-Host is what the client asked for, before any rewriting.
 pub(super) fn append_host<V: RequestView>(view: &V, edits: &mut HeadEdits) {
-    if let Ok(host) = FieldValue::new(view.authority())
-        && !host.as_bytes().is_empty()
-    {
-        edits.append(X_FORWARDED_HOST, host);
+    let host = FieldValue::of_authority(view);
+    if !host.as_bytes().is_empty() {
+        let line = edits.begin(X_FORWARDED_HOST);
+        edits.push(host);
+        edits.finish(line);
     }
 }
 
-pub(super) fn append_real_ip(edits: &mut HeadEdits, ctx: &ForwardContext<'_>) {
+pub(super) fn append_real_ip(edits: &mut HeadEdits, client: &AddressText) {
     let line = edits.begin(X_REAL_IP);
-    edits.push_address(ctx.client.to_canonical());
+    edits.push_address(client);
     edits.finish(line);
 }
 
@@ -48,22 +59,23 @@ pub(super) fn append_forwarded<V: RequestView>(
     view: &V,
     edits: &mut HeadEdits,
     ctx: &ForwardContext<'_>,
+    peer: &AddressText,
 ) {
-    let line = edits.begin(FORWARDED);
-    edits.push(const { FieldValue::from_static("for=") });
+    let line = edits.begin(FORWARDED_FOR);
     match ctx.peer.to_canonical() {
-        IpAddr::V4(v4) => edits.push_address(IpAddr::V4(v4)),
-        IpAddr::V6(v6) => {
+        IpAddr::V4(_) => edits.push_address(peer),
+        IpAddr::V6(_) => {
             edits.push(const { FieldValue::from_static("\"[") });
-            edits.push_address(IpAddr::V6(v6));
+            edits.push_address(peer);
             edits.push(const { FieldValue::from_static("]\"") });
         }
     }
-    edits.push(const { FieldValue::from_static(";proto=") });
-    edits.push(scheme_value(ctx.scheme));
-    if let Ok(host) = FieldValue::new(view.authority())
-        && !host.as_bytes().is_empty()
-    {
+    edits.push(match ctx.scheme {
+        Scheme::Http => const { FieldValue::from_static(";proto=http") },
+        Scheme::Https => const { FieldValue::from_static(";proto=https") },
+    });
+    let host = FieldValue::of_authority(view);
+    if !host.as_bytes().is_empty() {
         edits.push(const { FieldValue::from_static(";host=\"") });
         edits.push(host);
         edits.push(const { FieldValue::from_static("\"") });
@@ -71,14 +83,9 @@ pub(super) fn append_forwarded<V: RequestView>(
     edits.finish(line);
 }
 
-pub(super) const fn scheme_value(scheme: Scheme) -> FieldValue<'static> {
-    match scheme {
-        Scheme::Http => const { FieldValue::from_static("http") },
-        Scheme::Https => const { FieldValue::from_static("https") },
-    }
-}
-
-const FORWARDED: FieldName<'static> = FieldName::from_static("Forwarded");
-const X_FORWARDED_FOR: FieldName<'static> = FieldName::from_static("X-Forwarded-For");
-const X_FORWARDED_HOST: FieldName<'static> = FieldName::from_static("X-Forwarded-Host");
-const X_REAL_IP: FieldName<'static> = FieldName::from_static("X-Real-IP");
+const FORWARDED_FOR: LineStart = LineStart::from_static("Forwarded: for=");
+const X_FORWARDED_FOR: LineStart = LineStart::from_static("X-Forwarded-For: ");
+const X_FORWARDED_HOST: LineStart = LineStart::from_static("X-Forwarded-Host: ");
+const X_FORWARDED_PROTO_HTTP: LineStart = LineStart::from_static("X-Forwarded-Proto: http");
+const X_FORWARDED_PROTO_HTTPS: LineStart = LineStart::from_static("X-Forwarded-Proto: https");
+const X_REAL_IP: LineStart = LineStart::from_static("X-Real-IP: ");

@@ -134,6 +134,50 @@ fn hop_by_hop_fields_go() {
     }
 }
 
+/// Heads without a class that matters are not walked over: each class must count as one, alone.
+#[test]
+fn one_field_is_enough_to_be_looked_at() {
+    for field in [
+        "Connection: close",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: close",
+        "TE: gzip",
+        "Trailer: X",
+        "Upgrade: x",
+        "X-Forwarded-For: 1.1.1.1",
+        "X-Forwarded-Proto: ftp",
+        "X-Forwarded-Host: b",
+        "X-Forwarded-Port: 1",
+        "Forwarded: for=1.1.1.1",
+        "X-Real-IP: 1.1.1.1",
+        "X-Request-ID: mine",
+    ] {
+        let seen = forward(&format!("{field}\r\n"), &context("10.0.0.1", false));
+        assert_eq!(seen.as_deref(), Ok(MADE), "{field}");
+    }
+    for field in [
+        "Connection: close",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: close",
+        "TE: gzip",
+        "Trailer: X",
+        "Upgrade: x",
+        "Transfer-Encoding: chunked",
+    ] {
+        let mut head = ResponseHead::default();
+        let context = ResponseContext {
+            request_method: Method::Get,
+            upgrade_offered: false,
+        };
+        let text = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");
+        head.parse(text.as_bytes(), context, &HeadSettings::default())
+            .unwrap();
+        let mut edits = HeadEdits::default();
+        edit_response(&head, &mut edits, None);
+        assert!(edits.is_dropped(0), "{field}");
+    }
+}
+
 #[test]
 fn refuses_loops_and_protected_options() {
     let ctx = context("10.0.0.1", false);

@@ -1,6 +1,5 @@
 //! A request head as the router asks about it.
 
-use balance_proto::authority::host_of;
 use balance_proto::{HeadView, RequestView};
 use balance_route::Facts;
 
@@ -12,7 +11,7 @@ impl<V: RequestView> Facts for RequestFacts<'_, V> {
     }
 
     fn host(&self) -> &[u8] {
-        host_of(self.0.authority())
+        self.0.host()
     }
 
     fn path(&self) -> &[u8] {
