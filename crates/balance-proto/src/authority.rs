@@ -3,7 +3,7 @@
 //! Stricter than RFC 3986 §3.2: no userinfo, no sub-delims, no percent-encoding, no empty host or
 //! port. A backend that reads more into an authority than we do could be sent to another tenant.
 
-use crate::grammar::is_host_byte;
+use crate::grammar::is_label_byte;
 use std::net::Ipv6Addr;
 
 /// A checked `host[:port]`.
@@ -100,17 +100,18 @@ fn without_trailing_dot(host: &[u8]) -> &[u8] {
 /// How many bytes of a host name `bytes` begins with. `None` when one of its labels is empty (`a..b`,
 /// `.a`), which is no name; one trailing dot is the root.
 fn reg_name_len(bytes: &[u8]) -> Option<usize> {
-    let mut previous = b'.';
-    for (position, byte) in bytes.iter().enumerate() {
-        if !is_host_byte(*byte) {
-            return Some(position);
+    let mut end = 0_usize;
+    loop {
+        let rest = bytes.get(end..)?;
+        let label_len = rest.iter().position(|byte| !is_label_byte(*byte));
+        let label_len = label_len.unwrap_or(rest.len());
+        end = end.saturating_add(label_len);
+        match (bytes.get(end), label_len) {
+            (Some(b'.'), 0) => return None,
+            (Some(b'.'), _) => end = end.saturating_add(1),
+            _ => return Some(end),
         }
-        if *byte == b'.' && previous == b'.' {
-            return None;
-        }
-        previous = *byte;
     }
-    Some(bytes.len())
 }
 
 fn is_ipv6(inner: &[u8]) -> bool {

@@ -4,7 +4,7 @@
 use crate::grammar::{is_token, is_value, trim_ows};
 use crate::head::{Field, RequestView};
 
-/// What a field means to a proxy. Found by the length of the name first, then by one comparison.
+/// What a field means to a proxy. Found by the length of the name first, then by a comparison of words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FieldClass {
@@ -74,107 +74,38 @@ pub enum FieldClass {
 impl FieldClass {
     /// The class of a field name (a token), in any case.
     pub const fn of(name: &[u8]) -> Self {
-        // A name is lowered once into an array of its length, so that every comparison is one of a
-        // few words.
+        let words = Words::of(name);
         match name.len() {
-            2 => match &lower::<2>(name) {
-                b"te" => Self::Te,
-                _ => Self::Other,
-            },
-            3 => match &lower::<3>(name) {
-                b"via" => Self::Via,
-                _ => Self::Other,
-            },
-            4 => match &lower::<4>(name) {
-                b"host" => Self::Host,
-                b"date" => Self::Date,
-                _ => Self::Other,
-            },
-            6 => match &lower::<6>(name) {
-                b"cookie" => Self::Cookie,
-                b"expect" => Self::Expect,
-                b"server" => Self::Server,
-                _ => Self::Other,
-            },
-            7 => match &lower::<7>(name) {
-                b"upgrade" => Self::Upgrade,
-                b"referer" => Self::Referer,
-                b"trailer" => Self::Trailer,
-                _ => Self::Other,
-            },
-            8 => match &lower::<8>(name) {
-                b"location" => Self::Location,
-                _ => Self::Other,
-            },
-            9 => match &lower::<9>(name) {
-                b"x-real-ip" => Self::XRealIp,
-                b"forwarded" => Self::Forwarded,
-                _ => Self::Other,
-            },
-            10 => match &lower::<10>(name) {
-                b"user-agent" => Self::UserAgent,
-                b"connection" => Self::Connection,
-                b"keep-alive" => Self::KeepAlive,
-                b"set-cookie" => Self::SetCookie,
-                _ => Self::Other,
-            },
-            11 => match &lower::<11>(name) {
-                b"traceparent" => Self::Traceparent,
-                _ => Self::Other,
-            },
-            12 => match &lower::<12>(name) {
-                b"content-type" => Self::ContentType,
-                b"x-request-id" => Self::XRequestId,
-                _ => Self::Other,
-            },
-            13.. => Self::of_long(name),
+            2 if words.are(b"te") => Self::Te,
+            3 if words.are(b"via") => Self::Via,
+            4 if words.are(b"host") => Self::Host,
+            4 if words.are(b"date") => Self::Date,
+            6 if words.are(b"cookie") => Self::Cookie,
+            6 if words.are(b"expect") => Self::Expect,
+            6 if words.are(b"server") => Self::Server,
+            7 if words.are(b"upgrade") => Self::Upgrade,
+            7 if words.are(b"referer") => Self::Referer,
+            7 if words.are(b"trailer") => Self::Trailer,
+            8 if words.are(b"location") => Self::Location,
+            9 if words.are(b"x-real-ip") => Self::XRealIp,
+            9 if words.are(b"forwarded") => Self::Forwarded,
+            10 if words.are(b"user-agent") => Self::UserAgent,
+            10 if words.are(b"connection") => Self::Connection,
+            10 if words.are(b"keep-alive") => Self::KeepAlive,
+            10 if words.are(b"set-cookie") => Self::SetCookie,
+            11 if words.are(b"traceparent") => Self::Traceparent,
+            12 if words.are(b"content-type") => Self::ContentType,
+            12 if words.are(b"x-request-id") => Self::XRequestId,
+            13 if words.are(b"authorization") => Self::Authorization,
+            14 if words.are(b"content-length") => Self::ContentLength,
+            15 if words.are(b"accept-encoding") => Self::AcceptEncoding,
+            15 if words.are(b"x-forwarded-for") => Self::XForwardedFor,
+            16 if words.are(b"x-forwarded-host") => Self::XForwardedHost,
+            16 if words.are(b"proxy-connection") => Self::ProxyConnection,
+            17 if words.are(b"x-forwarded-proto") => Self::XForwardedProto,
+            17 if words.are(b"transfer-encoding") => Self::TransferEncoding,
+            13.. if has_forwarded_prefix(name) => Self::XForwardedOther,
             _ => Self::Other,
-        }
-    }
-
-    const fn of_long(name: &[u8]) -> Self {
-        // Most long names are none of ours, and their first letter tells.
-        if !matches!(
-            name,
-            [
-                b'a' | b'A' | b'c' | b'C' | b'p' | b'P' | b't' | b'T' | b'x' | b'X',
-                ..
-            ]
-        ) {
-            return Self::Other;
-        }
-        let class = match name.len() {
-            13 => match &lower::<13>(name) {
-                b"authorization" => Self::Authorization,
-                _ => Self::Other,
-            },
-            14 => match &lower::<14>(name) {
-                b"content-length" => Self::ContentLength,
-                _ => Self::Other,
-            },
-            15 => match &lower::<15>(name) {
-                b"accept-encoding" => Self::AcceptEncoding,
-                b"x-forwarded-for" => Self::XForwardedFor,
-                _ => Self::Other,
-            },
-            16 => match &lower::<16>(name) {
-                b"x-forwarded-host" => Self::XForwardedHost,
-                b"proxy-connection" => Self::ProxyConnection,
-                _ => Self::Other,
-            },
-            17 => match &lower::<17>(name) {
-                b"x-forwarded-proto" => Self::XForwardedProto,
-                b"transfer-encoding" => Self::TransferEncoding,
-                _ => Self::Other,
-            },
-            _ => Self::Other,
-        };
-        match (class, name) {
-            (Self::Other, [b'x' | b'X', ..]) => match &lower::<12>(name) {
-                b"x-forwarded-" => Self::XForwardedOther,
-                _ => Self::Other,
-            },
-            _ => class,
         }
     }
 
@@ -373,26 +304,82 @@ impl LineStart {
     }
 }
 
-/// The first `N` bytes of a token in lower case; zeros, which are no name, when there are fewer.
-/// Setting one bit is right for tokens (and cheaper than asking for each byte whether it is a
-/// letter): of all other bytes only CR would become one that our names contain, and CR is in no
-/// token.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "the index is below N, and constants cannot iterate"
-)]
-const fn lower<const N: usize>(name: &[u8]) -> [u8; N] {
-    let mut lower = [0; N];
-    if let Some(chunk) = name.first_chunk::<N>() {
-        let mut index = 0;
-        while index < N {
-            lower[index] = chunk[index] | 0x20;
-            index += 1;
+/// A token in lower case as three words that overlap, so that a comparison with a constant is one of
+/// a few numbers. Tokens of one length, up to 24 bytes, are the same when their words are.
+///
+/// Lowering is setting one bit. That is right for tokens (and cheaper than asking for each byte
+/// whether it is a letter): of all other bytes only CR would become one that our names contain, and
+/// CR is in no token.
+#[derive(Clone, Copy)]
+struct Words {
+    first: u64,
+    middle: u64,
+    last: u64,
+}
+
+impl Words {
+    #[inline]
+    const fn of(token: &[u8]) -> Self {
+        let (first, last) = match token.len() {
+            8.. => (first_word(token), last_word(token)),
+            4..=7 => match (token.first_chunk(), token.last_chunk()) {
+                (Some(first), Some(last)) => (
+                    u32::from_ne_bytes(*first) as u64,
+                    u32::from_ne_bytes(*last) as u64,
+                ),
+                _ => (0, 0),
+            },
+            _ => match (token.first_chunk(), token.last_chunk()) {
+                (Some(first), Some(last)) => (
+                    u16::from_ne_bytes(*first) as u64,
+                    u16::from_ne_bytes(*last) as u64,
+                ),
+                _ => (0, 0),
+            },
+        };
+        let middle = match token.split_first_chunk::<8>() {
+            Some((_, rest)) if token.len() > 16 => first_word(rest),
+            _ => 0,
+        };
+        Self {
+            first: first | LOWER,
+            middle: middle | LOWER,
+            last: last | LOWER,
         }
     }
-    lower
+
+    /// Whether it is this token, in lower case and of the same length.
+    #[inline]
+    const fn are(self, lower: &'static [u8]) -> bool {
+        let other = Self::of(lower);
+        self.first == other.first && self.middle == other.middle && self.last == other.last
+    }
 }
+
+#[inline]
+const fn first_word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(word) => u64::from_ne_bytes(*word),
+        None => 0,
+    }
+}
+
+#[inline]
+const fn last_word(bytes: &[u8]) -> u64 {
+    match bytes.last_chunk() {
+        Some(word) => u64::from_ne_bytes(*word),
+        None => 0,
+    }
+}
+
+const fn has_forwarded_prefix(name: &[u8]) -> bool {
+    match name.first_chunk::<12>() {
+        Some(start) => Words::of(start).are(b"x-forwarded-"),
+        None => false,
+    }
+}
+
+const LOWER: u64 = u64::from_ne_bytes([0x20; 8]);
 
 const ENCODER_OWNED: u64 = FieldClass::Host.bit()
     | FieldClass::ContentLength.bit()
@@ -437,6 +424,29 @@ mod tests {
             ("", FieldClass::Other),
         ] {
             assert_eq!(FieldClass::of(name.as_bytes()), class, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_one_other_byte_has_another_class() {
+        let names: [&[u8]; 6] = [
+            b"te",
+            b"via",
+            b"server",
+            b"connection",
+            b"proxy-connection",
+            b"transfer-encoding",
+        ];
+        for name in names {
+            let class = FieldClass::of(name);
+            assert_ne!(class, FieldClass::Other);
+            for at in 0..name.len() {
+                let mut other = name.to_vec();
+                other[at] = b'q';
+                assert_eq!(FieldClass::of(&other), FieldClass::Other, "{at}");
+                other[at] = name[at].to_ascii_uppercase();
+                assert_eq!(FieldClass::of(&other), class, "{at}");
+            }
         }
     }
 

@@ -13,11 +13,11 @@ pub(crate) const fn is_value_byte(byte: u8) -> bool {
     flags(byte) & VALUE != 0
 }
 
-/// Whether `byte` may stand in a host name: letters, digits, `-`, `.`, `_` and `~`. RFC 3986 §3.2.2
-/// also allows sub-delims and percent-encoding; no client needs them, and `,` would make a list
-/// (robustness SM-20).
-pub(crate) const fn is_host_byte(byte: u8) -> bool {
-    flags(byte) & HOST != 0
+/// Whether `byte` may stand in a label of a host name: letters, digits, `-`, `_` and `~`. RFC 3986
+/// §3.2.2 also allows sub-delims and percent-encoding; no client needs them, and `,` would make a
+/// list (robustness SM-20).
+pub(crate) const fn is_label_byte(byte: u8) -> bool {
+    flags(byte) & LABEL != 0
 }
 
 /// Whether all bytes may stand in a field value. It looks at 16 bytes at a time, of which the
@@ -106,7 +106,7 @@ const fn flags(byte: u8) -> u8 {
 
 const TCHAR: u8 = 1;
 const VALUE: u8 = 2;
-const HOST: u8 = 4;
+const LABEL: u8 = 4;
 
 static FLAGS: [u8; 256] = table();
 
@@ -145,8 +145,8 @@ const fn table() -> [u8; 256] {
         if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
             flags |= VALUE;
         }
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            flags |= HOST;
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            flags |= LABEL;
         }
         table[index] = flags;
         index += 1;

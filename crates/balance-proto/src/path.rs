@@ -71,8 +71,10 @@ pub(crate) fn path_len(target: &[u8], policy: PathPolicy) -> Result<usize, PathE
         _ => return Err(PathError::NotAbsolute),
     };
     check_segment_start(rest, policy)?;
-    while let [byte, tail @ ..] = rest {
-        match kind(*byte) {
+    // From one byte of interest to the next: nearly all others are plain.
+    while let Some((byte, tail)) = next_special(rest) {
+        rest = tail;
+        match kind(byte) {
             Kind::Plain => {}
             Kind::Invalid => return Err(PathError::InvalidByte),
             Kind::Slash => check_segment_start(tail, policy)?,
@@ -83,12 +85,19 @@ pub(crate) fn path_len(target: &[u8], policy: PathPolicy) -> Result<usize, PathE
             Kind::Semicolon => {}
             Kind::Question => {
                 check_query(tail)?;
-                break;
+                let query_len = tail.len().saturating_add(b"?".len());
+                return Ok(target.len().saturating_sub(query_len));
             }
         }
-        rest = tail;
     }
-    Ok(target.len().saturating_sub(rest.len()))
+    Ok(target.len())
+}
+
+/// The first byte that is not plain, and what follows it.
+fn next_special(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let at = bytes.iter().position(|byte| kind(*byte) != Kind::Plain)?;
+    let (byte, tail) = bytes.get(at..)?.split_first()?;
+    Some((*byte, tail))
 }
 
 fn check_query(query: &[u8]) -> Result<(), PathError> {

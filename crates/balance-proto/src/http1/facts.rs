@@ -65,6 +65,14 @@ impl From<FramingError> for FieldError {
 }
 
 impl HeadFacts {
+    /// Whether [`HeadFacts::on_field`] wants to see fields of this class.
+    pub(super) const fn is_about(class: FieldClass) -> bool {
+        class.bit() & Self::CLASSES != 0
+    }
+
+    /// Not inlined: its many comparisons take the registers of the parser's loop, and most fields
+    /// do not come here.
+    #[inline(never)]
     pub(super) fn on_field(
         &mut self,
         class: FieldClass,
@@ -83,6 +91,13 @@ impl HeadFacts {
         }
         Ok(())
     }
+
+    const CLASSES: u64 = FieldClass::ContentLength.bit()
+        | FieldClass::TransferEncoding.bit()
+        | FieldClass::Connection.bit()
+        | FieldClass::Host.bit()
+        | FieldClass::Upgrade.bit()
+        | FieldClass::Expect.bit();
 }
 
 impl ConnectionOptions {
