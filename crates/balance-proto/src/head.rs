@@ -124,7 +124,8 @@ pub trait RequestView: HeadView {
     fn version(&self) -> Version;
     /// How the client reached us.
     fn scheme(&self) -> Scheme;
-    /// Host and port as the client named them; empty for HTTP/1.0 without Host.
+    /// Host and port as the client named them; empty for HTTP/1.0 without Host. A parser checked
+    /// them ([`crate::authority`]): they are written as they are.
     fn authority(&self) -> &[u8];
     /// The host of the authority, without the port and without a trailing dot.
     fn host(&self) -> &[u8] {
