@@ -120,7 +120,10 @@ class Stage:
             "SOURCE_PORT": ["--mode", "source"],
         }
         for (role, options), port in zip(roles.items(), machine.free_ports(len(roles))):
-            command = [*self.bench, "backend", "--listen", f"127.0.0.1:{port}", *options]
+            # New connections to the echo origin are spread over 16 of its addresses (see peers/).
+            addresses = range(1, 17 if role == "ECHO_PORT" else 2)
+            listen = [word for last in addresses for word in ("--listen", f"127.0.0.{last}:{port}")]
+            command = [*self.bench, "backend", *listen, *options]
             process = self.children.start(machine.pinned(self.load_core, command), self.log)
             machine.wait_for_port(port, process)
             self.origins[role] = port

@@ -1,13 +1,13 @@
 //! The connections of a TCP measurement, as tasks of one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::{Bulk, Tally, TcpArgs};
@@ -29,6 +29,9 @@ struct Lane {
     /// When the message that is under way was begun.
     begun: Rc<RefCell<Vec<Option<Instant>>>>,
     number: usize,
+    has_new_connections: bool,
+    /// Over all connections of the run.
+    sources_used: Rc<Cell<u32>>,
 }
 
 /// Runs the load until its time is over or the process is interrupted.
@@ -47,6 +50,8 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
         tally: Rc::clone(&tally),
         begun: Rc::new(RefCell::new(vec![None; connections])),
         number: 0,
+        has_new_connections: args.new_connections,
+        sources_used: Rc::default(),
     };
     let begun = Rc::clone(&lane.begun);
     let start = Instant::now();
@@ -76,6 +81,20 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
 }
 
 impl Lane {
+    /// New connections to loopback come from many addresses in turn. The ports of one (28,232) are used up in
+    /// seconds, stay in TIME_WAIT for a minute, and finding one of the last free ones costs more than all the
+    /// rest.
+    fn next_source(&self) -> Option<IpAddr> {
+        let is_loopback = matches!(self.target.ip(), IpAddr::V4(ip) if ip.is_loopback());
+        if !self.has_new_connections || !is_loopback {
+            return None;
+        }
+        let number = self.sources_used.replace(self.sources_used.get().wrapping_add(1));
+        // 127.0.1.1 to 127.0.8.250: addresses that nothing else on the machine uses.
+        let (third, fourth) = (1 + number / 250 % 8, 1 + number % 250);
+        Some(IpAddr::V4(Ipv4Addr::new(127, 0, third as u8, fourth as u8)))
+    }
+
     /// Never ends by itself: the run drops it.
     async fn run(self, bulk: Option<Bulk>, new_connections: bool) {
         loop {
@@ -94,7 +113,14 @@ impl Lane {
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(self.target).await?;
+        let stream = match self.next_source() {
+            None => TcpStream::connect(self.target).await?,
+            Some(source) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::new(source, 0))?;
+                socket.connect(self.target).await?
+            }
+        };
         stream.set_nodelay(true)?;
         Ok(stream)
     }
