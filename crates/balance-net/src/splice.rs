@@ -198,8 +198,8 @@ fn move_bytes(from: impl AsFd, to: impl AsFd, bytes_max: usize) -> io::Result<us
 /// Below pipe-user-pages-soft of 64 MiB, with room for what else the user runs.
 const BUDGET_BYTES: usize = 48 * 1024 * 1024;
 
-/// As the scratch buffer: 192 pipes fit the budget.
-const PIPE_BYTES: usize = 256 * 1024;
+/// 48 of them fit the budget. A direction holds one only while bytes are in it.
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// Per worker. A pipe is in use only while bytes are in it, so a few serve many connections.
 const IDLE_PIPES_MAX: usize = 16;
