@@ -89,7 +89,9 @@ impl Lane {
         if !self.has_new_connections || !is_loopback {
             return None;
         }
-        let number = self.sources_used.replace(self.sources_used.get().wrapping_add(1));
+        let number = self
+            .sources_used
+            .replace(self.sources_used.get().wrapping_add(1));
         // 127.0.1.1 to 127.0.8.250: addresses that nothing else on the machine uses.
         let (third, fourth) = (1 + number / 250 % 8, 1 + number % 250);
         Some(IpAddr::V4(Ipv4Addr::new(127, 0, third as u8, fourth as u8)))
