@@ -1,6 +1,8 @@
 //! Every deadline: the status, the Proxy-Status and the cause, and that progress renews those which are
 //! about progress.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use balance_testkit::{
@@ -305,4 +307,38 @@ fn a_route_has_deadlines_of_its_own() {
     let proxy = Proxy::over(&[origin.addr()], routes);
     assert_eq!(proxy.get("/").text(), "late");
     assert_eq!(proxy.get("/quick").status, 504);
+}
+
+/// The client waits for a 100 that only the backend can give: it is not the slow one.
+#[test]
+fn a_backend_that_never_gives_the_100_is_to_blame() {
+    let origin = Origin::answering(Script::never().without_continue());
+    let timeouts = "timeouts: { first_byte: 300ms, read: 200ms }";
+    let proxy = Proxy::over(&[origin.addr()], timeouts);
+    let request =
+        "PUT / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    check_answer(&proxy.exchange(request), 504, "error=http_response_timeout");
+    proxy.wait_for_cause("http_response_timeout", 1);
+}
+
+#[test]
+fn first_byte_bounds_the_whole_head_of_a_response() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dripping = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let endless = b"HTTP/1.1 200 OK\r\n"
+            .iter()
+            .chain(b"A: b\r\n".iter().cycle());
+        for byte in endless {
+            // Ends when the proxy has enough of it.
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+            pause(Duration::from_millis(20));
+        }
+    });
+    let proxy = Proxy::over(&[address], "timeouts: { first_byte: 400ms }");
+    check_answer(&proxy.get("/"), 504, "error=http_response_timeout");
+    dripping.join().unwrap();
 }

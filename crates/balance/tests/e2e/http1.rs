@@ -1,5 +1,6 @@
 //! HTTP/1 on both sides, over sockets.
 
+mod answers;
 mod bodies;
 mod broken;
 mod client_end;
