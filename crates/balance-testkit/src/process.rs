@@ -403,9 +403,9 @@ mod tests {
     #[test]
     fn signals_reach_the_process() {
         let mut process =
-            shell("trap 'echo got it; exit 3' HUP; echo up >&2; while :; do sleep 0.05; done");
+            shell("trap 'echo got it; exit 3' USR1; echo up >&2; while :; do sleep 0.05; done");
         process.wait_for_stderr(|line| line == "up");
-        process.signal(Signal::Hangup).unwrap();
+        process.signal(Signal::User1).unwrap();
         assert_eq!(
             process.wait_for_exit(Duration::from_secs(20)).code(),
             Some(3)
