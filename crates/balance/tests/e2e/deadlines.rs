@@ -240,7 +240,8 @@ fn write_progress_towards_a_backend_that_never_reads() {
     let origin = Origin::with_options(options, |_| Script::never());
     let proxy = Proxy::over(
         &[origin.addr()],
-        "timeouts: { write_progress: 1s, read: 30s }",
+        // Far longer than the client's patience below, also on a machine that is busy.
+        "timeouts: { write_progress: 4s, read: 30s }",
     );
     let before = proxy.process.resident_bytes();
     let mut client = proxy.connect();
