@@ -32,6 +32,11 @@ pub(super) async fn run(worker: Rc<Worker>) {
     let mut expired_ms = 0;
     loop {
         worker.housekeeping.timer.expired().await;
+        if worker.is_cut() {
+            // Every deadline has passed for good now: another round would not wait, and the worker would
+            // stand still in it. The lines that are left are handed over by the worker's end.
+            return;
+        }
         worker.housekeeping.is_armed.set(false);
         worker.housekeeping.timer.clear();
         let now_ms = worker.clock.now_ms();

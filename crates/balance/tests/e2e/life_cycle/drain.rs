@@ -150,7 +150,48 @@ fn a_drain_ends_at_its_limit() {
     hanging.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
     origin.wait_for(1);
     assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
-    assert!(process.stderr().contains("cut off"), "{}", process.stderr());
+    let log = process.stderr();
+    assert!(log.contains("the rest was cut off"), "{log}");
+    assert!(!log.contains("does not stop"), "{log}");
+}
+
+/// Nobody is left to guess: the client, if nothing was sent to it yet, and the log are told why.
+#[test]
+fn what_is_cut_off_at_the_limit_ends_with_its_cause() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/half" => Script::ok(vec![b'x'; 10_000]).hang_after_bytes(5_000),
+        _ => Script::never(),
+    });
+    let config = Config::http(&[origin.addr()])
+        .with_shutdown("delay: 0, limit: 300ms")
+        .with("logging: { access_log: true }");
+    let mut process = config.start();
+    let ask = |path: &str| {
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n");
+        client.send(request).unwrap();
+        client
+    };
+    let (mut waiting, mut half) = (ask("/never"), ask("/half"));
+    origin.wait_for(2);
+    assert!(half.read_exact(2_000).unwrap().starts_with(b"HTTP/1.1 200"));
+    assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
+
+    let response = waiting.read_response().unwrap();
+    assert_eq!((response.status, response.keeps_alive()), (503, false));
+    let cause = response.header("proxy-status");
+    assert_eq!(cause, Some("balance; details=\"draining\""));
+    let rest = half.read_to_end().map(|rest| rest.len());
+    assert_eq!(rest, Ok(3_000), "its Content-Length says that it is broken");
+    let log = process.stdout();
+    for (path, status) in [("/never", " 503 "), ("/half", " 200 ")] {
+        let line = log.lines().find(|line| line.contains(path));
+        let line = line.unwrap_or_else(|| panic!("no line of {path} in {log}"));
+        assert!(
+            line.contains("cause=draining") && line.contains(status),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -189,10 +230,8 @@ fn a_second_signal_stops_at_once() {
         let status = process.wait_for_exit(PATIENCE);
         assert_eq!(status.code(), Some(0), "{}", process.stderr());
         assert!(started.elapsed() < Duration::from_secs(10), "{first:?}");
-        assert!(
-            hanging.read_response().is_err(),
-            "what was in flight is cut off"
-        );
+        let told = hanging.read_response().unwrap();
+        assert_eq!(told.status, 503, "what was in flight is cut off");
     }
 }
 
