@@ -228,3 +228,110 @@ impl WorkerHandle {
 
 /// Messages that may wait for a worker. It takes each in microseconds.
 const MESSAGES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use balance_core::WorkerId;
+    use tokio::runtime::Builder;
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::{Message, SendError, WorkerHandle, Workers};
+    use crate::snapshot::Snapshot;
+
+    struct Played {
+        workers: Workers,
+        mailboxes: Vec<mpsc::Receiver<Message>>,
+        /// Dropped, it is a worker that panicked.
+        endings: Vec<oneshot::Sender<bool>>,
+    }
+
+    /// Workers whose messages the test takes.
+    fn played(count: usize) -> Played {
+        let (mut handles, mut mailboxes, mut endings) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (mailbox, messages) = mpsc::channel(4);
+            let (ending, ended) = oneshot::channel();
+            mailboxes.push(messages);
+            endings.push(ending);
+            handles.push(WorkerHandle {
+                mailbox,
+                ended,
+                outcome: None,
+                thread: std::thread::spawn(|| {}),
+            });
+        }
+        Played {
+            workers: Workers { handles },
+            mailboxes,
+            endings,
+        }
+    }
+
+    fn wait_for<T>(future: impl Future<Output = T>) -> T {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn what_is_told_reaches_all_though_one_has_ended() {
+        let Played {
+            workers,
+            mut mailboxes,
+            ..
+        } = played(3);
+        drop(mailboxes.remove(0));
+        assert_eq!(workers.close_idle("p", "a"), Err(SendError::Ended));
+        for mailbox in &mut mailboxes {
+            assert!(matches!(mailbox.try_recv(), Ok(Message::CloseIdle { .. })));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_reaches_all_though_one_has_ended() {
+        let Played {
+            workers,
+            mut mailboxes,
+            ..
+        } = played(3);
+        drop(mailboxes.remove(0));
+        let snapshot = Arc::new(Snapshot {
+            generation: 7,
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            pools: Vec::new(),
+            access_log: None,
+        });
+        let took = std::thread::spawn(move || {
+            let take = |mailbox: &mut mpsc::Receiver<Message>| match mailbox.blocking_recv() {
+                Some(Message::Publish { snapshot, seen }) => {
+                    seen.blocking_send(WorkerId(0)).unwrap();
+                    snapshot.generation
+                }
+                _ => 0,
+            };
+            mailboxes.iter_mut().map(take).collect::<Vec<_>>()
+        });
+        let published = wait_for(workers.publish(&snapshot, Duration::from_secs(20)));
+        assert_eq!(published, Err(SendError::Ended));
+        drop(workers);
+        assert_eq!(took.join().unwrap(), [7, 7]);
+    }
+
+    #[test]
+    fn a_worker_that_panicked_is_told_apart() {
+        let mut played = played(3);
+        let patience = Duration::from_millis(20);
+        let none =
+            wait_for(async { tokio::time::timeout(patience, played.workers.any_ended()).await });
+        assert!(none.is_err(), "all of them run");
+        drop(played.endings.remove(1));
+        assert_eq!(wait_for(played.workers.any_ended()), WorkerId(1));
+        for ending in played.endings {
+            ending.send(true).unwrap();
+        }
+        assert!(!wait_for(played.workers.finished()), "one did not finish");
+    }
+}

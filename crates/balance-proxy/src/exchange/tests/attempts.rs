@@ -263,6 +263,34 @@ fn a_request_that_two_backends_leave_unanswered_goes_to_no_third() {
     );
 }
 
+/// Once on a reused connection, once on a fresh one, once elsewhere, and there on a fresh one at once.
+#[test]
+fn an_idempotent_request_is_sent_three_times_at_most() {
+    let connects = vec![
+        ("a", stale()),
+        ("a", dying()),
+        ("b", stale()),
+        ("b", dying()),
+    ];
+    let seen = play(two_backends(), Client::get("/"), connects);
+    seen.check(
+        "three",
+        &sum("keep", Cause::ConnectionTerminated, 502),
+        &[
+            "a reused",
+            "a got GET example.com/",
+            "a closed",
+            "a opened",
+            "a got GET example.com/",
+            "a closed",
+            "b opened",
+            "b got GET example.com/",
+            "b closed",
+            "client got own 502",
+        ],
+    );
+}
+
 #[test]
 fn without_another_backend_the_first_failure_is_told() {
     let setup = || Setup {

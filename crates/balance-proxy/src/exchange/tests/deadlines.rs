@@ -149,6 +149,19 @@ fn write_progress_bounds_our_own_answers() {
     seen.check("own", &sum("abort", Cause::ClientTimeout, 404), &[]);
 }
 
+/// Counted to its end, not to the moment when the answer was ready.
+#[test]
+fn the_duration_of_an_own_answer_includes_its_wait() {
+    let setup = Setup {
+        listener_pool: None,
+        ..Setup::default()
+    };
+    let slow = Client::get("/").with_takes([Step::Passes(SHORT)]);
+    let seen = play(setup, slow, Vec::new());
+    assert_eq!(seen.sum, sum("keep", Cause::NoRoute, 404));
+    assert!(seen.duration >= SHORT, "{:?}", seen.duration);
+}
+
 #[test]
 fn request_bounds_the_whole_exchange_whatever_it_waits_for() {
     let request = |timeouts: &mut Timeouts| timeouts.request = SHORT;

@@ -8,6 +8,7 @@ use balance_proto::{BodyLength, Version};
 use balance_route::RouteSpec;
 
 use super::super::memory::{Client, Connect, Connection, MemoryResponse, Reply, Sends, Step};
+use super::super::sides::ClientEvent;
 use super::setup::{Seen, Setup, play};
 use super::{answers, sum};
 use crate::Action;
@@ -15,7 +16,7 @@ use crate::filter::scripted::Scripted;
 use crate::filter::{Filter, HeaderAction, HeaderRule, PathRewrite, Verdict};
 use crate::own_response::OwnResponse;
 use Connect::Opens;
-use Step::Do;
+use Step::{Do, Never, Until};
 
 fn play_one(setup: Setup, client: Client) -> Seen {
     play(setup, client, vec![("a", Opens(answers("")))])
@@ -221,6 +222,35 @@ fn header_transforms_change_what_each_side_sees() {
     }
 }
 
+/// They are for the answer to what the client asked; hygiene is for both.
+#[test]
+fn response_filters_leave_interim_responses_alone() {
+    let setup = Setup {
+        filters: vec![Filter::ResponseHeaders(vec![
+            rule(HeaderAction::Set, "Server", "hidden"),
+            rule(HeaderAction::Add, "X-Answer", "1"),
+        ])],
+        ..Setup::default()
+    };
+    let hint = MemoryResponse {
+        status: 103,
+        fields: vec![("link", "</a.css>; rel=preload"), ("keep-alive", "max=1")],
+    };
+    // It leaves with the interim response as the last that it got.
+    let gone = [Until("client got 103"), Do(ClientEvent::Gone)];
+    let connection = Connection::new([Do(Reply::Interim(hint)), Never]);
+    let client = Client::get("/").with_events(gone);
+    let seen = play(setup, client, vec![("a", Opens(connection))]);
+    for (field, value) in [
+        ("Link", "</a.css>; rel=preload"),
+        ("Keep-Alive", "-"),
+        ("Server", "-"),
+        ("X-Answer", "-"),
+    ] {
+        assert_eq!(seen.journal.field("client", field), value, "{field}");
+    }
+}
+
 #[test]
 fn the_path_is_rewritten_after_routing() {
     let setup = Setup {
@@ -308,7 +338,7 @@ fn filters_let_pass_answer_or_wait() {
 fn a_filters_answer_to_an_unread_body() {
     for (upload, next) in [
         (vec![Do(Sends::Last("body"))], "keep"),
-        (vec![Do(Sends::Piece("bo")), Step::Never], "linger"),
+        (vec![Do(Sends::Piece("bo")), Never], "linger"),
     ] {
         let setup = Setup {
             filters: vec![scripted(|| Verdict::Respond(teapot()))],

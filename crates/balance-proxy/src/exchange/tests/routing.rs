@@ -111,3 +111,45 @@ fn own_responses_ask_no_backend() {
         "https://example.com/old/x?y"
     );
 }
+
+/// What a client may send as a target is not always where somebody can be sent to.
+#[test]
+fn redirects_lead_to_a_path_of_a_known_host() {
+    let ask = |method, authority, target| {
+        let redirect = Redirect {
+            status: 308,
+            ..Redirect::default()
+        };
+        let setup = Setup {
+            listener_pool: None,
+            routes: vec![(RouteSpec::any(RouteId(0)), Action::Redirect(redirect))],
+            ..Setup::default()
+        };
+        let mut client = Client::get(target);
+        client.request.method = method;
+        client.request.authority = authority;
+        let seen = play(setup, client, Vec::new());
+        let location = seen.journal.field("client", "Location");
+        (seen.sum, location)
+    };
+    let redirected = || sum("keep", Cause::Completed, 308);
+    // A browser would read `//evil.example` as a host.
+    assert_eq!(
+        ask("GET", "", "//evil.example/x"),
+        (sum("close", Cause::HttpRequestError, 400), "-".to_owned())
+    );
+    for (method, authority, target, location) in [
+        ("GET", "", "/x", "/x"),
+        (
+            "GET",
+            "here",
+            "//evil.example/x",
+            "http://here//evil.example/x",
+        ),
+        ("OPTIONS", "here", "*", "http://here/"),
+        ("OPTIONS", "", "*", "/"),
+    ] {
+        let expected = (redirected(), location.to_owned());
+        assert_eq!(ask(method, authority, target), expected, "{target}");
+    }
+}

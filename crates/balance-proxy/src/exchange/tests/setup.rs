@@ -71,6 +71,8 @@ pub(super) struct Seen {
     pub(super) journal: Journal,
     /// The route and pool that it was counted for.
     pub(super) series: String,
+    /// What was counted as its duration.
+    pub(super) duration: Duration,
     backends: Vec<Arc<Endpoint>>,
     now_ms: u64,
 }
@@ -157,6 +159,7 @@ pub(super) fn play(
         sum,
         journal,
         series,
+        duration: duration(&registry),
         backends,
         now_ms: worker.clock.now_ms(),
     }
@@ -240,6 +243,20 @@ fn counted(registry: &Registry, ended: &str) -> (String, String) {
         format!("{ended}, {cause}, {status}"),
         format!("{route}/{pool}"),
     )
+}
+
+fn duration(registry: &Registry) -> Duration {
+    let families = registry.families();
+    let sum_us: u64 = families
+        .iter()
+        .filter(|family| family.name == "balance_http_request_duration_seconds")
+        .flat_map(|family| &family.samples)
+        .map(|sample| match &sample.value {
+            Value::Histogram(totals) => totals.sum_us,
+            _ => 0,
+        })
+        .sum();
+    Duration::from_micros(sum_us)
 }
 
 impl Setup {

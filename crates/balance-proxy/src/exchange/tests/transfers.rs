@@ -92,6 +92,24 @@ fn the_head_does_not_wait_for_the_body() {
     assert_eq!(seen.journal.field("a", "expect"), "100-continue");
 }
 
+/// The client sends its body only when it has the 100, so nobody else will push it out.
+#[test]
+fn a_100_that_had_to_wait_is_written_as_soon_as_it_can_be() {
+    let upload = [Until("client got 100"), Do(Sends::Last("body"))];
+    let client = Client::post("/")
+        .field("Expect", "100-continue")
+        .with_takes([Later, Later])
+        .with_body(BodyLength::Exact(4), upload);
+    let replies = [
+        Until("a got POST example.com/"),
+        interim(100),
+        Until("a got end"),
+        head(204, ""),
+    ];
+    let seen = play_one(client, Connection::new(replies));
+    assert_eq!(seen.sum, sum("keep", Cause::Completed, 204));
+}
+
 /// Robustness BE-07.
 #[test]
 fn interim_responses_pass_up_to_the_limit() {
