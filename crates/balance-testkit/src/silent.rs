@@ -1,6 +1,6 @@
 //! An address at which nobody ever answers a connection attempt.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 #[derive(Debug)]
 pub struct SilentAddress {
     address: SocketAddr,
-    _listener: Socket,
+    listener: Socket,
     _queued: Vec<TcpStream>,
 }
 
@@ -33,13 +33,19 @@ impl SilentAddress {
         }
         Self {
             address,
-            _listener: listener,
+            listener,
             _queued: queued,
         }
     }
 
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Comes back: an attempt that waits is answered when its kernel tries again, within seconds. The first
+    /// connections to accept are those that filled the queue; they are closed.
+    pub fn listen(self) -> TcpListener {
+        self.listener.into()
     }
 }
 

@@ -1,10 +1,12 @@
-//! When the machine has no more to give: out of descriptors.
+//! When the machine has no more to give: out of descriptors. And what a burst gives back.
 
 use std::time::Duration;
 
-use balance_testkit::{Origin, Process, RawClient, Response, Script, StrictError, pause};
+use balance_testkit::{
+    Origin, Process, ProcessOptions, RawClient, Response, Script, StrictError, pause,
+};
 
-use crate::subject::{Config, get, get_on, metric};
+use crate::subject::{BINARY, Config, get, get_on, metric};
 
 /// CPU time that a process has used, in clock ticks of 10 ms.
 fn cpu_ticks(process: &Process) -> u64 {
@@ -111,4 +113,46 @@ fn without_a_descriptor_for_the_backend_the_backend_is_not_blamed() {
         "it has recovered",
     );
     assert_eq!(crate::subject::backend(&process, "a")["rests"], 0);
+}
+
+/// What 200 exchanges at once need for their heads must not stay with the parts that are used again.
+#[test]
+fn memory_for_large_heads_is_given_back() {
+    const CLIENTS: usize = 200;
+    let large = "x".repeat(60_000);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let value = large.clone();
+    let origin = Origin::start(move |_| {
+        // All of them wait until the channel is gone.
+        let _ = gate.lock().unwrap().recv();
+        Script::ok("here").header("X-Large", &value)
+    });
+    // An idle process frees pages only when it works again; here they are given back at once, so that the
+    // numbers say what is kept.
+    let conf = "dirty_decay_ms:0,muzzy_decay_ms:0";
+    let options = ProcessOptions {
+        environment: vec![("_RJEM_MALLOC_CONF".to_owned(), conf.to_owned())],
+        ..ProcessOptions::default()
+    };
+    let config = Config::http(&[origin.addr()]).yaml();
+    let process = Process::with_options(BINARY, &config, &options).unwrap();
+    let web = process.listener("web");
+    let before = process.resident_bytes();
+    let request = format!("GET / HTTP/1.1\r\nHost: t\r\nX-Large: {large}\r\n\r\n");
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = RawClient::connect(web).unwrap();
+            client.send(&request).unwrap();
+            client
+        })
+        .collect();
+    origin.wait_for_connections(CLIENTS);
+    drop(open);
+    for client in &mut clients {
+        assert_eq!(client.read_response().unwrap().text(), "here");
+    }
+    drop(clients);
+    let grown = || process.resident_bytes().saturating_sub(before);
+    crate::subject::wait_until(|| grown() < 6 << 20, "less than 6 MiB more than before");
 }

@@ -1,10 +1,13 @@
 //! Clients that leave before their answer, and clients that only stop sending (robustness BE-04).
 
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use balance_testkit::{Origin, Script};
+use balance_testkit::{Origin, PATIENCE, RawClient, Script, SilentAddress};
 
-use crate::proxy::{Proxy, get};
+use crate::proxy::{Proxy, get, post};
+use crate::subject::{self, Config};
 
 /// Hangs at `/hang`, answers late at `/late`.
 fn origin() -> Origin {
@@ -101,4 +104,49 @@ fn a_client_that_leaves_in_the_middle_of_its_response() {
     origin.wait_for_open_connections(0);
     proxy.wait_for_cause("client_closed", 1);
     assert_eq!(proxy.get("/").text(), "here");
+}
+
+/// Reads a request with a body of so many bytes from whoever sends one; who only fills the queue does not.
+fn take_upload(listener: &TcpListener, body_bytes: usize) -> TcpStream {
+    loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = Vec::new();
+        let mut block = [0; 64 << 10];
+        loop {
+            let read = stream.read(&mut block).unwrap_or(0);
+            if read == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&block[..read]);
+            let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            if head.is_some_and(|at| bytes.len() == at + 4 + body_bytes) {
+                return stream;
+            }
+        }
+    }
+}
+
+/// While it connects, the proxy sees the body lie there, and must not take that for the end of its watch.
+#[test]
+fn a_client_that_resets_after_an_upload_that_began_while_connecting() {
+    // More than is read along with the head.
+    const BYTES: usize = 400_000;
+    let silent = SilentAddress::new();
+    let process = Config::http(&[silent.addr()]).start();
+    let mut client = RawClient::connect(process.listener("web")).unwrap();
+    client.send(post("/", &vec![b'x'; BYTES])).unwrap();
+    subject::wait_until(
+        || subject::backend(&process, "a")["in_flight"] == 1,
+        "it connects",
+    );
+    let mut upload = take_upload(&silent.listen(), BYTES);
+    client.reset().unwrap();
+    let end = upload.read(&mut [0]);
+    let is_closed = match &end {
+        Ok(read) => *read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    assert!(is_closed, "{end:?}");
+    subject::wait_for_cause(&process, "client_closed", 1);
 }

@@ -164,6 +164,25 @@ fn listeners_come_and_go_and_the_others_keep_their_socket() {
     assert_eq!(get(web, "/").text(), "here");
 }
 
+/// A request may be on its way, so not at once; but nobody waits for its idle timeout either.
+#[test]
+fn idle_clients_of_a_removed_listener_are_closed_soon() {
+    let origin = origin("here");
+    let first = Config::http(&[origin.addr()]);
+    let with_more = first
+        .clone()
+        .with("- { name: more, listen: '127.0.0.2:0', mode: http, pool: p }");
+    let process = with_more.start();
+    let mut idle = RawClient::connect(process.listener("more")).unwrap();
+    let mut kept = RawClient::connect(process.listener("web")).unwrap();
+    for client in [&mut idle, &mut kept] {
+        assert!(get_on(client, "/").keeps_alive());
+    }
+    reload(&process, &first);
+    assert_eq!(idle.read_to_end(), Ok(vec![]));
+    assert!(get_on(&mut kept, "/").keeps_alive());
+}
+
 #[test]
 fn the_admin_address_moves_with_a_reload() {
     let origin = origin("here");
@@ -242,6 +261,29 @@ fn what_is_in_flight_finishes_as_it_began() {
         1,
         "a removed backend gets nothing"
     );
+}
+
+#[test]
+fn a_tunnel_keeps_no_idle_connection_to_a_removed_backend() {
+    let old = Origin::start(|request| match request.target.as_str() {
+        "/tunnel" => Script::upgrade("websocket"),
+        _ => Script::ok("old"),
+    });
+    let new = origin("new");
+    let process = Config::http(&[old.addr()]).start();
+    let web = process.listener("web");
+    let mut tunnel = RawClient::connect(web).unwrap();
+    let upgrade =
+        "GET /tunnel HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(tunnel.exchange(upgrade).unwrap().status, 101);
+    assert_eq!(get(web, "/").text(), "old");
+    assert_eq!(old.open_connections(), 2);
+
+    reload(&process, &Config::http(&[new.addr()]));
+    old.wait_for_open_connections(1);
+    assert_eq!(get(web, "/").text(), "new");
+    tunnel.send("ping").unwrap();
+    assert_eq!(tunnel.read_exact(4).unwrap(), b"ping");
 }
 
 #[test]
