@@ -1,7 +1,7 @@
 //! Buffers of one worker: the scratch that every read goes into, and free lists of what active
 //! exchanges own. In steady state nothing on the data path allocates.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{RefCell, RefMut};
 
 /// Where every read of the worker goes first. It is borrowed inside one poll and never across one:
 /// whatever must survive is copied into something owned.
@@ -28,7 +28,6 @@ impl Scratch {
 pub(crate) struct FreeList<T> {
     items: RefCell<Vec<T>>,
     kept_max: usize,
-    made: Cell<u64>,
 }
 
 impl<T> FreeList<T> {
@@ -36,15 +35,11 @@ impl<T> FreeList<T> {
         Self {
             items: RefCell::new(Vec::new()),
             kept_max,
-            made: Cell::new(0),
         }
     }
 
     pub(crate) fn take(&self, make: impl FnOnce() -> T) -> T {
-        self.items.borrow_mut().pop().unwrap_or_else(|| {
-            self.made.set(self.made.get() + 1);
-            make()
-        })
+        self.items.borrow_mut().pop().unwrap_or_else(make)
     }
 
     /// The caller has cleared it and bounded what it holds.
@@ -70,17 +65,21 @@ pub(crate) const KEPT_BYTES: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::{FreeList, recycle};
 
     #[test]
     fn a_list_reuses_up_to_its_limit() {
         let list = FreeList::new(1);
-        let (first, second) = (list.take(|| 1), list.take(|| 2));
+        let made = Cell::new(0);
+        let make = || made.replace(made.get() + 1) + 1;
+        let (first, second) = (list.take(make), list.take(make));
         list.give_back(first);
         list.give_back(second);
-        assert_eq!(list.take(|| 3), 1);
-        assert_eq!(list.take(|| 3), 3);
-        assert_eq!(list.made.get(), 3);
+        assert_eq!(list.take(make), 1);
+        assert_eq!(list.take(make), 3);
+        assert_eq!(made.get(), 3);
     }
 
     #[test]

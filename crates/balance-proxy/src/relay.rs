@@ -57,10 +57,7 @@ pub(crate) async fn carry(
             } else {
                 deadlines.idle_ms
             };
-            match after_ms {
-                0 => timer.clear(),
-                _ => timer.set(worker.clock.now_ms(), after_ms),
-            }
+            timer.set_unless_zero(worker.clock.now_ms(), after_ms);
         }
         timer.poll_expired(cx).map(|()| None)
     })

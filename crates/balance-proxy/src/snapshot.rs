@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use balance_core::{HashKey, IdleSettings, Limits, PoolId, ProtocolSettings, RouteId, Timeouts};
+use balance_core::{HashKey, IdleSettings, Limits, PoolId, ProtocolSettings, Timeouts};
 use balance_lb::Balancer;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// Grows by one with each publish of the process.
     pub generation: u64,
     pub listeners: Vec<ListenerRules>,
-    /// Indexed by [`RouteId`].
+    /// Indexed by [`RouteId`](balance_core::RouteId).
     pub routes: Vec<RouteRules>,
     /// Indexed by [`PoolId`]; definitions and the `route:<name>` views.
     pub pools: Vec<PoolRules>,
@@ -57,7 +57,6 @@ pub enum Mode {
 
 /// What happens to a request that a route matched.
 pub struct RouteRules {
-    pub id: RouteId,
     pub name: String,
     pub action: Action,
     /// In the order they run.
@@ -74,7 +73,6 @@ pub enum Action {
 
 /// A named group of backends with one balancing policy, or a route's view of some of them.
 pub struct PoolRules {
-    pub id: PoolId,
     /// The label of metrics and logs.
     pub name: String,
     pub balancer: Balancer,

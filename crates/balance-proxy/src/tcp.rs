@@ -113,10 +113,7 @@ async fn connect_backend(
         let lease = selection.pick(worker, snapshot, pool, now_ms).await?;
         session.backend = Some(lease.backend().clone());
         session.attempts = selection.attempts();
-        match millis(timeouts.connect) {
-            0 => timer.clear(),
-            limit_ms => timer.set(now_ms, limit_ms),
-        }
+        timer.set_unless_zero(now_ms, millis(timeouts.connect));
         let opened = tokio::select! {
             opened = connect(lease.backend().endpoint(), timeouts.connect) => opened,
             () = timer.expired() => Err(ConnectError::TimedOut),

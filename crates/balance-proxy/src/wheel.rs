@@ -90,6 +90,14 @@ impl Timer {
             .set(self.key, now_ms, now_ms.saturating_add(after_ms));
     }
 
+    /// As [`Timer::set`]; 0 is no deadline, as in a configuration.
+    pub(crate) fn set_unless_zero(&self, now_ms: u64, after_ms: u64) {
+        match after_ms {
+            0 => self.clear(),
+            _ => self.set(now_ms, after_ms),
+        }
+    }
+
     /// Takes the deadline away. The timer's place on the wheel is given up when its slot comes.
     pub(crate) fn clear(&self) {
         self.wheel.inner.borrow_mut().clear(self.key);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity};
-use balance_core::PoolId;
 use balance_lb::{Balancer, Member};
 use balance_proxy::PoolRules;
 
@@ -16,15 +15,14 @@ pub(super) fn compile(
     identities: &Identities,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<PoolRules> {
-    let numbered = config.pools.iter().enumerate();
-    numbered
-        .map(|(index, pool)| compile_pool(config, index, pool, identities, errors))
+    let pools = config.pools.iter();
+    pools
+        .map(|pool| compile_pool(config, pool, identities, errors))
         .collect()
 }
 
 fn compile_pool(
     config: &Config,
-    index: usize,
     pool: &Pool,
     identities: &Identities,
     errors: &mut Vec<Diagnostic>,
@@ -44,7 +42,6 @@ fn compile_pool(
         .map(|backend| Member::new(&backend.name, backend.weight))
         .collect();
     PoolRules {
-        id: PoolId::from_index(index),
         name: pool.name.clone(),
         balancer: Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name)),
         hash_key: pool.hash_key.clone(),

@@ -15,10 +15,9 @@ use balance_route::{HeaderMatch, HostPattern, PathMatch, RouteSpec, RouteTable};
 
 /// One for each route of the configuration, in its order.
 pub(super) fn compile(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<RouteRules> {
-    let numbered = config.routes.iter().enumerate();
-    numbered
-        .map(|(index, route)| RouteRules {
-            id: RouteId::from_index(index),
+    let routes = config.routes.iter();
+    routes
+        .map(|route| RouteRules {
             name: route.name.clone(),
             action: action(route, errors),
             filters: filters(&route.transform, &route.place, errors),

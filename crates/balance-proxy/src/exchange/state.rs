@@ -290,10 +290,8 @@ impl Exchange {
     }
 
     pub(super) fn on_connect_end(&mut self, worker: &Worker) {
-        let now_us = worker.clock.now_us();
-        self.times.connect += now_us.saturating_sub(self.times.recent);
-        self.times.recent = now_us;
-        self.times.recent_is_fresh = true;
+        let before_us = self.times.recent;
+        self.times.connect += self.read_clock(worker).saturating_sub(before_us);
     }
 
     /// Gives a request without authority that of its backend.
@@ -320,10 +318,7 @@ impl Exchange {
 
     /// The response head of the backend has come.
     pub(crate) fn on_response_head<V: ResponseView>(&mut self, worker: &Worker, response: &V) {
-        let now_us = worker.clock.now_us();
-        self.times.first_byte = now_us;
-        self.times.recent = now_us;
-        self.times.recent_is_fresh = true;
+        self.times.first_byte = self.read_clock(worker);
         self.edit_response(response);
         self.status = response.status();
         if let Some(backend) = &self.backend {
@@ -334,8 +329,14 @@ impl Exchange {
     pub(super) fn on_own_response(&mut self, worker: &Worker, status: u16) {
         self.status = status;
         self.response_began = true;
+        self.read_clock(worker);
+    }
+
+    /// A reading that holds for the rest of this turn.
+    fn read_clock(&mut self, worker: &Worker) -> u64 {
         self.times.recent = worker.clock.now_us();
         self.times.recent_is_fresh = true;
+        self.times.recent
     }
 
     /// The exchange waits: what was read from the clock is not the time any more.
@@ -345,11 +346,15 @@ impl Exchange {
 
     /// The time in milliseconds, read from the clock only if it was not read in this turn already.
     pub(crate) fn recent_ms(&mut self, worker: &Worker) -> u64 {
+        self.recent_us(worker) / 1000
+    }
+
+    fn recent_us(&mut self, worker: &Worker) -> u64 {
         if !self.times.recent_is_fresh {
             self.times.recent = worker.clock.now_us();
         }
         self.times.recent_is_fresh = false;
-        self.times.recent / 1000
+        self.times.recent
     }
 
     /// Sets the deadline of one wait: its own, or that of the whole exchange where that is sooner.
@@ -383,18 +388,13 @@ impl Exchange {
     }
 
     pub(super) fn arm_write(&self, worker: &Worker, timer: &Timer) {
-        let snapshot = self.snapshot();
-        let timeout = self.timeouts_in(snapshot).write_progress;
-        if timeout.is_zero() {
-            timer.clear();
-        } else {
-            timer.set(worker.clock.now_ms(), millis(timeout));
-        }
+        let timeout = self.timeouts_in(self.snapshot()).write_progress;
+        timer.set_unless_zero(worker.clock.now_ms(), millis(timeout));
     }
 
     /// The exchange is over: counts and logs it, once.
     pub(crate) fn settle<D: Downstream>(&mut self, worker: &Worker, down: &D, cause: Cause) {
-        let now_us = self.settled_at(worker);
+        let now_us = self.recent_us(worker);
         let duration_us = now_us.saturating_sub(self.times.started);
         let (received, sent) = (down.received_bytes(), down.sent_bytes());
         let arrival = self.arrival();
@@ -421,14 +421,6 @@ impl Exchange {
             ));
             worker.touch(now_us / 1000);
         }
-    }
-
-    fn settled_at(&mut self, worker: &Worker) -> u64 {
-        if !self.times.recent_is_fresh {
-            self.times.recent = worker.clock.now_us();
-        }
-        self.times.recent_is_fresh = false;
-        self.times.recent
     }
 
     fn access_record<'r, V: RequestView>(

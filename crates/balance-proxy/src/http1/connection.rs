@@ -135,7 +135,7 @@ impl Connection {
                 let parsed = self.parse_head(&unread);
                 self.unread = unread;
                 match parsed {
-                    Err(waited) => {
+                    Some(waited) => {
                         if let Waited::Head { head_bytes, .. } = &waited {
                             self.unread.drain(..*head_bytes);
                             if self.unread.is_empty() {
@@ -144,7 +144,7 @@ impl Connection {
                         }
                         return Poll::Ready(waited);
                     }
-                    Ok(()) => self.tried_bytes = self.unread.len(),
+                    None => self.tried_bytes = self.unread.len(),
                 }
             }
             let worker = Rc::clone(&self.worker);
@@ -159,7 +159,7 @@ impl Connection {
                 continue;
             }
             match self.parse_head(&scratch[..len]) {
-                Err(waited) => {
+                Some(waited) => {
                     if let Waited::Head { head_bytes, .. } = &waited
                         && *head_bytes < len
                     {
@@ -167,7 +167,7 @@ impl Connection {
                     }
                     return Poll::Ready(waited);
                 }
-                Ok(()) => {
+                None => {
                     self.unread.extend_from_slice(&scratch[..len]);
                     self.tried_bytes = len;
                 }
@@ -176,8 +176,8 @@ impl Connection {
         self.poll_deadline(cx)
     }
 
-    /// Tries `input` as a head; `Err` ends the waiting, `Ok` means that more input is needed.
-    fn parse_head(&mut self, input: &[u8]) -> Result<(), Waited> {
+    /// Tries `input` as a head. `None`: more input is needed.
+    fn parse_head(&mut self, input: &[u8]) -> Option<Waited> {
         let mut server = self.worker.servers.take(|| Box::new(Server::new()));
         let parts = server
             .parts
@@ -187,18 +187,18 @@ impl Connection {
         match parsed {
             Ok(Progress::Complete { consumed }) => {
                 self.tried_bytes = 0;
-                Err(Waited::Head {
+                Some(Waited::Head {
                     server,
                     head_bytes: consumed,
                 })
             }
             Ok(Progress::Partial) => {
                 self.worker.servers.give_back(server);
-                Ok(())
+                None
             }
             Err(error) => {
                 self.worker.servers.give_back(server);
-                Err(Waited::Malformed(error))
+                Some(Waited::Malformed(error))
             }
         }
     }
@@ -232,8 +232,8 @@ impl Connection {
         })
     }
 
-    /// A draining worker, or a listener that was removed, gives an idle connection a moment: a request may be on its way already, and a
-    /// close would lose it.
+    /// A draining worker, or a listener that was removed, gives an idle connection a moment: a request may
+    /// be on its way already, and a close would lose it.
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
         if self.phase != Phase::Draining {
             self.phase = Phase::Draining;
@@ -244,10 +244,7 @@ impl Connection {
 
     fn arm(&mut self, after_ms: u64, in_head: bool) {
         self.phase = Phase::Armed { in_head };
-        match after_ms {
-            0 => self.timer.clear(),
-            _ => self.timer.set(self.known_ms, after_ms),
-        }
+        self.timer.set_unless_zero(self.known_ms, after_ms);
     }
 
     /// Answers a request that could not be read.

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-use balance_testkit::{
-    DeadBackend, PATIENCE, Process, ProcessOptions, RawClient, Response, TempDir, pause,
-};
+use balance_testkit::{DeadBackend, Process, ProcessOptions, RawClient, Response, TempDir};
 use serde_json::Value;
+
+use crate::proxy;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_balance");
 
@@ -229,12 +228,8 @@ pub(crate) fn check_output(output: &Output, code: i32, parts: &[&str]) {
 
 /// Waits for what has no event of its own.
 #[track_caller]
-pub(crate) fn wait_until(mut is_reached: impl FnMut() -> bool, what: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_reached() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        pause(Duration::from_millis(5));
-    }
+pub(crate) fn wait_until(is_reached: impl FnMut() -> bool, what: &str) {
+    proxy::wait_until(what, is_reached);
 }
 
 /// An address that refuses connections for as long as the tests run.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
-    ProtocolSettings, RouteId, Timeouts, Weight,
+    ProtocolSettings, Timeouts, Weight,
 };
 use balance_lb::{Backend, BackendIdentity, Balancer, Cursor};
 use balance_route::{RouteSpec, RouteTable};
@@ -295,7 +295,6 @@ impl Setup {
             .into_iter()
             .enumerate()
             .map(|(index, action)| RouteRules {
-                id: RouteId::from_index(index),
                 name: format!("route{index}"),
                 action,
                 filters: route_filters.take().unwrap_or_default(),
@@ -306,7 +305,6 @@ impl Setup {
             .iter()
             .enumerate()
             .map(|(index, members)| PoolRules {
-                id: PoolId::from_index(index),
                 name: format!("pool{index}"),
                 balancer: balancer(members),
                 hash_key: HashKey::SourceIp,
