@@ -13,15 +13,15 @@ use std::task::{Poll, ready};
 
 use balance_core::{Cause, PoolId, Timeouts};
 use balance_lb::Lease;
-use balance_proto::{BodyLength, RequestView, Scheme};
+use balance_proto::RequestView;
 
-use crate::filter::{self, FilterContext};
+use crate::filter;
 use crate::own_response::OwnResponse;
-use crate::snapshot::Action;
 use crate::upstream::{ConnectError, Member};
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
+pub(crate) mod decision;
 mod facts;
 pub(crate) mod sides;
 mod state;
@@ -34,7 +34,7 @@ mod tests;
 
 pub(crate) use state::{Arrival, Exchange};
 
-use facts::RequestFacts;
+use decision::Plan;
 use sides::{Downstream, Transport, Upstream};
 use transfer::{Transfer, TransferError, Transferred};
 
@@ -73,12 +73,6 @@ pub(crate) struct Context<'a, T> {
     pub(crate) transport: &'a T,
 }
 
-/// Where a request goes.
-enum Plan {
-    Own(OwnResponse),
-    Forward(PoolId),
-}
-
 /// Serves one exchange whose request head has been read.
 pub(crate) async fn run<D: Downstream, T: Transport>(
     context: &Context<'_, T>,
@@ -86,7 +80,7 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
     down: &mut D,
 ) -> Ended<T::Upstream> {
     exchange.find_client(down.request());
-    let plan = match admit(exchange, down) {
+    let plan = match decision::admit(exchange.listener(), down.request_body()) {
         Ok(()) => route(exchange, down),
         Err(response) => Plan::Own(response),
     };
@@ -112,30 +106,11 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
     }
 }
 
-/// Limits that need no route.
-fn admit<D: Downstream>(exchange: &Exchange, down: &D) -> Result<(), OwnResponse> {
-    let body_bytes_max = exchange.listener().limits.body_bytes_max;
-    match down.request_body() {
-        BodyLength::Exact(bytes) if body_bytes_max != 0 && bytes > body_bytes_max => {
-            Err(OwnResponse::of_cause(Cause::RequestTooLarge))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn route<D: Downstream>(exchange: &mut Exchange, down: &D) -> Plan {
     let request = down.request();
-    let decided = exchange.listener().table.decide(&RequestFacts(request));
-    exchange.on_route(decided);
-    match exchange.action() {
-        Some(Action::Forward(pool)) => Plan::Forward(*pool),
-        Some(Action::Respond(respond)) => Plan::Own(OwnResponse::direct(respond)),
-        Some(Action::Redirect(redirect)) => Plan::Own(redirect.response_to(request)),
-        None => match exchange.listener().pool {
-            Some(pool) => Plan::Forward(pool),
-            None => Plan::Own(OwnResponse::of_cause(Cause::NoRoute)),
-        },
-    }
+    exchange.on_route(decision::route(exchange.listener(), request));
+    let rules = &exchange.snapshot().rules;
+    decision::plan(rules, exchange.listener(), exchange.route(), request)
 }
 
 /// Request filters and hygiene. After it the head's edits are complete, for every attempt.
@@ -391,15 +366,6 @@ fn next_after_response<D: Downstream>(exchange: &Exchange, down: &D) -> Next {
 }
 
 impl Exchange {
-    /// What filters may know.
-    fn filter_context(&self) -> FilterContext {
-        FilterContext {
-            client: self.client,
-            scheme: Scheme::Http,
-            paths: self.listener().protocol.paths,
-        }
-    }
-
     /// Whether a request may be sent again after a reused connection turned out to be closed: its method
     /// is idempotent and no part of its body is lost, or nothing of it was sent (robustness BE-02).
     fn may_repeat<D: Downstream>(&mut self, down: &D, replay: Option<Vec<u8>>) -> bool {

@@ -7,6 +7,7 @@
 mod connection;
 mod downstream;
 mod incoming;
+mod request;
 mod server;
 mod sink;
 mod transport;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use balance_core::{HashKey, IdleSettings, Limits, PoolId, ProtocolSettings, Timeouts};
 use balance_lb::Balancer;
+use balance_proto::Scheme;
+use balance_proto::http1::HeadSettings;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
 use ipnet::IpNet;
@@ -87,6 +89,11 @@ pub struct PoolRules {
 }
 
 impl ListenerRules {
+    /// What the parser of request and response heads holds them to.
+    pub(crate) fn head_settings(&self) -> HeadSettings {
+        HeadSettings::new(&self.limits, &self.protocol, Scheme::Http)
+    }
+
     /// Whether forwarding headers from `peer` are believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use balance_core::{Cause, PoolId, RouteId, Timeouts};
 use balance_proto::authority::Authority;
-use balance_proto::hygiene::{
-    ForwardContext, HygieneError, RequestIdChoice, client_address, edit_request, edit_response,
-};
-use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
+use balance_proto::hygiene::{HygieneError, RequestIdChoice, edit_request, edit_response};
+use balance_proto::{HeadEdits, RequestView, ResponseView};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
+use super::decision::{Scope, Sender, client_of, filter_context, forward_context};
 use super::sides::{ClientEvent, Downstream};
 use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
-use crate::filter::{Filter, Needs};
-use crate::snapshot::{Action, ListenerRules};
+use crate::filter::{Filter, FilterContext, Needs};
+use crate::snapshot::ListenerRules;
 use crate::upstream::{Member, Selection};
 use crate::wheel::Timer;
 use crate::worker::{Worker, WorkerSnapshot, unix_ms};
@@ -170,10 +169,7 @@ impl Exchange {
 
     /// The client address that hashing, limits and the log use.
     pub(crate) fn find_client<V: RequestView>(&mut self, request: &V) {
-        let peer = self.arrival().peer;
-        if !self.listener().trusted_proxies.is_empty() {
-            self.client = client_address(request, peer, |ip| self.listener().trusts(ip));
-        }
+        self.client = client_of(self.listener(), request, self.arrival().peer);
     }
 
     pub(crate) fn on_route(&mut self, route: Option<RouteId>) {
@@ -183,9 +179,8 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn action(&self) -> Option<&Action> {
+    pub(super) fn route(&self) -> Option<RouteId> {
         self.route
-            .map(|route| &self.snapshot().rules.routes[route.index()].action)
     }
 
     pub(super) fn on_pool<V: RequestView>(&mut self, pool: PoolId, request: &V) {
@@ -207,34 +202,33 @@ impl Exchange {
         }
     }
 
-    /// The deadlines that hold: the route's, else the pool's, else the listener's.
-    pub(crate) fn timeouts_in<'s>(&self, snapshot: &'s WorkerSnapshot) -> &'s Timeouts {
-        match (self.route, self.pool) {
-            (Some(route), _) => &snapshot.rules.routes[route.index()].timeouts,
-            (None, Some(pool)) => &snapshot.rules.pools[pool.index()].timeouts,
-            (None, None) => &snapshot.rules.listeners[self.arrival().listener].timeouts,
+    fn scope(&self) -> Scope {
+        Scope {
+            listener: self.arrival().listener,
+            route: self.route,
+            pool: self.pool,
         }
     }
 
-    /// The filters that hold: the route's, else the pool's.
+    pub(crate) fn timeouts_in<'s>(&self, snapshot: &'s WorkerSnapshot) -> &'s Timeouts {
+        self.scope().timeouts(&snapshot.rules)
+    }
+
     pub(crate) fn filters_in<'s>(&self, snapshot: &'s WorkerSnapshot) -> &'s [Filter] {
-        match (self.route, self.pool_or_default()) {
-            (Some(route), _) => &snapshot.rules.routes[route.index()].filters,
-            (None, Some(pool)) => &snapshot.rules.pools[pool.index()].filters,
-            (None, None) => &[],
-        }
+        self.scope().filters(&snapshot.rules)
+    }
+
+    /// What filters may know.
+    pub(super) fn filter_context(&self) -> FilterContext {
+        filter_context(self.listener(), self.client)
     }
 
     pub(crate) fn needs(&self) -> Needs {
-        match (self.route, self.pool_or_default()) {
+        match (self.route, self.pool.or(self.listener().pool)) {
             (Some(route), _) => self.snapshot().route_needs[route.index()],
             (None, Some(pool)) => self.snapshot().pools[pool.index()].needs,
             (None, None) => Needs::default(),
         }
-    }
-
-    fn pool_or_default(&self) -> Option<PoolId> {
-        self.pool.or(self.listener().pool)
     }
 
     /// Hygiene of the request head (conventions: hop-by-hop, X-Forwarded-*, Via, X-Request-ID).
@@ -249,15 +243,12 @@ impl Exchange {
             .expect("an exchange has arrived until it ends");
         let listener = &arrival.snapshot.rules.listeners[arrival.listener];
         let new_request_id = worker.new_request_id();
-        let context = ForwardContext {
+        let sender = Sender {
             peer: arrival.peer,
             client: self.client,
-            peer_is_trusted: !listener.trusted_proxies.is_empty() && listener.trusts(arrival.peer),
-            scheme: Scheme::Http,
-            via_name: &worker.shared.via_name,
-            new_request_id: &new_request_id,
-            add_forwarded: false,
         };
+        let via_name = &worker.shared.via_name;
+        let context = forward_context(listener, sender, via_name, &new_request_id);
         self.request_id = match edit_request(request, &mut self.request_edits, &context)? {
             RequestIdChoice::Kept(index) => RequestId::Kept(index),
             RequestIdChoice::Made => RequestId::Made(new_request_id),

@@ -12,6 +12,7 @@ use balance_proto::{
 use tokio::io::Interest;
 
 use super::incoming::Incoming;
+use super::request::offered_upgrade;
 use super::sink::Sink;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
@@ -193,11 +194,7 @@ impl Downstream for Http1Downstream<'_> {
     }
 
     fn offered_upgrade(&self) -> Option<&[u8]> {
-        if self.passes_upgrade {
-            self.parts.head.upgrade()
-        } else {
-            None
-        }
+        offered_upgrade(&self.parts.head, self.passes_upgrade)
     }
 
     fn start_response<V: ResponseView>(

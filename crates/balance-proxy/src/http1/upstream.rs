@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use balance_core::Method;
 use balance_net::Stream;
-use balance_proto::http1::{
-    ConnectionLine, HeadSettings, Progress, ResponseContext, ResponseHead, encode_request,
-    worth_parsing,
-};
+use balance_proto::http1::{HeadSettings, Progress, ResponseContext, ResponseHead, worth_parsing};
 use balance_proto::{BodyLength, FramingLine, HeadEdits, RequestView, ResponseBody};
 
 use super::incoming::Incoming;
+use super::request::{request_framing, write_request};
 use super::sink::Sink;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
@@ -269,15 +267,13 @@ impl Upstream for Http1Upstream {
             request_method: request.method_kind(),
             upgrade_offered: upgrade.is_some(),
         };
-        let framing = FramingLine::for_request(request.method_kind(), body);
-        let form = if framing == FramingLine::Chunked {
+        let form = if request_framing(request, body) == FramingLine::Chunked {
             Form::Chunks
         } else {
             Form::Payload
         };
-        let connection = upgrade.map_or(ConnectionLine::None, ConnectionLine::Upgrade);
         self.0.sink.add_head(form, |out| {
-            encode_request(out, request, edits, framing, connection);
+            write_request(out, request, edits, body, upgrade);
         });
     }
 

@@ -1,13 +1,14 @@
 //! Which backend next: the part of an exchange or session that L7 and L4 share.
 
+use std::net::IpAddr;
+
 use balance_core::{Cause, HashKey, PoolId};
 use balance_lb::{Lease, Pick, PickRequest, TriedSet, hash_ip, hash_key};
 
 use super::connect::ConnectError;
 use super::member::Member;
+use crate::snapshot::PoolRules;
 use crate::worker::{Worker, WorkerSnapshot};
-
-use std::net::IpAddr;
 
 /// What has been tried so far.
 #[derive(Default)]
@@ -16,6 +17,40 @@ pub(crate) struct Selection {
     tried: TriedSet,
     attempts: u32,
     last_connect_error: Option<ConnectError>,
+}
+
+/// What a hash algorithm hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashSource<'v> {
+    /// The value of the configured field.
+    Header(&'v [u8]),
+    /// The client's address: what is configured, or there is no such field.
+    Client(IpAddr),
+}
+
+impl<'v> HashSource<'v> {
+    /// `None` where the pool's algorithm hashes nothing. `header` finds a field by its name.
+    pub(crate) fn find(
+        rules: &PoolRules,
+        client: IpAddr,
+        header: impl FnOnce(&str) -> Option<&'v [u8]>,
+    ) -> Option<Self> {
+        if !rules.balancer.algorithm().needs_hash() {
+            return None;
+        }
+        let value = match &rules.hash_key {
+            HashKey::SourceIp => None,
+            HashKey::Header(name) => header(name),
+        };
+        Some(value.map_or(Self::Client(client), Self::Header))
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        match self {
+            Self::Header(value) => hash_key(value),
+            Self::Client(client) => hash_ip(client),
+        }
+    }
 }
 
 /// What a full pool does with who wants a place. There is no queue yet: who would wait is refused.
@@ -35,7 +70,7 @@ impl Selection {
         self.attempts
     }
 
-    /// Sets what a hash algorithm hashes, if the pool has one: the header's value, else the client.
+    /// Sets what a hash algorithm hashes, if the pool has one.
     pub(crate) fn set_hash<'v>(
         &mut self,
         snapshot: &WorkerSnapshot,
@@ -44,12 +79,8 @@ impl Selection {
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) {
         let rules = &snapshot.rules.pools[pool.index()];
-        if rules.balancer.algorithm().needs_hash() {
-            let key = match &rules.hash_key {
-                HashKey::SourceIp => None,
-                HashKey::Header(name) => header(name),
-            };
-            self.hash = key.map_or_else(|| hash_ip(client), hash_key);
+        if let Some(source) = HashSource::find(rules, client, header) {
+            self.hash = source.hash();
         }
     }
 

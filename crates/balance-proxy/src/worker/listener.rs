@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_telemetry::ListenerSeries;
 use tokio::sync::Notify;
@@ -102,7 +101,7 @@ impl Rules {
         Some(Self {
             snapshot: Rc::clone(snapshot),
             index,
-            head_settings: HeadSettings::new(&rules.limits, &rules.protocol, Scheme::Http),
+            head_settings: rules.head_settings(),
         })
     }
 }

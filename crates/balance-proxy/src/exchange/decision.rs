@@ -1,0 +1,133 @@
+//! What is decided about a request before a backend is asked: whether it is admitted, where it goes, by whose rules,
+//! and what hygiene and filters are told about it.
+//!
+//! Functions of the snapshot and the request alone. Exchanges are served by them and
+//! `balance explain` tells them, so that what is explained cannot differ from what is done.
+
+use std::net::IpAddr;
+
+use balance_core::{Cause, PoolId, RouteId, Timeouts};
+use balance_proto::hygiene::{ForwardContext, client_address};
+use balance_proto::{BodyLength, RequestView, Scheme};
+
+use super::facts::RequestFacts;
+use crate::filter::{Filter, FilterContext};
+use crate::own_response::OwnResponse;
+use crate::snapshot::{Action, ListenerRules, Snapshot};
+
+/// Where a request goes.
+pub(crate) enum Plan {
+    Own(OwnResponse),
+    Forward(PoolId),
+}
+
+/// Limits that need no route.
+pub(crate) fn admit(listener: &ListenerRules, body: BodyLength) -> Result<(), OwnResponse> {
+    let body_bytes_max = listener.limits.body_bytes_max;
+    match body {
+        BodyLength::Exact(bytes) if body_bytes_max != 0 && bytes > body_bytes_max => {
+            Err(OwnResponse::of_cause(Cause::RequestTooLarge))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The route that takes the request.
+pub(crate) fn route<V: RequestView>(listener: &ListenerRules, request: &V) -> Option<RouteId> {
+    listener.table.decide(&RequestFacts(request))
+}
+
+/// What becomes of a request that `route` takes, or no route.
+pub(crate) fn plan<V: RequestView>(
+    snapshot: &Snapshot,
+    listener: &ListenerRules,
+    route: Option<RouteId>,
+    request: &V,
+) -> Plan {
+    match route.map(|route| &snapshot.routes[route.index()].action) {
+        Some(Action::Forward(pool)) => Plan::Forward(*pool),
+        Some(Action::Respond(respond)) => Plan::Own(OwnResponse::direct(respond)),
+        Some(Action::Redirect(redirect)) => Plan::Own(redirect.response_to(request)),
+        None => match listener.pool {
+            Some(pool) => Plan::Forward(pool),
+            None => Plan::Own(OwnResponse::of_cause(Cause::NoRoute)),
+        },
+    }
+}
+
+/// Whose rules hold for a request: the route's, else the pool's, else the listener's.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope {
+    /// The position in the snapshot.
+    pub(crate) listener: usize,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) pool: Option<PoolId>,
+}
+
+impl Scope {
+    pub(crate) fn timeouts(self, snapshot: &Snapshot) -> &Timeouts {
+        match (self.route, self.pool) {
+            (Some(route), _) => &snapshot.routes[route.index()].timeouts,
+            (None, Some(pool)) => &snapshot.pools[pool.index()].timeouts,
+            (None, None) => &snapshot.listeners[self.listener].timeouts,
+        }
+    }
+
+    pub(crate) fn filters(self, snapshot: &Snapshot) -> &[Filter] {
+        match (
+            self.route,
+            self.pool.or(snapshot.listeners[self.listener].pool),
+        ) {
+            (Some(route), _) => &snapshot.routes[route.index()].filters,
+            (None, Some(pool)) => &snapshot.pools[pool.index()].filters,
+            (None, None) => &[],
+        }
+    }
+}
+
+/// The client address that hashing, limits and the log use.
+pub(crate) fn client_of<V: RequestView>(
+    listener: &ListenerRules,
+    request: &V,
+    peer: IpAddr,
+) -> IpAddr {
+    if listener.trusted_proxies.is_empty() {
+        return peer;
+    }
+    client_address(request, peer, |ip| listener.trusts(ip))
+}
+
+/// Who sends a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) peer: IpAddr,
+    /// The result of [`client_of`].
+    pub(crate) client: IpAddr,
+}
+
+/// What hygiene is told.
+pub(crate) fn forward_context<'a>(
+    listener: &ListenerRules,
+    sender: Sender,
+    via_name: &'a str,
+    new_request_id: &'a [u8; 32],
+) -> ForwardContext<'a> {
+    ForwardContext {
+        peer: sender.peer,
+        client: sender.client,
+        peer_is_trusted: listener.trusts(sender.peer),
+        scheme: Scheme::Http,
+        via_name,
+        new_request_id,
+        add_forwarded: false,
+    }
+}
+
+/// What filters may know.
+pub(crate) fn filter_context(listener: &ListenerRules, client: IpAddr) -> FilterContext {
+    FilterContext {
+        client,
+        scheme: Scheme::Http,
+        paths: listener.protocol.paths,
+    }
+}
