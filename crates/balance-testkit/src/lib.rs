@@ -5,6 +5,7 @@
 //! must not have been forwarded.
 
 mod client;
+mod fault_proxy;
 mod origin;
 mod pause;
 mod peer;
@@ -16,6 +17,7 @@ mod strict;
 mod temp_dir;
 
 pub use client::{RawClient, Response, at_every_split};
+pub use fault_proxy::{Carried, Fault, FaultAction, FaultProxy, Place};
 pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
 pub use pause::pause;
 pub use peer::{DeadBackend, EchoServer, End, PeerMode, Session};
