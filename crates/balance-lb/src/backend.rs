@@ -9,7 +9,8 @@ use std::fmt;
 use balance_core::BackendAddress;
 
 use crate::gate::{AdminState, Gate, GateState, Rest};
-use crate::lease::{Full, Leases};
+use crate::lease::Leases;
+use crate::places::Full;
 
 /// What makes two backends of two configurations the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use crate::cache_line::CacheLine;
 use crate::sync::{AtomicU64, Ordering};
 
-/// A pool's place in its sequence. Held as `Arc` and carried over reloads, so that a reload does not send
+/// A pool's place in its sequence, or a split's. Held as `Arc` and carried over reloads, so that a reload does not send
 /// every worker back to the first backend.
 #[derive(Debug)]
 pub struct Cursor(CacheLine<AtomicU64>);
@@ -11,6 +11,11 @@ pub struct Cursor(CacheLine<AtomicU64>);
 impl Cursor {
     pub fn new() -> Self {
         Self(CacheLine(AtomicU64::new(0)))
+    }
+
+    /// The next number; each is drawn once.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.0.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Draws numbers from a circle of `len` slots until `take` accepts one. Gives up after a few, with the last
@@ -25,7 +30,7 @@ impl Cursor {
     ) -> Result<usize, usize> {
         let mut slot = 0;
         for _ in 0..len.min(DRAWS_MAX) {
-            slot = (self.0.0.fetch_add(1, Ordering::Relaxed) % len as u64) as usize;
+            slot = (self.next() % len as u64) as usize;
             if take(slot) {
                 return Ok(slot);
             }

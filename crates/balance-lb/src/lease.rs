@@ -7,12 +7,8 @@ use std::ops::Deref;
 
 use crate::backend::Backend;
 use crate::cache_line::CacheLine;
+use crate::places::{Count, Full};
 use crate::sync::{AtomicU32, Ordering};
-
-/// All `max_connections` places of a backend are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all connections of the backend are in use")]
-pub struct Full;
 
 /// One place at a backend, given back when dropped. `B` is `Rc<…>`, `Arc<Backend>` or `&Backend`: a worker that
 /// holds its snapshot by `Rc` pays no atomic for the pointer.
@@ -50,18 +46,18 @@ pub fn lease<B: Deref<Target = Backend>>(backend: B) -> Result<Lease<B>, Full> {
 }
 
 /// Count and limit on one line: whoever reads the limit is about to write the count anyway.
-pub(crate) struct Leases(CacheLine<Places>);
+pub(crate) struct Leases(CacheLine<Limited>);
 
-struct Places {
-    count: AtomicU32,
+struct Limited {
+    count: Count,
     /// 0 = unlimited.
     max: AtomicU32,
 }
 
 impl Leases {
     pub(crate) fn new() -> Self {
-        Self(CacheLine(Places {
-            count: AtomicU32::new(0),
+        Self(CacheLine(Limited {
+            count: Count::new(),
             max: AtomicU32::new(0),
         }))
     }
@@ -75,7 +71,7 @@ impl Leases {
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.0.0.count.load(Ordering::Relaxed)
+        self.0.0.count.load()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -83,33 +79,12 @@ impl Leases {
         max != 0 && self.count() >= max
     }
 
-    /// Relaxed: the count guards no other memory.
     pub(crate) fn try_take(&self) -> Result<(), Full> {
-        let places = &self.0.0;
-        let max = self.max();
-        if max == 0 {
-            places.count.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        }
-        // Not `fetch_add` and undo: the overshoot of one that fails would refuse another that has a place.
-        let mut count = places.count.load(Ordering::Relaxed);
-        while count < max {
-            match places.count.compare_exchange_weak(
-                count,
-                count + 1,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(seen) => count = seen,
-            }
-        }
-        Err(Full)
+        self.0.0.count.try_take(self.max())
     }
 
     pub(crate) fn give_back(&self) {
-        let before = self.0.0.count.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before != 0, "a place was given back twice");
+        self.0.0.count.give_back();
     }
 }
 
@@ -119,8 +94,8 @@ mod tests {
 
     use balance_core::BackendAddress;
 
-    use super::{Full, Lease, lease};
-    use crate::{Backend, BackendIdentity};
+    use super::{Lease, lease};
+    use crate::{Backend, BackendIdentity, Full};
 
     fn backend() -> Backend {
         Backend::new(BackendIdentity {

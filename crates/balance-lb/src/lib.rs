@@ -1,8 +1,8 @@
 //! Balancing algorithms and the shared state of backends, free of I/O.
 //!
-//! Two things live here: [`Backend`], the little that all workers share about one backend (its gate and its
-//! leases), and [`Balancer`], the compiled and immutable policy of one pool view, whose [`pick`](Balancer::pick)
-//! chooses a backend and leases it in one step.
+//! Three things live here: [`Backend`], the little that all workers share about one backend (its gate and its
+//! leases); [`Balancer`], the compiled and immutable policy of one pool view, whose [`pick`](Balancer::pick)
+//! chooses a backend and leases it in one step; and [`Split`], which divides requests over pools by weight.
 //!
 //! It reads no clock and draws no randomness: a caller passes `now_ms` (any monotonic count of milliseconds,
 //! the same for all workers) and an [`Rng`] that it has seeded. It opens no connection and closes none.
@@ -38,7 +38,9 @@ mod cursor;
 mod gate;
 mod hash;
 mod lease;
+mod places;
 mod rng;
+mod split;
 mod sync;
 mod tried;
 
@@ -47,6 +49,8 @@ pub use balancer::{Balancer, Member, Pick, PickRequest};
 pub use cursor::Cursor;
 pub use gate::{AdminState, GateState, Rest};
 pub use hash::{hash_ip, hash_key};
-pub use lease::{Full, Lease, lease};
+pub use lease::{Lease, lease};
+pub use places::{Full, Place, Places};
 pub use rng::Rng;
+pub use split::{Split, SplitError};
 pub use tried::TriedSet;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::cursor::Cursor;
+use crate::split::gcd;
 
 use super::Member;
 use super::candidates::Candidates;
@@ -88,10 +89,6 @@ fn smooth_sequence(weights: &[u32]) -> Box<[u32]> {
         sequence.push(standing[greatest].0);
     }
     sequence.into_boxed_slice()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Bounds the memory of a sequence (16 KiB) and the time to write it out. Proportions stay within 0.03 % of a pool.
