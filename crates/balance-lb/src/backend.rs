@@ -56,6 +56,15 @@ impl Backend {
         }
     }
 
+    /// Another one in the same state, that nobody shares.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            gate: self.gate.copy(),
+            leases: self.leases.copy(),
+        }
+    }
+
     pub fn identity(&self) -> &BackendIdentity {
         &self.identity
     }

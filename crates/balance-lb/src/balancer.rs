@@ -15,6 +15,7 @@ mod consistent_hash;
 mod least_connections;
 mod power_of_two;
 mod random;
+mod rehearsal;
 mod ring;
 mod round_robin;
 mod weighted_least_connections;
@@ -40,6 +41,8 @@ use random::Random;
 use round_robin::RoundRobin;
 use weighted_least_connections::WeightedLeastConnections;
 use weighted_round_robin::WeightedRoundRobin;
+
+pub use rehearsal::{NoBackend, Rehearsal};
 
 /// What a pool view says about one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +165,7 @@ impl Balancer {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Strategy {
     RoundRobin(RoundRobin),
     WeightedRoundRobin(WeightedRoundRobin),

@@ -18,6 +18,11 @@ impl Cursor {
         self.0.0.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Another one at the same place.
+    pub(crate) fn copy(&self) -> Self {
+        Self(CacheLine(AtomicU64::new(self.0.0.load(Ordering::Relaxed))))
+    }
+
     /// Draws numbers from a circle of `len` slots until `take` accepts one. Gives up after a few, with the last
     /// slot drawn.
     ///

@@ -94,6 +94,16 @@ impl Gate {
         }
     }
 
+    /// Another one in the same state. Its two parts are read one after the other: while it changes, the copy may be
+    /// one that never was.
+    pub(crate) fn copy(&self) -> Self {
+        let machine = self.machine();
+        Self {
+            word: CacheLine(AtomicU64::new(self.load())),
+            machine: Mutex::new(machine),
+        }
+    }
+
     pub(crate) fn state(&self) -> GateState {
         decode(self.load())
     }

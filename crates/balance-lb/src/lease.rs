@@ -62,6 +62,14 @@ impl Leases {
         }))
     }
 
+    /// Other places, as many taken.
+    pub(crate) fn copy(&self) -> Self {
+        Self(CacheLine(Places {
+            count: self.0.0.count.copy(),
+            max: AtomicU32::new(self.max()),
+        }))
+    }
+
     pub(crate) fn set_max(&self, max: u32) {
         self.0.0.max.store(max, Ordering::Relaxed);
     }

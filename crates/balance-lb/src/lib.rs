@@ -45,7 +45,7 @@ mod sync;
 mod tried;
 
 pub use backend::{Backend, BackendIdentity, BackendState};
-pub use balancer::{Balancer, Member, Pick, PickRequest};
+pub use balancer::{Balancer, Member, NoBackend, Pick, PickRequest, Rehearsal};
 pub use cursor::Cursor;
 pub use gate::{AdminState, GateState, Rest};
 pub use hash::{hash_ip, hash_key};

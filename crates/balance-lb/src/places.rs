@@ -54,6 +54,11 @@ impl Count {
         Self(AtomicU32::new(0))
     }
 
+    /// Another one, as many taken.
+    pub(crate) fn copy(&self) -> Self {
+        Self(AtomicU32::new(self.load()))
+    }
+
     pub(crate) fn load(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }

@@ -11,7 +11,7 @@ use super::Member;
 use super::candidates::Candidates;
 use super::ring::Ring;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct BoundedConsistentHash {
     ring: Ring,
     /// By position in the pool view.

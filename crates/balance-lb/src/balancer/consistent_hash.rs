@@ -8,7 +8,7 @@ use super::Member;
 use super::candidates::Candidates;
 use super::ring::Ring;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ConsistentHash {
     ring: Ring,
 }

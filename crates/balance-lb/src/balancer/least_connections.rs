@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use super::candidates::Candidates;
 
 /// Ties are broken at random: with a fixed order, an idle pool would send everything to its first backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LeastConnections;
 
 impl LeastConnections {

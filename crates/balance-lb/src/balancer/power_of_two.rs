@@ -8,7 +8,7 @@ use super::candidates::Candidates;
 
 /// Nearly as even as least-connections at a constant cost, and without its herd: workers that look at the same
 /// counts do not all run to the same backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PowerOfTwo;
 
 impl PowerOfTwo {

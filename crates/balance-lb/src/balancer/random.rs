@@ -6,7 +6,7 @@ use crate::backend::Backend;
 
 use super::candidates::Candidates;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Random;
 
 impl Random {

@@ -10,7 +10,7 @@ use crate::tried::TriedSet;
 use super::Member;
 
 /// Points in two arrays, so that the binary search touches only hashes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ring {
     /// Ascending.
     hashes: Box<[u64]>,

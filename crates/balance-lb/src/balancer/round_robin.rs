@@ -9,7 +9,7 @@ use crate::cursor::Cursor;
 use super::candidates::Candidates;
 
 /// Exact over all workers: of N picks, every backend gets N/n, rounded up or down.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
     cursor: Arc<Cursor>,
 }
@@ -17,6 +17,10 @@ pub(super) struct RoundRobin {
 impl RoundRobin {
     pub(super) fn compile(cursor: Arc<Cursor>) -> Self {
         Self { cursor }
+    }
+
+    pub(super) fn cursor_mut(&mut self) -> &mut Arc<Cursor> {
+        &mut self.cursor
     }
 
     pub(super) fn pick<B: Deref<Target = Backend>>(

@@ -10,7 +10,7 @@ use super::candidates::Candidates;
 use super::least_connections::tie_break;
 
 /// Compares (leases + 1) / weight, the load *after* the pick: so an idle pool begins with its heaviest backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WeightedLeastConnections {
     /// By position in the pool view.
     weights: Box<[u32]>,

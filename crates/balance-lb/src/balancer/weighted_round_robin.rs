@@ -12,7 +12,7 @@ use super::candidates::Candidates;
 
 /// The smooth sequence (that of nginx: 5, 1, 1 gives a a b a c a a) is written out once, so that taking a turn is
 /// one `fetch_add` and every round of the sequence is exact over all workers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WeightedRoundRobin {
     /// Positions in the pool view, in the order of their turns.
     sequence: Box<[u32]>,
@@ -26,6 +26,10 @@ impl WeightedRoundRobin {
             sequence: smooth_sequence(&reduce(&weights)),
             cursor,
         }
+    }
+
+    pub(super) fn cursor_mut(&mut self) -> &mut Arc<Cursor> {
+        &mut self.cursor
     }
 
     pub(super) fn pick<B: Deref<Target = Backend>>(
