@@ -64,7 +64,7 @@ impl Leases {
 
     /// Other places, as many taken.
     pub(crate) fn copy(&self) -> Self {
-        Self(CacheLine(Places {
+        Self(CacheLine(Limited {
             count: self.0.0.count.copy(),
             max: AtomicU32::new(self.max()),
         }))
