@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use balance_core::{AddressError, BackendAddress, HashKey, ListenAddress};
 
+use crate::alias::{self, Alias, Target};
 use crate::config::HostPattern;
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::scalar;
@@ -58,8 +59,7 @@ impl Checker<'_> {
     fn entries(&mut self, entries: &Rc<[Entry]>, block: &mut Block) {
         let table = block.table;
         for entry in entries.iter() {
-            let Some(key) = table.key(&entry.key) else {
-                self.unknown_key(entry, table);
+            let Some(key) = self.key_of(entry, entries, table) else {
                 continue;
             };
             // `null` is the default (config.md §3), as if the key were not there.
@@ -82,7 +82,57 @@ impl Checker<'_> {
         }
     }
 
-    fn key_value(&mut self, node: &Node, key: &'static Key, key_place: &Place) -> Item {
+    /// The row of an entry, also under an old name. `None` when there is nothing to read, and that is said.
+    fn key_of(
+        &mut self,
+        entry: &Entry,
+        entries: &[Entry],
+        table: &'static Table,
+    ) -> Option<&'static Key> {
+        if let Some(key) = table.key(&entry.key) {
+            return Some(key);
+        }
+        let mut aliases = alias::aliases_of(table);
+        match aliases.find(|alias| alias.name == &*entry.key) {
+            Some(alias) => self.key_of_alias(alias, entry, entries, table),
+            None => {
+                self.unknown_key(entry, table);
+                None
+            }
+        }
+    }
+
+    fn key_of_alias(
+        &mut self,
+        alias: &Alias,
+        entry: &Entry,
+        entries: &[Entry],
+        table: &'static Table,
+    ) -> Option<&'static Key> {
+        if entry.value.is_null() {
+            return None;
+        }
+        let Target::Key(target) = alias.target else {
+            // What belongs into another section was moved there; the rest is nothing here.
+            let message = format!("`{}` has no effect here", alias.name);
+            self.diagnostics.warning(&entry.key_place, message);
+            return None;
+        };
+        alias::warn(alias.name, target, &entry.key_place, self.diagnostics);
+        let mut others = entries.iter().filter(|other| !other.value.is_null());
+        if let Some(other) = others.find(|other| &*other.key == target) {
+            let message = format!("`{}` sets `{target}` a second time", alias.name);
+            self.diagnostics.push(
+                Diagnostic::new(Severity::Error, &entry.key_place, message)
+                    .with_related(&other.key_place, "it is set here too")
+                    .with_help("remove one of the two"),
+            );
+            return None;
+        }
+        table.key(target)
+    }
+
+    pub(crate) fn key_value(&mut self, node: &Node, key: &'static Key, key_place: &Place) -> Item {
         let was_later = self.is_later;
         self.is_later |= key.later.is_some();
         let item = self.item(node, &key.kind, key.name);

@@ -33,6 +33,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     pub logging: Logging,
     pub limits: Limits,
+    /// Where `limits.connections_max` is written.
+    pub connections_max_place: Option<Place>,
     /// What holds before a pool or route is known: `head`, `idle` and `drain` always come from here.
     pub timeouts: Timeouts,
     pub idle: IdleSettings,
@@ -206,10 +208,16 @@ pub struct Respond {
 pub struct RouteTest {
     pub place: Place,
     /// `GET https://host/path`.
-    pub request: String,
+    pub request: Spanned<String>,
     pub headers: Vec<(String, String)>,
-    /// `pool`, `route`, `path`, `status` … and the expected value.
+    /// One of [`RouteTest::EXPECTATIONS`] and the expected value.
     pub expect: Vec<(String, Spanned<String>)>,
+}
+
+impl RouteTest {
+    /// What a test can say about a request: the pool it goes to, the route that takes it (`none` for
+    /// none), the path that the backend sees, the status of a response of our own.
+    pub const EXPECTATIONS: [&str; 4] = ["pool", "route", "path", "status"];
 }
 
 /// Edits of heads and paths.

@@ -1,16 +1,20 @@
 //! The YAML loader: sources to a tree with spans to [`Config`], all mistakes at once.
 //!
-//! `parse` makes a tree of the file, `check` holds it against one [`Table`] a section, `sections` read the
+//! `include` makes a tree of the files, each parsed by `parse`, `check` holds it against one [`Table`] a section, `sections` read the
 //! checked blocks, `resolve` looks at them together: names, inheritance, modes. It opens no file and no
 //! socket ([`Sources`] is an argument), resolves no name and compiles nothing: that is control's.
 
+mod alias;
 mod check;
 mod config;
 mod diagnostics;
 mod environment;
+mod include;
 mod parse;
+mod reference;
 mod resolve;
 mod scalar;
+mod schema;
 mod sections;
 mod sources;
 mod suggest;
@@ -20,12 +24,15 @@ mod value;
 
 use std::sync::Arc;
 
+pub use alias::{Alias, Target, aliases_of};
 pub use config::{
     AccessLog, Action, Admin, Backend, Config, HeaderEdit, HostPattern, Listener, LogFormat,
     LogLevel, Logging, Metrics, Mode, PathMatch, Pool, PoolKind, Redirect, Respond, Route,
     RouteMatch, RouteScope, RouteTest, Shutdown, Transform, Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
+pub use reference::reference;
+pub use schema::schema;
 pub use sources::{MemorySources, Sources};
 pub use table::{Key, Kind, Table};
 
@@ -54,28 +61,24 @@ pub fn root_table() -> &'static Table {
 }
 
 fn load_into(sources: &dyn Sources, path: &str, diagnostics: &mut Diagnostics) -> Option<Config> {
+    let read = include::read(sources, path, root_table(), diagnostics)?;
+    let root = check_tree(&read.tree, diagnostics)?;
+    if read.is_partial {
+        return None; // What is missing in the tree is not missing in the files.
+    }
     let file: Arc<str> = Arc::from(path);
-    let bytes = match sources.read(path, parse::FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            diagnostics.error_help(
-                &Place::whole(&file),
-                format!("cannot read the file: {error}"),
-                "name another one with `-c FILE`",
-            );
-            return None;
-        }
-    };
-    let mut environment = environment::Environment::new(sources);
-    let tree = parse::parse(&file, &bytes, &mut environment, diagnostics)?;
+    Some(resolve::resolve(&root, sources, &file, diagnostics))
+}
+
+/// Holds a whole tree against the tables.
+fn check_tree(tree: &tree::Node, diagnostics: &mut Diagnostics) -> Option<value::Block> {
     let is_strict = tree.child("version").is_some_and(|node| node.is_text("2"));
     let mut checker = check::Checker {
         diagnostics,
         is_strict,
         is_later: false,
     };
-    let root = checker.block(&tree, root_table())?;
-    Some(resolve::resolve(&root, sources, &file, diagnostics))
+    checker.block(tree, root_table())
 }
 
 #[cfg(test)]

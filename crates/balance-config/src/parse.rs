@@ -15,15 +15,16 @@ use crate::tree::{Entry, Node, NodeKind, Span};
 pub(crate) const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lists and maps inside one another, aliases included: what the loader visits recursively.
 const DEPTH_MAX: usize = 64;
-/// Nodes of the document, each alias counting as all that it stands for: what the loader visits.
+/// Nodes of all documents, each alias counting as all that it stands for: what the loader visits.
 const NODES_MAX: usize = 1_000_000;
 
 /// Parses one file. `None` when there is nothing to go on with; the reason is among the diagnostics.
-/// An empty file is an empty map.
+/// An empty file is an empty map. `nodes` counts over all files of a configuration.
 pub(crate) fn parse(
     file: &Arc<str>,
     bytes: &[u8],
     environment: &mut Environment<'_>,
+    nodes: &mut usize,
     diagnostics: &mut Diagnostics,
 ) -> Option<Node> {
     if bytes.len() > FILE_BYTES_MAX {
@@ -45,7 +46,7 @@ pub(crate) fn parse(
         diagnostics,
         open: Vec::new(),
         anchors: HashMap::new(),
-        nodes: 0,
+        nodes,
         documents: 0,
         root: None,
     };
@@ -60,7 +61,7 @@ struct Builder<'a, 's> {
     diagnostics: &'a mut Diagnostics,
     open: Vec<Open>,
     anchors: HashMap<usize, Measured>,
-    nodes: usize,
+    nodes: &'a mut usize,
     documents: usize,
     root: Option<Node>,
 }
@@ -279,8 +280,8 @@ impl Builder<'_, '_> {
     }
 
     fn charge(&mut self, nodes: usize, span: Span) -> Option<()> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes <= NODES_MAX {
+        *self.nodes = self.nodes.saturating_add(nodes);
+        if *self.nodes <= NODES_MAX {
             return Some(());
         }
         let message = format!("the file has more than {NODES_MAX} values, aliases written out");

@@ -88,6 +88,9 @@ pub(crate) fn resolve(
         metrics,
         logging,
         limits: limits::read(limits, protection, diagnostics),
+        connections_max_place: limits
+            .and_then(|limits| limits.item("connections_max"))
+            .map(|item| item.place.clone()),
         idle: http::read_idle(http, root.block("connection_pool"), mode, diagnostics),
         idle_upstream_max: limits::read_idle_upstream_max(limits),
         protocol: http::read_protocol(http),

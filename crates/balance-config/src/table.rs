@@ -1,5 +1,5 @@
 //! What a section's table says: one row a key, with its type, default, limits and sentence. The checks
-//! read it today; the JSON Schema and the reference are written from the same rows.
+//! read it, and the JSON Schema and the reference are written from the same rows.
 
 /// A section: a map with known keys.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Key {
     pub kind: Kind,
     /// As one would write it; empty = none.
     pub default: &'static str,
+    /// A value as one would write it, where neither the default nor the type gives one; empty = none.
+    pub example: &'static str,
     pub doc: &'static str,
     pub required: bool,
     /// What is missing as long as using the key is an error ("not supported yet: …").
@@ -101,6 +103,7 @@ impl Key {
             name,
             kind,
             default,
+            example: "",
             doc,
             required: false,
             later: None,
@@ -113,10 +116,16 @@ impl Key {
             name,
             kind,
             default: "",
+            example: "",
             doc,
             required: true,
             later: None,
         }
+    }
+
+    /// A value as one would write it.
+    pub(crate) const fn example(self, example: &'static str) -> Self {
+        Self { example, ..self }
     }
 
     /// The key is known, and switching it on is an error so far.

@@ -97,3 +97,14 @@ impl Span {
         }
     }
 }
+
+impl From<&Place> for Span {
+    fn from(place: &Place) -> Self {
+        Self {
+            line: place.line,
+            column: place.column,
+            end_line: place.end_line,
+            end_column: place.end_column,
+        }
+    }
+}

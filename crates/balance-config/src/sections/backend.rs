@@ -17,7 +17,8 @@ pub(crate) static BACKEND: Table = Table {
             Kind::Text,
             "the address",
             "Its name in routes, logs and metrics; unique in its pool.",
-        ),
+        )
+        .example("api-1"),
         Key::required(
             "address",
             Kind::BackendAddress,
@@ -50,6 +51,7 @@ pub(crate) static BACKEND: Table = Table {
             "",
             "Where it is, to prefer what is near.",
         )
+        .example("a")
         .later("zones"),
     ],
 };

@@ -41,6 +41,14 @@ pub(crate) static HEALTH_CHECK: Table = Table {
             "What a probe does.",
         ),
         Key::new("path", Kind::UrlPath, "/", "What an HTTP probe asks for."),
+        Key::new("method", Kind::Token, "GET", "How it asks."),
+        Key::new(
+            "expected_status",
+            Kind::OneOrMany(&Kind::Integer { min: 100, max: 599 }),
+            "200 to 399",
+            "Statuses that count as healthy.",
+        )
+        .example("[200, 204]"),
         Key::new(
             "panic_threshold",
             Kind::Share,
@@ -121,6 +129,12 @@ static CIRCUIT_BREAKER: Table = Table {
             "How long it stays open.",
         ),
         Key::new(
+            "success_threshold",
+            POSITIVE_COUNT,
+            "1",
+            "Trials that must succeed before it closes.",
+        ),
+        Key::new(
             "max_concurrent_requests",
             POSITIVE_COUNT,
             "1",
@@ -168,7 +182,8 @@ static RETRY: Table = Table {
             Kind::OneOrMany(&Kind::Text),
             "",
             "Causes and statuses that are repeated.",
-        ),
+        )
+        .example("[connection_refused, 503]"),
         Key::new(
             "per_try",
             POSITIVE_DURATION,
@@ -186,7 +201,8 @@ static RETRY: Table = Table {
             Kind::OneOrMany(&Kind::Token),
             "",
             "Methods that may be repeated; by default the idempotent ones.",
-        ),
+        )
+        .example("[GET, HEAD]"),
         Key::new(
             "body_bytes_max",
             Kind::Size {

@@ -104,7 +104,8 @@ pub(crate) static SHUTDOWN: Table = Table {
             DURATION,
             "as `timeouts.drain`",
             "How long the drain may take.",
-        ),
+        )
+        .example("20s"),
     ],
 };
 
@@ -118,7 +119,8 @@ pub(crate) static PERFORMANCE: Table = Table {
             Kind::Integer { min: 0, max: 1024 },
             "one per core",
             "Data-path threads. 0 = one per core.",
-        ),
+        )
+        .example("4"),
         Key::new(
             "zero_copy",
             Kind::Bool,

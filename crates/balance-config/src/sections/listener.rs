@@ -15,7 +15,7 @@ pub(crate) static LISTENER: Table = Table {
     doc: "An address that clients reach, and what is done there.",
     main: None,
     keys: &[
-        Key::required("name", Kind::Text, "its name in logs and metrics; unique"),
+        Key::required("name", Kind::Text, "its name in logs and metrics; unique").example("web"),
         Key::required(
             "listen",
             LISTEN,
@@ -35,13 +35,15 @@ pub(crate) static LISTENER: Table = Table {
             Kind::OneOrMany(&Kind::Text),
             "all",
             "Which routes are asked, and in which order.",
-        ),
+        )
+        .example("[api, site]"),
         Key::new(
             "pool",
             Kind::Text,
             "",
             "When no route matches; the pool of a tcp listener.",
-        ),
+        )
+        .example("site"),
     ],
 };
 

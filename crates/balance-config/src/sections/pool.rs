@@ -14,13 +14,15 @@ pub(crate) static POOL: Table = Table {
     doc: "A named group of backends with one balancing policy.",
     main: None,
     keys: &[
-        Key::required("backends", BACKENDS, "its backends, at least one"),
+        Key::required("backends", BACKENDS, "its backends, at least one")
+            .example("[\"127.0.0.1:9001\"]"),
         Key::new(
             "load_balancer",
             Kind::Block(&LOAD_BALANCER),
             "round-robin",
             "How one is picked.",
-        ),
+        )
+        .example("least-connections"),
         Key::new(
             "timeouts",
             Kind::Block(&TIMEOUTS),
@@ -105,7 +107,8 @@ static STICKY: Table = Table {
             Kind::Text,
             "",
             "A file with the key that signs it.",
-        ),
+        )
+        .example("/etc/balance/sticky.key"),
         Key::new("ttl", DURATION, "1h", "How long it lasts."),
     ],
 };

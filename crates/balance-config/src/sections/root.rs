@@ -25,7 +25,13 @@ pub(crate) static ROOT: Table = Table {
             Kind::Integer { min: 1, max: 2 },
             "",
             "2: unknown keys are errors, prefixes end on segment borders, and what no route matches is 404.",
-        ),
+        ).example("2"),
+        Key::new(
+            "include",
+            Kind::OneOrMany(&Kind::Text),
+            "",
+            "Files whose keys belong here too, like `conf.d/*.yaml`, relative to this file.",
+        ).example("conf.d/*.yaml"),
         Key::new(
             "mode",
             MODE,
@@ -39,13 +45,13 @@ pub(crate) static ROOT: Table = Table {
             "The listener `main`: `:8080`, `127.0.0.1:80`, `unix:/run/x.sock`.",
         ),
         TRUSTED_PROXIES,
-        Key::new("backends", BACKENDS, "", "The pool `default`."),
+        Key::new("backends", BACKENDS, "", "The pool `default`.").example("[\"127.0.0.1:9001\"]"),
         Key::new(
             "load_balancer",
             Kind::Block(&LOAD_BALANCER),
             "round-robin",
             "How a backend of `default` is picked.",
-        ),
+        ).example("least-connections"),
         Key::new("timeouts", Kind::Block(&TIMEOUTS), "", "Deadlines."),
         Key::new("tls", Kind::Block(&TLS), "", "TLS of the listener `main`.")
             .later("TLS on listeners"),
@@ -86,7 +92,7 @@ pub(crate) static ROOT: Table = Table {
             "",
             "Bounds on what a client may ask for.",
         ),
-        Key::new("metrics", Kind::Block(&METRICS), "", "Prometheus metrics."),
+        Key::new("metrics", Kind::Block(&METRICS), "", "Prometheus metrics.").example("\":9090\""),
         Key::new(
             "logging",
             Kind::Block(&LOGGING),
@@ -94,7 +100,7 @@ pub(crate) static ROOT: Table = Table {
             "What is logged and how.",
         ),
         Key::new("tracing", Kind::Block(&TRACING), "", "Spans over OTLP.").later("tracing"),
-        Key::new("admin", Kind::Block(&ADMIN), "", "The admin listener."),
+        Key::new("admin", Kind::Block(&ADMIN), "", "The admin listener.").example("\"127.0.0.1:9090\""),
         Key::new("profiling", Kind::Block(&PROFILING), "", "Profiles.").later("profiling"),
         Key::new(
             "performance",
@@ -107,13 +113,13 @@ pub(crate) static ROOT: Table = Table {
             Kind::Block(&SHUTDOWN),
             "",
             "How the process ends.",
-        ),
+        ).example("20s"),
         Key::new(
             "via_name",
             Kind::Token,
             "random per start",
             "Our name in Via.",
-        ),
+        ).example("edge-1"),
         Key::new("xds", Kind::Block(&XDS), "", "Configuration over xDS.").later("xDS"),
         Key::new(
             "defaults",
@@ -164,7 +170,7 @@ static XDS: Table = Table {
     main: None,
     keys: &[
         ENABLED,
-        Key::new("node_id", Kind::Text, "", "Our name at the server."),
-        Key::new("address", Kind::Text, "", "The server."),
+        Key::new("node_id", Kind::Text, "", "Our name at the server.").example("balance-1"),
+        Key::new("address", Kind::Text, "", "The server.").example("\"xds:18000\""),
     ],
 };

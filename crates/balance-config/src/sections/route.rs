@@ -87,7 +87,8 @@ const NAME: Key = Key::new(
     Kind::Text,
     "route-N",
     "Its name in logs, metrics and lists; unique.",
-);
+)
+.example("api");
 const PRIORITY: Key = Key::new(
     "priority",
     Kind::Integer {
@@ -102,7 +103,8 @@ const HOST: Key = Key::new(
     Kind::OneOrMany(&Kind::Host),
     "*",
     "`a.example`, `*.example` (any depth, not itself) or `*`. Case and port do not matter.",
-);
+)
+.example("\"*.example.com\"");
 const PATH_PREFIX: Key = Key::new(
     "path_prefix",
     Kind::UrlPath,
@@ -114,48 +116,56 @@ const PATH: Key = Key::new(
     Kind::UrlPath,
     "",
     "The whole path, exactly, without the query.",
-);
+)
+.example("/v1/status");
 const PATH_REGEX: Key = Key::new(
     "path_regex",
     Kind::Text,
     "",
     "A regular expression on the whole path.",
 )
+.example("\"/v[0-9]+/.*\"")
 .later("`path_regex`");
 const METHOD: Key = Key::new(
     "method",
     Kind::OneOrMany(&Kind::Token),
     "any",
     "One method or several.",
-);
+)
+.example("[GET, HEAD]");
 const HEADERS: Key = Key::new(
     "headers",
     Kind::Map(&Kind::HeaderMatch),
     "",
     "Field names and the exact values they must have.",
-);
+)
+.example("{ X-Api: \"1\" }");
 const QUERY: Key = Key::new(
     "query",
     Kind::Map(&Kind::HeaderMatch),
     "",
     "Query parameters.",
 )
+.example("{ debug: \"1\" }")
 .later("matching on `query`");
-const COOKIE: Key =
-    Key::new("cookie", Kind::Map(&Kind::HeaderMatch), "", "Cookies.").later("matching on `cookie`");
-const POOL: Key = Key::new("pool", Kind::Text, "default", "The pool that answers.");
+const COOKIE: Key = Key::new("cookie", Kind::Map(&Kind::HeaderMatch), "", "Cookies.")
+    .example("{ beta: \"1\" }")
+    .later("matching on `cookie`");
+const POOL: Key = Key::new("pool", Kind::Text, "default", "The pool that answers.").example("api");
 const BACKENDS: Key = Key::new(
     "backends",
     Kind::OneOrMany(&Kind::Text),
     "all of the pool",
     "Names of backends of the pool: only these, with the pool's policy.",
-);
+)
+.example("[api-1]");
 const SPLIT: Key = Key::new(
     "split",
     Kind::List(&SHARE_ITEM),
     "",
     "Several pools by weight.",
 )
+.example("[{ pool: a, weight: 95 }, { pool: b, weight: 5 }]")
 .later("`split` over several pools");
 const MIRROR: Key = Key::new(
     "mirror",
@@ -163,6 +173,7 @@ const MIRROR: Key = Key::new(
     "",
     "A copy of the requests to a second pool.",
 )
+.example("{ pool: b, share: 10% }")
 .later("`mirror`");
 const TRANSFORM_KEY: Key = Key::new(
     "transform",
@@ -194,7 +205,7 @@ const TESTS: Key = Key::new(
     "tests",
     Kind::List(&TEST_ITEM),
     "",
-    "Requests and what must come of them. Read and checked for form; nothing runs them yet.",
+    "Requests and what must come of them; `balance check` and every start and reload run them.",
 );
 
 static SHARE_ITEM: Kind = Kind::Block(&SHARE);
@@ -205,7 +216,7 @@ static SHARE: Table = Table {
     doc: "A pool and its weight.",
     main: None,
     keys: &[
-        Key::required("pool", Kind::Text, "the name of a pool"),
+        Key::required("pool", Kind::Text, "the name of a pool").example("api"),
         Key::required(
             "weight",
             Kind::Integer {
@@ -222,7 +233,7 @@ static MIRROR_TO: Table = Table {
     doc: "Where copies go.",
     main: Some("pool"),
     keys: &[
-        Key::required("pool", Kind::Text, "the name of a pool"),
+        Key::required("pool", Kind::Text, "the name of a pool").example("api"),
         Key::new(
             "share",
             Kind::Share,
@@ -243,7 +254,7 @@ static REDIRECT: Table = Table {
             "",
             "The new scheme.",
         ),
-        Key::new("host", Kind::Token, "", "The new host."),
+        Key::new("host", Kind::Token, "", "The new host.").example("www.example.com"),
         Key::new(
             "port",
             Kind::Integer {
@@ -252,8 +263,9 @@ static REDIRECT: Table = Table {
             },
             "that of the scheme",
             "The new port.",
-        ),
-        Key::new("path", Kind::UrlPath, "", "The new path."),
+        )
+        .example("8443"),
+        Key::new("path", Kind::UrlPath, "", "The new path.").example("/v1/status"),
         Key::new(
             "status",
             Kind::Integer { min: 301, max: 308 },
@@ -274,14 +286,16 @@ static RESPOND: Table = Table {
             "200",
             "The status.",
         ),
-        Key::new("body", Kind::Text, "", "The body, at most 64 KiB."),
+        Key::new("body", Kind::Text, "", "The body, at most 64 KiB.").example("\"ok\\n\""),
         Key::new(
             "content_type",
             Kind::FieldValue,
             "text/plain; charset=utf-8",
             "The type of the body.",
-        ),
-        Key::new("headers", Kind::Map(&Kind::FieldValue), "", "More fields."),
+        )
+        .example("application/json"),
+        Key::new("headers", Kind::Map(&Kind::FieldValue), "", "More fields.")
+            .example("{ X-Api: \"1\" }"),
     ],
 };
 
@@ -290,13 +304,13 @@ static TEST: Table = Table {
     doc: "A request and what must come of it.",
     main: None,
     keys: &[
-        Key::required("request", Kind::Text, "`GET https://host/path`"),
-        Key::new("headers", Kind::Map(&Kind::FieldValue), "", "Its fields."),
+        Key::required("request", Kind::Text, "`GET https://host/path`").example("\"GET https://api.example.com/v1/u\""),
+        Key::new("headers", Kind::Map(&Kind::FieldValue), "", "Its fields.").example("{ X-Api: \"1\" }"),
         Key::required(
             "expect",
             Kind::Map(&Kind::Text),
-            "`pool`, `route`, `path` or `status` and its value",
-        ),
+            "`pool`, `route` (or `none`), `path` after rewriting, or `status` of an own response, and its value",
+        ).example("{ pool: api, path: /u }"),
     ],
 };
 
@@ -364,7 +378,7 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
         tests: block
             .list("tests")
             .iter()
-            .filter_map(|item| read_test(item.block()?))
+            .filter_map(|item| read_test(item.block()?, diagnostics))
             .collect(),
         is_reported: !written.is_empty() || block.has("mirror"),
     }
@@ -498,7 +512,19 @@ fn read_respond(block: &Block, diagnostics: &mut Diagnostics) -> Respond {
     }
 }
 
-fn read_test(block: &Block) -> Option<RouteTest> {
+fn read_test(block: &Block, diagnostics: &mut Diagnostics) -> Option<RouteTest> {
+    for (name, _) in block.map("expect") {
+        if !RouteTest::EXPECTATIONS.contains(&name.value.as_str()) {
+            let message = format!(
+                "a test cannot expect `{}`",
+                crate::check::shown(&name.value)
+            );
+            let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
+            let known = || RouteTest::EXPECTATIONS.into_iter();
+            diagnostic.help = diagnostics.suggest("expectations", &name.value, known);
+            diagnostics.push(diagnostic);
+        }
+    }
     let pairs = |key: &str| {
         block.map(key).iter().filter_map(|(name, item)| {
             let value = Spanned::new(item.text()?.to_owned(), item.place.clone());
@@ -507,7 +533,7 @@ fn read_test(block: &Block) -> Option<RouteTest> {
     };
     Some(RouteTest {
         place: block.place.clone(),
-        request: block.text("request")?.to_owned(),
+        request: block.spanned_text("request")?,
         headers: pairs("headers")
             .map(|(name, value)| (name, value.value))
             .collect(),

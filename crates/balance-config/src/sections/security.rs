@@ -53,9 +53,9 @@ pub(crate) static RATE_LIMIT: Table = Table {
             "100",
             "The rate.",
         ),
-        Key::new("burst_size", COUNT, "", "What may come at once."),
+        Key::new("burst_size", COUNT, "", "What may come at once.").example("200"),
         Key::new("window_size", POSITIVE_DURATION, "1m", "Of a window."),
-        Key::new("max_requests", COUNT, "", "In a window."),
+        Key::new("max_requests", COUNT, "", "In a window.").example("6000"),
     ],
 };
 

@@ -40,7 +40,7 @@ pub(crate) static ADMIN: Table = Table {
             Kind::Text,
             "",
             "A file with the token that callers show. Off loopback without one, only health, readiness, version and metrics are open.",
-        ),
+        ).example("/etc/balance/admin.token"),
     ],
 };
 
@@ -67,7 +67,8 @@ pub(crate) static LOGGING: Table = Table {
             Kind::BoolOrText,
             "false",
             "A line for each exchange: true or `stdout`, `stderr`, or a file.",
-        ),
+        )
+        .example("/var/log/balance/access.log"),
     ],
 };
 
@@ -88,7 +89,8 @@ pub(crate) static TRACING: Table = Table {
             Kind::Text,
             "",
             "Where they are sent, like `http://otel:4318`.",
-        ),
+        )
+        .example("\"http://otel:4318\""),
         Key::new(
             "sample_rate",
             Kind::Share,
@@ -110,13 +112,14 @@ pub(crate) static PROFILING: Table = Table {
             ":6060",
             "Where they can be fetched.",
         ),
-        Key::new("cpu_profile", Kind::Text, "", "A file for the CPU profile."),
+        Key::new("cpu_profile", Kind::Text, "", "A file for the CPU profile.").example("cpu.prof"),
         Key::new(
             "mem_profile",
             Kind::Text,
             "",
             "A file for the memory profile.",
-        ),
+        )
+        .example("mem.prof"),
     ],
 };
 

@@ -63,7 +63,7 @@ pub(crate) static TIMEOUTS: Table = Table {
             DURATION,
             "",
             "An upgraded connection (WebSocket) without traffic; by default the longer of `read` and `idle`.",
-        ),
+        ).example("1h"),
         Key::new(
             "drain",
             Kind::Duration { min_ms: 0 },

@@ -9,14 +9,17 @@ pub(crate) static TLS: Table = Table {
     main: None,
     keys: &[
         ENABLED,
-        Key::new("cert_file", Kind::Text, "", "The certificate chain, PEM."),
-        Key::new("key_file", Kind::Text, "", "Its private key, PEM."),
+        Key::new("cert_file", Kind::Text, "", "The certificate chain, PEM.")
+            .example("/etc/balance/cert.pem"),
+        Key::new("key_file", Kind::Text, "", "Its private key, PEM.")
+            .example("/etc/balance/key.pem"),
         Key::new(
             "certificates",
             Kind::List(&Kind::Block(&CERTIFICATE)),
             "",
             "Several certificates, chosen by server name.",
-        ),
+        )
+        .example("[{ cert_file: a.pem, key_file: a.key }]"),
         Key::new(
             "min_version",
             Kind::Choice(&["1.2", "1.3"], &[]),
@@ -34,7 +37,8 @@ pub(crate) static TLS: Table = Table {
             Kind::List(&Kind::Text),
             "",
             "IANA names; by default all that are safe.",
-        ),
+        )
+        .example("[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
         Key::new(
             "prefer_server_cipher_suites",
             Kind::Bool,
@@ -61,13 +65,15 @@ pub(crate) static TLS: Table = Table {
             Kind::Text,
             "",
             "Who signs the certificates of clients.",
-        ),
+        )
+        .example("/etc/balance/clients.pem"),
         Key::new(
             "alpn_protocols",
             Kind::List(&Kind::Text),
             "[h2, http/1.1]",
             "Protocols offered, in order.",
-        ),
+        )
+        .example("[h2, http/1.1]"),
         Key::new("sni", Kind::Block(&SNI), "", "Routes by server name."),
         Key::new(
             "backend",
@@ -83,14 +89,17 @@ static CERTIFICATE: Table = Table {
     doc: "A certificate and the names it is for.",
     main: None,
     keys: &[
-        Key::required("cert_file", Kind::Text, "the certificate chain, PEM"),
-        Key::required("key_file", Kind::Text, "its private key, PEM"),
+        Key::required("cert_file", Kind::Text, "the certificate chain, PEM")
+            .example("/etc/balance/cert.pem"),
+        Key::required("key_file", Kind::Text, "its private key, PEM")
+            .example("/etc/balance/key.pem"),
         Key::new(
             "domains",
             Kind::OneOrMany(&Kind::Host),
             "",
             "By default the names in the certificate.",
-        ),
+        )
+        .example("[a.example, \"*.a.example\"]"),
         Key::new(
             "default",
             Kind::Bool,
@@ -109,7 +118,8 @@ static SNI: Table = Table {
         Kind::Map(&Kind::OneOrMany(&Kind::Text)),
         "",
         "A server name and the backends for it.",
-    )],
+    )
+    .example("{ api.example.com: [api-1] }")],
 };
 
 pub(crate) static UPSTREAM_TLS: Table = Table {
@@ -129,19 +139,23 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
             Kind::Text,
             "",
             "Who signs the backends' certificates; by default the system's list.",
-        ),
+        )
+        .example("/etc/balance/ca.pem"),
         Key::new(
             "server_name",
             Kind::Text,
             "",
             "The name to ask for and to check.",
-        ),
+        )
+        .example("api.internal"),
         Key::new(
             "client_cert_file",
             Kind::Text,
             "",
             "The certificate we show.",
-        ),
-        Key::new("client_key_file", Kind::Text, "", "Its private key."),
+        )
+        .example("/etc/balance/us.pem"),
+        Key::new("client_key_file", Kind::Text, "", "Its private key.")
+            .example("/etc/balance/us.key"),
     ],
 };

@@ -15,20 +15,23 @@ pub(crate) static TRANSFORM: Table = Table {
             Kind::List(&Kind::Block(&HEADER_EDIT)),
             "",
             "Edits of the request's fields, in order.",
-        ),
+        )
+        .example("[{ action: set, name: X-A, value: b }]"),
         Key::new(
             "response_headers",
             Kind::List(&Kind::Block(&HEADER_EDIT)),
             "",
             "Edits of the response's fields, in order.",
-        ),
+        )
+        .example("[{ action: remove, name: Server }]"),
         Key::new(
             "strip_prefix",
             Kind::UrlPath,
             "",
             "Removed from the front of the path where it is there, before `add_prefix`.",
-        ),
-        Key::new("add_prefix", Kind::UrlPath, "", "Put in front of the path."),
+        )
+        .example("/v1"),
+        Key::new("add_prefix", Kind::UrlPath, "", "Put in front of the path.").example("/api"),
     ],
 };
 
@@ -42,13 +45,14 @@ static HEADER_EDIT: Table = Table {
             Kind::Choice(&["add", "set", "remove"], &[]),
             "`add` keeps what is there, `set` replaces it, `remove` drops it",
         ),
-        Key::required("name", Kind::Token, "the name of the field"),
+        Key::required("name", Kind::Token, "the name of the field").example("X-Served-By"),
         Key::new(
             "value",
             Kind::FieldValue,
             "",
             "The value, for `add` and `set`.",
-        ),
+        )
+        .example("balance"),
     ],
 };
 

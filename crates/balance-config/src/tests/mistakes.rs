@@ -3,6 +3,8 @@
 mod names;
 mod values;
 
+use std::cell::RefCell;
+
 use super::config::BASE;
 use crate::{MemorySources, load};
 
@@ -17,6 +19,9 @@ fn check(rows: &[(&str, &[&str])]) {
                 Some(more) => format!("{BASE}{more}"),
                 None => (*yaml).to_owned(),
             };
+            if collect(&yaml) {
+                return None;
+            }
             difference(
                 &MemorySources::file("b.yaml", yaml.as_str()),
                 &yaml,
@@ -25,6 +30,43 @@ fn check(rows: &[(&str, &[&str])]) {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+thread_local! {
+    static SAMPLES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Keeps a sample instead of checking it, while [`samples`] asks for all of them.
+fn collect(yaml: &str) -> bool {
+    SAMPLES.with_borrow_mut(|samples| match samples {
+        Some(samples) => {
+            samples.push(yaml.to_owned());
+            true
+        }
+        None => false,
+    })
+}
+
+/// Every file of the tests here.
+pub(super) fn samples() -> Vec<String> {
+    SAMPLES.set(Some(Vec::new()));
+    for test in [
+        yaml_itself,
+        unknown_keys,
+        what_comes_later_is_an_error_only_when_it_is_on,
+        keys_that_say_the_same_thing_twice,
+        ten_mistakes_show_ten,
+        names::backends_and_pools,
+        names::routes,
+        names::actions_and_edits,
+        names::listeners,
+        values::types_and_ranges,
+        values::words_and_shapes,
+        values::addresses,
+    ] {
+        test();
+    }
+    SAMPLES.take().unwrap_or_default()
 }
 
 fn difference(sources: &MemorySources, yaml: &str, expected: &[&str]) -> Option<String> {

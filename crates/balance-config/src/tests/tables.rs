@@ -1,9 +1,13 @@
 //! The tables themselves: what the reference and the schema will be written from must be true.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use crate::scalar;
-use crate::{Key, Kind, Table, root_table};
+use crate::check::Checker;
+use crate::diagnostics::Diagnostics;
+use crate::environment::Environment;
+use crate::parse::parse;
+use crate::{Diagnostic, Key, Kind, MemorySources, Table, reference, root_table, scalar};
 
 #[test]
 fn every_row_holds_together() {
@@ -33,6 +37,57 @@ fn check_table(table: &'static Table, seen: &mut HashSet<*const Table>) {
     if let Some(main) = table.main {
         assert!(names.contains(main), "{}: {main}", table.name);
     }
+}
+
+/// Every row of a single value shows one, and it is fine.
+#[test]
+fn every_example_is_valid() {
+    let mut shown = 0;
+    for table in reference::tables() {
+        for key in table.keys {
+            let Some(example) = reference::example(key) else {
+                let is_section = reference::is_section(&key.kind);
+                assert!(is_section, "{}.{} has no example", table.name, key.name);
+                continue;
+            };
+            shown += 1;
+            let errors = errors_of_value(key, &example);
+            assert!(
+                errors.is_empty(),
+                "{}.{}: {example}\n{errors:#?}",
+                table.name,
+                key.name
+            );
+        }
+    }
+    assert!(shown > 150, "{shown}");
+}
+
+fn errors_of_value(key: &'static Key, yaml: &str) -> Vec<Diagnostic> {
+    let mut diagnostics = Diagnostics::default();
+    let sources = MemorySources::default();
+    let mut environment = Environment::new(&sources);
+    let file = Arc::from("example");
+    let bytes = yaml.as_bytes();
+    let node = parse(&file, bytes, &mut environment, &mut 0, &mut diagnostics);
+    if let Some(node) = node {
+        let mut checker = Checker {
+            diagnostics: &mut diagnostics,
+            is_strict: true,
+            is_later: true,
+        };
+        checker.key_value(&node, key, &node.place());
+    }
+    diagnostics.into_sorted()
+}
+
+#[test]
+fn names_of_tables_are_unique() {
+    let tables = reference::tables();
+    let names: HashSet<&str> = tables.iter().map(|table| table.name).collect();
+    assert_eq!(names.len(), tables.len());
+    // Every placeholder of the prose was replaced.
+    assert!(!reference().contains("{{"));
 }
 
 fn check_kind(kind: &'static Kind, seen: &mut HashSet<*const Table>) {

@@ -3,7 +3,7 @@
 use super::check;
 
 #[test]
-fn backends_and_pools() {
+pub(super) fn backends_and_pools() {
     check(&[
         (
             "mode: tcp\nlisten: \":80\"\nbackends: []\n",
@@ -85,7 +85,7 @@ fn backends_and_pools() {
 }
 
 #[test]
-fn routes() {
+pub(super) fn routes() {
     check(&[
         (
             "+http:\n  routes:\n    - { method: [get, purge] }\n",
@@ -150,7 +150,7 @@ fn routes() {
 }
 
 #[test]
-fn actions_and_edits() {
+pub(super) fn actions_and_edits() {
     check(&[
         (
             "+routes:\n  - { name: r, split: [ { pool: default, weight: 1 } ], rate_limit: { requests_per_second: 1 } }\n",
@@ -211,7 +211,7 @@ fn actions_and_edits() {
 }
 
 #[test]
-fn listeners() {
+pub(super) fn listeners() {
     check(&[
         (
             "listeners: [ { name: b, listen: \":81\", mode: tcp, pool: p } ]\npools: { p: [\"a:1\"] }\n",

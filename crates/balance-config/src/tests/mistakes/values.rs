@@ -3,7 +3,7 @@
 use super::check;
 
 #[test]
-fn types_and_ranges() {
+pub(super) fn types_and_ranges() {
     check(&[
         (
             "+timeouts: { connect: 5 }\n",
@@ -58,7 +58,7 @@ fn types_and_ranges() {
 }
 
 #[test]
-fn words_and_shapes() {
+pub(super) fn words_and_shapes() {
     check(&[
         (
             "+http: { enable_websocket: yes }\n",
@@ -127,7 +127,7 @@ fn words_and_shapes() {
 }
 
 #[test]
-fn addresses() {
+pub(super) fn addresses() {
     check(&[
         (
             "mode: tcp\nlisten: 8080\nbackends: [\"a:1\"]\n",
