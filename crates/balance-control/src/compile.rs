@@ -15,8 +15,11 @@ mod listeners;
 mod log;
 mod pools;
 mod restart;
+mod route_tests;
 mod routes;
+mod shadow;
 mod show;
+mod unused;
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +91,7 @@ pub(crate) fn compile(
     let draft = draft(&config, known)?;
     let mut diagnostics = restart::remarks(&config, previous);
     diagnostics.extend(limits(&config));
+    diagnostics.extend(remarks(&config, &draft));
 
     let worker_count =
         previous.map_or_else(|| workers_wanted(&config), |previous| previous.worker_count);
@@ -148,8 +152,9 @@ pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
     let mut diagnostics = limits(config);
     diagnostics.extend(log::check(config));
     diagnostics.extend(admin::check(config));
-    if let Err(errors) = draft(config, None) {
-        diagnostics.extend(errors);
+    match draft(config, None) {
+        Ok(draft) => diagnostics.extend(remarks(config, &draft)),
+        Err(errors) => diagnostics.extend(errors),
     }
     diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
     diagnostics
@@ -165,6 +170,15 @@ fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagn
     let tables = routes::tables(config, &mut errors);
     let pools = pools::compile(config, &identities, &mut errors);
     if errors.is_empty() {
+        let served = route_tests::Served {
+            config,
+            routes: &routes,
+            pools: &pools,
+            tables: &tables,
+        };
+        route_tests::run(&served, &mut errors);
+    }
+    if errors.is_empty() {
         Ok(Draft {
             identities,
             pools,
@@ -174,6 +188,13 @@ fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagn
     } else {
         Err(errors)
     }
+}
+
+/// What is legal and still cannot be meant.
+fn remarks(config: &Config, draft: &Draft) -> Vec<Diagnostic> {
+    let mut remarks = shadow::remarks(config, &draft.tables);
+    remarks.extend(unused::remarks(config));
+    remarks
 }
 
 /// What the configuration says, else one for each processor that this process may use.
@@ -186,30 +207,45 @@ fn workers_wanted(config: &Config) -> usize {
 /// Whether the descriptors suffice for what the configuration allows.
 fn limits(config: &Config) -> Vec<Diagnostic> {
     let available = balance_net::descriptor_limit().hard;
-    let wanted = u64::try_from(config.limits.connections_max)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(DESCRIPTORS_PER_CONNECTION);
-    let place = match config.listeners.first() {
-        Some(listener) => Place::whole(&listener.place.file),
-        None => return Vec::new(),
+    let Some(listener) = config.listeners.first() else {
+        return Vec::new();
     };
-    if wanted > available {
-        let message = format!(
-            "limits.connections_max of {} needs about {wanted} file descriptors; this process may have {available}",
-            config.limits.connections_max
-        );
-        let help = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower the limit";
-        return vec![Diagnostic::new(Severity::Warning, &place, message).with_help(help)];
-    }
+    let whole = Place::whole(&listener.place.file);
+    let warning = |place: &Place, message: String, help: &str| {
+        Diagnostic::new(Severity::Warning, place, message).with_help(help)
+    };
     if available < DESCRIPTORS_LOW {
         let message = format!(
             "only {available} file descriptors are available: about {} proxied connections at a time",
             available / DESCRIPTORS_PER_CONNECTION
         );
         let help = "raise LimitNOFILE= (systemd) or `ulimit -Hn`";
-        return vec![Diagnostic::new(Severity::Warning, &place, message).with_help(help)];
+        return vec![warning(&whole, message, help)];
     }
-    Vec::new()
+    let help = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower the limit";
+    let mut warnings = Vec::new();
+    let clients = u64::try_from(config.limits.connections_max).unwrap_or(u64::MAX);
+    let wanted = clients.saturating_mul(DESCRIPTORS_PER_CONNECTION);
+    if wanted > available {
+        let place = config.connections_max_place.as_ref().unwrap_or(&whole);
+        let message = format!(
+            "limits.connections_max of {clients} needs about {wanted} file descriptors; this process may have {available}"
+        );
+        warnings.push(warning(place, message, help));
+    }
+    let allowed = |backend: &balance_config::Backend| u64::from(backend.max_connections);
+    let wanted: u64 = config.backends.iter().map(allowed).sum();
+    let largest = config
+        .backends
+        .iter()
+        .max_by_key(|backend| allowed(backend));
+    if let Some(largest) = largest.filter(|_| wanted > available) {
+        let message = format!(
+            "max_connections of all backends are {wanted} connections; this process may have {available} file descriptors"
+        );
+        warnings.push(warning(&largest.place, message, help));
+    }
+    warnings
 }
 
 /// One towards the client, one towards the backend.

@@ -38,6 +38,13 @@ impl PathRewrite {
         })
     }
 
+    /// The path and query that a request for `target` goes on with; `None` when it is refused, as serving
+    /// would refuse it.
+    pub fn rewrite(&self, target: &[u8], policy: PathPolicy) -> Option<Vec<u8>> {
+        let path = self.rewritten(target);
+        PathAndQuery::new(&path, policy).is_ok().then_some(path)
+    }
+
     pub(super) fn apply<V: RequestView>(
         &self,
         request: &V,
@@ -48,6 +55,20 @@ impl PathRewrite {
         if !current.starts_with(b"/") {
             return Verdict::Continue; // `*` of OPTIONS has no path to rewrite
         }
+        let path = self.rewritten(current);
+        // A rewrite must not make a path that routing would have refused (robustness SM-28).
+        match PathAndQuery::new(&path, context.paths) {
+            Ok(path) => {
+                edits.replace_path(path);
+                Verdict::Continue
+            }
+            Err(_) => Verdict::Respond(OwnResponse::bad_request(
+                "the rewritten path is not allowed",
+            )),
+        }
+    }
+
+    fn rewritten(&self, current: &[u8]) -> Vec<u8> {
         let rest = current.strip_prefix(&*self.strip_prefix).unwrap_or(current);
         let mut path = Vec::with_capacity(self.add_prefix.len() + 1 + rest.len());
         path.extend_from_slice(&self.add_prefix);
@@ -65,16 +86,7 @@ impl PathRewrite {
             }
         }
         path.extend_from_slice(rest);
-        // A rewrite must not make a path that routing would have refused (robustness SM-28).
-        match PathAndQuery::new(&path, context.paths) {
-            Ok(path) => {
-                edits.replace_path(path);
-                Verdict::Continue
-            }
-            Err(_) => Verdict::Respond(OwnResponse::bad_request(
-                "the rewritten path is not allowed",
-            )),
-        }
+        path
     }
 }
 

@@ -1,0 +1,276 @@
+//! Routes that never decide, because one that is asked before them takes every request they match.
+//!
+//! Only what is certain is said: one earlier route must cover all hosts, paths, methods and headers. That
+//! several earlier routes together cover one is not looked for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use balance_config::{Config, Diagnostic, Mode, RouteScope, Severity};
+use balance_core::RouteId;
+use balance_route::{HostPattern, PathMatch, RouteSpec, RouteTable};
+
+/// One warning for each route that decides at none of the listeners that ask it.
+pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagnostic> {
+    let mut asked: HashMap<RouteId, usize> = HashMap::new();
+    let mut shadows: HashMap<RouteId, Vec<(usize, RouteId)>> = HashMap::new();
+    let mut known: Option<(&Arc<RouteTable>, Vec<Shadow>)> = None;
+    for (index, (listener, table)) in config.listeners.iter().zip(tables).enumerate() {
+        if listener.mode != Mode::Http {
+            continue;
+        }
+        let found = match &known {
+            Some((same, found)) if Arc::ptr_eq(same, table) => found.clone(),
+            _ => find(table),
+        };
+        for route in table.routes() {
+            *asked.entry(route.id).or_default() += 1;
+        }
+        for shadow in &found {
+            let by = (index, shadow.by);
+            shadows.entry(shadow.route).or_default().push(by);
+        }
+        known = Some((table, found));
+    }
+    let mut remarks: Vec<Diagnostic> = shadows
+        .iter()
+        .filter(|(route, by)| asked.get(route) == Some(&by.len()))
+        .filter_map(|(route, by)| by.first().map(|(listener, by)| (*route, *listener, *by)))
+        .map(|(route, listener, by)| explain(config, &tables[listener], listener, route, by))
+        .collect();
+    remarks.sort_by(|a, b| a.place.cmp(&b.place));
+    remarks
+}
+
+/// `route` never decides, since `by` is asked before it.
+#[derive(Clone, Copy)]
+struct Shadow {
+    route: RouteId,
+    by: RouteId,
+}
+
+fn find(table: &RouteTable) -> Vec<Shadow> {
+    let specs: Vec<&RouteSpec> = table.routes().collect();
+    let mut earlier = Earlier::default();
+    let mut found = Vec::new();
+    for (rank, spec) in specs.iter().enumerate() {
+        if let Some(by) = earlier.first_that_covers(spec, &specs) {
+            let by = specs[by].id;
+            found.push(Shadow { route: spec.id, by });
+        }
+        earlier.insert(rank, spec);
+    }
+    found
+}
+
+/// The routes so far, by host and path, so that ten thousand of them need no comparison of all with all.
+#[derive(Default)]
+struct Earlier<'s> {
+    hosts: HashMap<HostPattern, Paths<'s>>,
+    compared: usize,
+}
+
+#[derive(Default)]
+struct Paths<'s> {
+    /// Ranks, ascending, by kind and text.
+    patterns: HashMap<(Kind, &'s str), Vec<usize>>,
+    lengths: BTreeSet<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Any,
+    Bytes,
+    Segments,
+    Exact,
+}
+
+impl<'s> Earlier<'s> {
+    fn insert(&mut self, rank: usize, spec: &'s RouteSpec) {
+        let any = [HostPattern::Any];
+        let hosts = if spec.hosts.is_empty() {
+            &any
+        } else {
+            &spec.hosts[..]
+        };
+        let (kind, text) = split(&spec.path);
+        for host in hosts {
+            let paths = self.hosts.entry(host.clone()).or_default();
+            paths.patterns.entry((kind, text)).or_default().push(rank);
+            paths.lengths.insert(text.len());
+        }
+    }
+
+    /// The smallest rank whose route takes all that `spec` takes.
+    fn first_that_covers(&mut self, spec: &RouteSpec, specs: &[&RouteSpec]) -> Option<usize> {
+        let (kind, text) = split(&spec.path);
+        let mut best: Option<usize> = None;
+        for host in hosts_above(spec.hosts.first().unwrap_or(&HostPattern::Any)) {
+            let Some(paths) = self.hosts.get(&host) else {
+                continue;
+            };
+            let prefixes = paths
+                .lengths
+                .range(..=text.len())
+                .filter_map(|len| text.get(..*len));
+            let keys = prefixes.flat_map(|prefix| {
+                [Kind::Any, Kind::Bytes, Kind::Segments, kind].map(|kind| (kind, prefix))
+            });
+            for rank in keys.filter_map(|key| paths.patterns.get(&key)).flatten() {
+                self.compared += 1;
+                if self.compared > COMPARISONS_MAX {
+                    return best;
+                }
+                if best.is_none_or(|best| *rank < best) && covers(specs[*rank], spec) {
+                    best = Some(*rank);
+                }
+            }
+        }
+        best
+    }
+}
+
+/// Enough for ten thousand routes in any order that people write; it bounds the time for all others.
+const COMPARISONS_MAX: usize = 1_000_000;
+
+/// The patterns that take all hosts that `host` takes.
+fn hosts_above(host: &HostPattern) -> Vec<HostPattern> {
+    let mut above = vec![HostPattern::Any];
+    let name = match host {
+        HostPattern::Any => return above,
+        HostPattern::Exact(name) | HostPattern::Suffix(name) => name,
+    };
+    above.push(host.clone());
+    let parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+    above.extend(parents.map(|parent| HostPattern::Suffix(parent.to_owned())));
+    above
+}
+
+/// Whether every request that `inner` takes is one that `outer` takes. The fields are named one by one, so
+/// that a new condition of routes cannot be forgotten here.
+fn covers(outer: &RouteSpec, inner: &RouteSpec) -> bool {
+    let RouteSpec {
+        id: _,
+        priority: _,
+        hosts,
+        path,
+        methods,
+        headers,
+    } = outer;
+    let any = [HostPattern::Any];
+    let inner_hosts = if inner.hosts.is_empty() {
+        &any
+    } else {
+        &inner.hosts[..]
+    };
+    let takes_host = |host: &HostPattern| hosts.iter().any(|outer| covers_host(outer, host));
+    (hosts.is_empty() || inner_hosts.iter().all(takes_host))
+        && covers_path(path, &inner.path)
+        && (methods.is_empty()
+            || (!inner.methods.is_empty()
+                && inner.methods.iter().all(|method| methods.contains(method))))
+        && headers.iter().all(|header| inner.headers.contains(header))
+}
+
+fn covers_host(outer: &HostPattern, inner: &HostPattern) -> bool {
+    match (outer, inner) {
+        (HostPattern::Any, _) => true,
+        (_, HostPattern::Any) | (HostPattern::Exact(_), HostPattern::Suffix(_)) => false,
+        (HostPattern::Exact(outer), HostPattern::Exact(inner)) => outer == inner,
+        (HostPattern::Suffix(_), HostPattern::Exact(inner)) => outer.is_match(inner.as_bytes()),
+        (HostPattern::Suffix(name), HostPattern::Suffix(inner)) => {
+            name == inner || outer.is_match(inner.as_bytes())
+        }
+    }
+}
+
+fn covers_path(outer: &PathMatch, inner: &PathMatch) -> bool {
+    let (_, text) = split(inner);
+    match (outer, inner) {
+        (PathMatch::Any, _) => true,
+        (_, PathMatch::Any) | (PathMatch::Exact(_), PathMatch::BytePrefix(_)) => false,
+        (PathMatch::Exact(_), PathMatch::SegmentPrefix(_)) => false,
+        (PathMatch::Exact(outer), PathMatch::Exact(inner)) => outer == inner,
+        (PathMatch::BytePrefix(prefix), _) => text.starts_with(prefix.as_str()),
+        // Bytes may go on in the middle of a segment, so the outer prefix must end before.
+        (PathMatch::SegmentPrefix(_), PathMatch::BytePrefix(_)) => {
+            let (_, prefix) = split(outer);
+            text.strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with('/'))
+        }
+        (PathMatch::SegmentPrefix(_), _) => outer.is_match(text.as_bytes()),
+    }
+}
+
+/// The shortest path that a pattern takes, and how it goes on.
+fn split(path: &PathMatch) -> (Kind, &str) {
+    match path {
+        PathMatch::Any => (Kind::Any, ""),
+        PathMatch::BytePrefix(text) => (Kind::Bytes, text),
+        PathMatch::SegmentPrefix(text) => (Kind::Segments, text.strip_suffix('/').unwrap_or(text)),
+        PathMatch::Exact(text) => (Kind::Exact, text),
+    }
+}
+
+fn explain(
+    config: &Config,
+    table: &RouteTable,
+    listener: usize,
+    route: RouteId,
+    by: RouteId,
+) -> Diagnostic {
+    let (route_name, by_name) = (
+        &config.routes[route.index()].name,
+        &config.routes[by.index()].name,
+    );
+    let spec = |id: RouteId| table.routes().find(|spec| spec.id == id);
+    let message = format!("route `{route_name}` never decides: `{by_name}` takes all its requests");
+    let place = &config.routes[route.index()].place;
+    let mut diagnostic = Diagnostic::new(Severity::Warning, place, message).with_related(
+        &config.routes[by.index()].place,
+        format!("`{by_name}` is asked before it"),
+    );
+    if let (Some(route), Some(by)) = (spec(route), spec(by)) {
+        let order = if by.priority > route.priority {
+            format!("priority {} over {}", by.priority, route.priority)
+        } else {
+            match config.listeners[listener].routes {
+                RouteScope::All => "equal priority, earlier in the file".to_owned(),
+                RouteScope::Listed(_) => {
+                    "equal priority, earlier in the listener's list".to_owned()
+                }
+            }
+        };
+        diagnostic.help = Some(format!(
+            "`{by_name}` is asked first ({order}) and takes {}; put `{route_name}` before it or give it a higher `priority`",
+            conditions(by)
+        ));
+    }
+    diagnostic
+}
+
+/// What a route takes, in words.
+fn conditions(spec: &RouteSpec) -> String {
+    let mut parts = Vec::new();
+    if !spec.hosts.is_empty() {
+        let hosts: Vec<String> = spec.hosts.iter().map(|host| format!("`{host}`")).collect();
+        parts.push(format!("host {}", hosts.join(" or ")));
+    }
+    match &spec.path {
+        PathMatch::Any => {}
+        PathMatch::BytePrefix(text) | PathMatch::SegmentPrefix(text) => {
+            parts.push(format!("paths under `{text}`"));
+        }
+        PathMatch::Exact(text) => parts.push(format!("path `{text}`")),
+    }
+    if !spec.methods.is_empty() {
+        parts.push(spec.methods.join(" or "));
+    }
+    let headers = spec.headers.iter();
+    parts.extend(headers.map(|header| format!("header `{}: {}`", header.name, header.value)));
+    if parts.is_empty() {
+        "everything".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}

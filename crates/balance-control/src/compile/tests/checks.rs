@@ -1,0 +1,243 @@
+//! What `balance check` finds besides mistakes of form: shadowed routes, what nobody uses, failed tests.
+
+use super::{check, config};
+
+/// Two pools and a listener that asks every route.
+const BASE: &str = "version: 2
+listeners: [ { name: web, listen: '127.0.0.1:0', mode: http, pool: b } ]
+pools:
+  a: { backends: [ { name: a1, address: '127.0.0.1:1' }, { name: a2, address: '127.0.0.1:2' } ] }
+  b: { backends: ['127.0.0.1:3'] }
+";
+
+fn found(yaml: &str) -> Vec<String> {
+    check(&config(yaml))
+        .iter()
+        .map(|one| one.to_string().replace("t.yaml:", ""))
+        .filter(|text| !text.contains("file descriptors"))
+        .collect()
+}
+
+/// Routes are given one a line, from line 7 on.
+fn check_routes(routes: &[&str], expected: &[&str]) {
+    let mut yaml = format!("{BASE}routes:\n");
+    for route in routes {
+        yaml.push_str(&format!("  - {{ {route} }}\n"));
+    }
+    yaml.push_str("  - { name: last, match: { host: last.example }, pool: a }\n");
+    let found = found(&yaml);
+    let fits = found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(found, expected)| found.starts_with(expected));
+    assert!(fits, "{yaml}\n{found:#?}\n{expected:#?}");
+}
+
+#[test]
+fn a_shadowed_route_is_told_with_the_reason_and_the_place() {
+    check_routes(
+        &[
+            "name: all, match: { host: '*.a.test', path_prefix: /v1 }, pool: a",
+            "name: one, match: { host: x.a.test, path: /v1/y, method: GET }, pool: b",
+        ],
+        &[
+            "8:5: warning: route `one` never decides: `all` takes all its requests\n  7:5: `all` is asked before it\n  help: `all` is asked first (equal priority, earlier in the file) and takes host `*.a.test`, paths under `/v1`; put `one` before it or give it a higher `priority`",
+        ],
+    );
+    check_routes(
+        &[
+            "name: one, match: { host: x.test }, pool: b",
+            "name: all, priority: 5, pool: a",
+        ],
+        &[
+            "7:5: warning: route `one` never decides: `all` takes all its requests\n  8:5: `all` is asked before it\n  help: `all` is asked first (priority 5 over 0) and takes everything",
+            "9:5: warning: route `last` never decides",
+        ],
+    );
+}
+
+#[test]
+fn only_certain_shadows_are_told() {
+    for (outer, inner, is_shadow) in [
+        ("path_prefix: /v1", "path_prefix: /v1/", true),
+        ("path_prefix: /v1/", "path_prefix: /v1", true),
+        ("path_prefix: /v1", "path_prefix: /v10", false),
+        ("path_prefix: /v1", "path: /v1/x", true),
+        ("path: /v1", "path: /v1", true),
+        ("path: /v1", "path_prefix: /v1", false),
+        ("host: [a.test, b.test]", "host: b.test", true),
+        ("host: b.test", "host: [a.test, b.test]", false),
+        ("host: '*.test'", "host: '*.a.test'", true),
+        ("host: '*.a.test'", "host: '*.test'", false),
+        ("host: '*.a.test'", "host: a.test", false),
+        ("host: a.test", "path: /x", false),
+        ("method: [GET, HEAD]", "method: HEAD", true),
+        ("method: GET", "method: [GET, HEAD]", false),
+        ("method: GET", "path: /x", false),
+        ("headers: { X: a }", "headers: { x: a, Y: b }", true),
+        ("headers: { X: a }", "headers: { X: b }", false),
+        ("headers: { X: a, Y: b }", "headers: { X: a }", false),
+    ] {
+        let expected: &[&str] = if is_shadow {
+            &["8:5: warning: route `inner` never"]
+        } else {
+            &[]
+        };
+        check_routes(
+            &[
+                &format!("name: outer, match: {{ {outer} }}, pool: a"),
+                &format!("name: inner, match: {{ {inner} }}, pool: b"),
+            ],
+            expected,
+        );
+    }
+}
+
+#[test]
+fn byte_prefixes_are_shadowed_by_bytes() {
+    let shadows = |outer: &str, inner: &str| {
+        let yaml = format!(
+            "mode: http\nlisten: '127.0.0.1:0'\nbackends: ['a:1']\nhttp: {{ routes: [ {{ path_prefix: {outer} }}, {{ path_prefix: {inner} }} ] }}\n"
+        );
+        !found(&yaml).is_empty()
+    };
+    assert!(shadows("/v1", "/v10"));
+    assert!(shadows("/v1", "/v1/"));
+    assert!(!shadows("/v1/", "/v1"));
+}
+
+#[test]
+fn a_route_that_decides_somewhere_is_not_shadowed() {
+    let yaml = "version: 2
+listeners:
+  - { name: one, listen: '127.0.0.1:0', mode: http, routes: [all, one] }
+  - { name: two, listen: '127.0.0.1:0', mode: http, routes: [one] }
+pools: { p: { backends: ['a:1'] } }
+routes: [ { name: all, pool: p }, { name: one, match: { path: /x }, pool: p } ]
+";
+    assert_eq!(found(yaml), [""; 0]);
+    let order = yaml.replace("routes: [one] }", "routes: [all, one] }");
+    let found = found(&order);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("earlier in the listener's list"));
+}
+
+#[test]
+fn what_nobody_uses_is_told() {
+    assert_eq!(
+        found(BASE),
+        [
+            "4:3: warning: nothing uses pool `a`\n  help: name it as the `pool` of a route or listener, or remove it"
+        ]
+    );
+    let in_part = format!("{BASE}routes: [ {{ name: r, pool: a, backends: [a1] }} ]\n");
+    assert_eq!(
+        found(&in_part),
+        ["4:58: warning: nothing uses backend `a2`: routes take pool `a` in part and never it"]
+    );
+    let unasked = format!(
+        "{}routes: [ {{ name: r, pool: a }}, {{ name: s, pool: b, match: {{ path: / }} }} ]\n",
+        BASE.replace("pool: b }", "routes: [s] }")
+    );
+    assert_eq!(
+        found(&unasked),
+        [
+            "6:11: warning: no listener asks route `r`\n  help: name it in the `routes` of a listener, or remove it"
+        ]
+    );
+}
+
+#[test]
+fn tests_of_routes_run_as_requests_would() {
+    let test = |request: &str, expect: &str| {
+        format!(
+            "tests: [ {{ request: '{request}', headers: {{ X-Api: '1' }}, expect: {{ {expect} }} }} ]"
+        )
+    };
+    let api = "name: api, match: { host: '*.a.test', path_prefix: /v1, headers: { X-Api: '1' } }, pool: a, backends: [a1, a2], transform: { strip_prefix: /v1, add_prefix: /api }";
+    let to_https =
+        "name: to-https, match: { path: /old }, redirect: { scheme: https, status: 301 }";
+    for (request, expect, expected) in [
+        (
+            "GET https://X.a.test:8443/v1/u?q=1#f",
+            "pool: a, route: api, path: /api/u",
+            "",
+        ),
+        (
+            "GET https://x.a.test/v1/u?q=1",
+            "pool: 'route:api', path: '/api/u?q=1'",
+            "",
+        ),
+        ("GET http://x.test/old", "route: to-https, status: 301", ""),
+        ("GET /nothing", "pool: b, route: none, path: /nothing", ""),
+        ("GET http://x.a.test/v1/../x", "status: 400", ""),
+        (
+            "GET https://x.test/v1/u",
+            "pool: a",
+            "@expect: error: route test: it goes to pool `b`, not `a`\n  help: route `api` does not take it because of its host",
+        ),
+        (
+            "GET https://x.a.test/v1/u",
+            "path: /u",
+            "@expect: error: route test: the path becomes `/api/u`, not `/u`",
+        ),
+        (
+            "GET https://x.a.test/old",
+            "pool: a",
+            "@expect: error: route test: it is answered with status 301 and goes to no pool\n  8:5: route `to-https` takes the request\n  help: route `api` does not take it because of its path",
+        ),
+        (
+            "GET https://x.a.test/v1",
+            "status: 200",
+            "@expect: error: route test: it goes to a backend, which gives it its status",
+        ),
+        (
+            "GET https://x.a.test/v1",
+            "route: to-https",
+            "@expect: error: route test: route `api` takes it, not `to-https`",
+        ),
+        (
+            "GET",
+            "route: api",
+            "@request: error: `GET` is not a request: write it like `GET https://host/path`",
+        ),
+        (
+            "GET x",
+            "route: api",
+            "@request: error: `GET x` is not a request: its path",
+        ),
+    ] {
+        let api = format!("{api}, {}", test(request, expect));
+        // Columns in the line that `check_routes` makes of it, behind `  - { `.
+        let column_of = |text: &str| api.find(text).map_or(0, |at| at + "  - { ".len() + 1);
+        let (_, value) = expect.split_once(": ").unwrap();
+        let expected = expected
+            .replace(
+                "@expect",
+                &format!("7:{}", column_of(&format!("{value} }} }} ]"))),
+            )
+            .replace(
+                "@request",
+                &format!("7:{}", column_of(&format!("'{request}'"))),
+            );
+        let expected: &[&str] = if expected.is_empty() {
+            &[]
+        } else {
+            &[&expected]
+        };
+        check_routes(&[&api, to_https], expected);
+    }
+}
+
+#[test]
+fn a_failed_test_refuses_the_configuration() {
+    let yaml = format!(
+        "{BASE}routes: [ {{ name: r, pool: a, tests: [ {{ request: 'GET /', expect: {{ pool: b }} }} ] }} ]\n"
+    );
+    let refused = super::refused(&yaml, None);
+    assert_eq!(
+        refused,
+        ["t.yaml:6:76: error: route test: it goes to pool `a`, not `b`"]
+    );
+}
