@@ -12,6 +12,8 @@ mod panics;
 mod process;
 mod reload;
 mod run;
+mod schema;
+mod snippets;
 mod version;
 
 use std::path::Path;
@@ -61,6 +63,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Say everything that is wrong with a configuration, without running it
     Check(check::CheckArgs),
+    /// Print the JSON Schema of configurations, or the reference of all keys
+    Schema(schema::SchemaArgs),
     /// Make the running process take its changed configuration, and wait for the result
     Reload(reload::ReloadArgs),
     /// Whether the running process answers: exit code 0 if so
@@ -91,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
             let path = args.file.clone().map_or_else(config, Ok);
             with_config(path, |path| check::run(&args, path))
         }
+        Some(Command::Schema(args)) => schema::run(&args),
         Some(Command::Reload(args)) => with_config(config(), |path| reload::run(&args, path)),
         Some(Command::Health(args)) => with_config(config(), |path| health::run(&args, path)),
         Some(Command::Bench(command)) => bench::run(command),

@@ -1,5 +1,6 @@
 //! `balance check`: everything that is wrong with a configuration, without running it.
 
+use std::io;
 use std::process::ExitCode;
 
 use balance_config::{Diagnostic, Place, Severity};
@@ -7,8 +8,8 @@ use balance_control::Checked;
 use serde_json::{Value, json};
 
 use super::console;
-use super::files::SystemSources;
 use super::run::count;
+use super::snippets::ShownSources;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -22,17 +23,32 @@ pub(crate) struct CheckArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// For people
+    /// For people: each with the line it is about
     Text,
+    /// One line each
+    Short,
     /// For tools
     Json,
 }
 
 /// Exits with 0 for a valid configuration and with 1 for one that cannot be used.
 pub(crate) fn run(args: &CheckArgs, path: &str) -> ExitCode {
-    let checked = balance_control::check(&SystemSources, path);
+    let sources = ShownSources::default();
+    let checked = balance_control::check(&sources, path);
     match args.format {
-        Format::Text => show_text(&checked, path),
+        Format::Text => {
+            let colours = console::takes_colours(&io::stdout());
+            for diagnostic in &checked.diagnostics {
+                console::line(format_args!("{}\n", sources.show(diagnostic, colours)));
+            }
+            show_verdict(&checked, path);
+        }
+        Format::Short => {
+            for diagnostic in &checked.diagnostics {
+                console::line(diagnostic);
+            }
+            show_verdict(&checked, path);
+        }
         Format::Json => console::line(format_args!("{:#}", to_json(&checked, path))),
     }
     if checked.is_valid {
@@ -42,10 +58,7 @@ pub(crate) fn run(args: &CheckArgs, path: &str) -> ExitCode {
     }
 }
 
-fn show_text(checked: &Checked, path: &str) {
-    for diagnostic in &checked.diagnostics {
-        console::line(diagnostic);
-    }
+fn show_verdict(checked: &Checked, path: &str) {
     let number = |severity: Severity| {
         checked
             .diagnostics
@@ -80,7 +93,7 @@ fn to_json(checked: &Checked, path: &str) -> Value {
 }
 
 fn problem(diagnostic: &Diagnostic) -> Value {
-    let related = diagnostic.related.as_ref().map(|(at, what)| {
+    let related = diagnostic.related.iter().map(|(at, what)| {
         let mut value = place(at);
         value["message"] = json!(what);
         value
@@ -89,7 +102,7 @@ fn problem(diagnostic: &Diagnostic) -> Value {
     value["severity"] = json!(diagnostic.severity.name());
     value["message"] = json!(diagnostic.message);
     value["help"] = json!(diagnostic.help);
-    value["related"] = json!(related);
+    value["related"] = json!(related.collect::<Vec<_>>());
     value
 }
 

@@ -1,14 +1,16 @@
 //! `balance run`: the process that serves.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use balance_admin::Server;
-use balance_config::{LogFormat, Logging, Severity};
+use balance_config::{Diagnostic, LogFormat, Logging, Severity, Sources};
 use balance_control::{Listening, Observer, RunError, RunOptions};
 
 use super::console;
 use super::files::SystemSources;
 use super::logging::Log;
+use super::snippets::ShownSources;
 use super::version::{REVISION, VERSION};
 
 /// Runs with the configuration at `path` until a signal ends it.
@@ -34,9 +36,7 @@ pub(crate) fn finish(result: Result<(), RunError>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if let RunError::Config(diagnostics) = &error {
-        for diagnostic in diagnostics {
-            console::note(diagnostic);
-        }
+        show(diagnostics);
         let is_error = |severity: &Severity| *severity == Severity::Error;
         let errors = diagnostics
             .iter()
@@ -52,6 +52,25 @@ pub(crate) fn finish(result: Result<(), RunError>) -> ExitCode {
     }
     ExitCode::FAILURE
 }
+
+/// With snippets for whoever sits there, one line each for a journal.
+fn show(diagnostics: &[Diagnostic]) {
+    let sources = ShownSources::default();
+    let is_terminal = io::stderr().is_terminal();
+    for diagnostic in diagnostics {
+        if is_terminal {
+            // Read for its text alone; without it the place is named and no line is shown.
+            let _ = sources.read(&diagnostic.place.file, SHOWN_BYTES_MAX);
+            let colours = console::takes_colours(&io::stderr());
+            console::note(format_args!("{}\n", sources.show(diagnostic, colours)));
+        } else {
+            console::note(diagnostic);
+        }
+    }
+}
+
+/// As much as the loader reads of a file.
+const SHOWN_BYTES_MAX: usize = 4 << 20;
 
 /// `1 error`, `2 errors`.
 pub(crate) fn count(number: usize, noun: &str) -> String {

@@ -24,6 +24,16 @@ fn check_tells_valid_from_invalid() {
         1,
         &["bad.yaml:10:", "is not valid: 1 error"],
     );
+    // With the line in question, its place underlined.
+    check_output(
+        &balance(&["check", bad], folder.path()),
+        1,
+        &[
+            "error: there is no pool `q`\n",
+            " ^\n",
+            "= help: the pools are",
+        ],
+    );
     check_output(
         &balance(&["check", "--format", "xml", good], folder.path()),
         2,
@@ -60,6 +70,18 @@ fn check_changes_nothing_and_needs_no_free_port() {
         &["is valid"],
     );
     assert!(!log.exists(), "check creates no log");
+}
+
+#[test]
+fn the_schema_and_the_reference_are_printed() {
+    let folder = TempDir::new("schema").unwrap();
+    let output = balance(&["schema"], folder.path());
+    assert_eq!(output.status.code(), Some(0));
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["$schema"].as_str().unwrap().contains("2020-12"));
+    let reference = balance(&["schema", "--reference"], folder.path());
+    let page = include_str!("../../../../docs/configuration.md");
+    assert_eq!(String::from_utf8_lossy(&reference.stdout), page);
 }
 
 #[test]
