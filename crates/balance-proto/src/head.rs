@@ -143,6 +143,13 @@ pub trait RequestView: HeadView {
             .get(..end.unwrap_or(target.len()))
             .unwrap_or_default()
     }
+
+    /// [`RequestView::path_and_query`] after the first `?`; empty where there is none.
+    fn query(&self) -> &[u8] {
+        let rest = self.path_and_query().get(self.path().len()..);
+        rest.and_then(|rest| rest.strip_prefix(b"?"))
+            .unwrap_or_default()
+    }
 }
 
 /// A response head.

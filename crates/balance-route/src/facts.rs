@@ -12,6 +12,9 @@ pub trait Facts {
     /// The path as received, without the query; `*` for `OPTIONS *`.
     fn path(&self) -> &[u8];
 
+    /// The query as received, without the `?`; empty where there is none.
+    fn query(&self) -> &[u8];
+
     /// The values of the field lines with this lower-case name, in order, without surrounding whitespace.
     fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]>;
 }

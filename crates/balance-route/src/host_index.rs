@@ -55,7 +55,8 @@ impl HostIndex {
         }
     }
 
-    /// The least rank whose host and path take these and for which `is_match` holds.
+    /// The least rank whose host and path take these and for which `is_match` holds, which also asks the regular
+    /// expression of a path.
     pub(crate) fn least(
         &self,
         host: &[u8],

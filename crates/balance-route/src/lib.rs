@@ -16,6 +16,7 @@
 //!     fn method(&self) -> &[u8] { b"GET" }
 //!     fn host(&self) -> &[u8] { self.host }
 //!     fn path(&self) -> &[u8] { self.path }
+//!     fn query(&self) -> &[u8] { b"" }
 //!     fn header_values(&self, _: &[u8]) -> impl Iterator<Item = &[u8]> { std::iter::empty() }
 //! }
 //!
@@ -31,16 +32,21 @@
 //! assert_eq!(decide(b"example.com", b"/v1"), None);
 //! ```
 
+mod condition;
 mod facts;
 mod host_index;
+mod params;
 mod path_index;
 mod pattern;
+mod regex;
 mod route;
 mod table;
 mod trace;
 
+pub use condition::{Got, NamedMatch, Unmet, ValueMatch};
 pub use facts::Facts;
 pub use pattern::{HostPattern, HostPatternError, PathMatch};
-pub use route::{HeaderMatch, Mismatch, RouteError, RouteErrorKind, RouteSpec};
+pub use regex::{Regex, RegexError};
+pub use route::{Mismatch, RouteError, RouteErrorKind, RouteSpec};
 pub use table::RouteTable;
 pub use trace::{Step, Trace};

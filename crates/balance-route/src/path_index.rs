@@ -6,7 +6,9 @@
 //! pattern and a prefix of the path, and p the greatest pattern ≤ path. Then q ≤ p ≤ path, and whatever lies between q and
 //! an extension of q begins with q. So q is a prefix of p, and prefixes of p are its parents.)
 //!
-//! An exact pattern is the one that equals the path, so it needs no table of its own.
+//! An exact pattern is the one that equals the path, so it needs no table of its own. A regular expression stands at the
+//! text with which all that it matches begins, and is asked only for paths that begin so: `/v1/users/[0-9]+` costs the
+//! paths below `/v2` nothing.
 
 use crate::pattern::{PathMatch, is_segment_end, without_trailing_slash};
 
@@ -51,7 +53,8 @@ impl PathIndex {
         self.rank_min
     }
 
-    /// The smallest rank below `best` whose path takes `path` and for which `is_match` holds; else `best`.
+    /// The smallest rank below `best` whose path takes `path` and for which `is_match` holds; else `best`. Whether a
+    /// regular expression matches is left to `is_match`.
     pub(crate) fn least(&self, path: &[u8], mut best: u32, is_match: impl Fn(u32) -> bool) -> u32 {
         // The empty text is not above any path, so there is always one before.
         let mut at = self.nodes.partition_point(|node| *node.text <= *path) - 1;
@@ -130,6 +133,7 @@ fn split(pattern: &PathMatch) -> (&[u8], Kind) {
             (without_trailing_slash(prefix).as_bytes(), Kind::SegmentEnd)
         }
         PathMatch::Exact(path) => (path.as_bytes(), Kind::Nothing),
+        PathMatch::Regex(regex) => (regex.prefix(), Kind::Anything),
     }
 }
 

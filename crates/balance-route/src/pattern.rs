@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::regex::Regex;
+
 /// Why a text is no host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostPatternError {
@@ -91,6 +93,8 @@ pub enum PathMatch {
     SegmentPrefix(String),
     /// This path only.
     Exact(String),
+    /// Every path that matches as a whole: the same octets that are forwarded.
+    Regex(Regex),
 }
 
 impl PathMatch {
@@ -104,6 +108,7 @@ impl PathMatch {
                 path.starts_with(segments) && is_segment_end(path, segments.len())
             }
             Self::Exact(exact) => path == exact.as_bytes(),
+            Self::Regex(regex) => regex.is_match(path),
         }
     }
 }
@@ -115,6 +120,7 @@ impl fmt::Display for PathMatch {
             Self::BytePrefix(prefix) => write!(f, "{prefix}* (octets)"),
             Self::SegmentPrefix(prefix) => write!(f, "{prefix}* (segments)"),
             Self::Exact(path) => f.write_str(path),
+            Self::Regex(regex) => write!(f, "{regex} (regular expression)"),
         }
     }
 }

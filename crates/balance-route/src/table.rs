@@ -78,11 +78,7 @@ impl RouteTable {
     pub fn decide<F: Facts>(&self, facts: &F) -> Option<RouteId> {
         match &self.index {
             None => self.scan(facts),
-            Some(index) => index
-                .least(facts.host(), facts.path(), |rank| {
-                    self.routes[rank as usize].rest_mismatch(facts).is_none()
-                })
-                .map(|rank| self.routes[rank as usize].spec.id),
+            Some(index) => self.look_up(index, facts),
         }
     }
 
@@ -115,6 +111,17 @@ impl RouteTable {
 
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
+    }
+
+    fn look_up<F: Facts>(&self, index: &HostIndex, facts: &F) -> Option<RouteId> {
+        let path = facts.path();
+        let is_match = |rank: u32| {
+            let route = &self.routes[rank as usize];
+            route.unindexed_mismatch(path, facts).is_none()
+        };
+        index
+            .least(facts.host(), path, is_match)
+            .map(|rank| self.routes[rank as usize].spec.id)
     }
 
     fn scan<F: Facts>(&self, facts: &F) -> Option<RouteId> {

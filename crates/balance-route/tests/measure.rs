@@ -31,6 +31,10 @@ impl Facts for Request {
         self.path.as_bytes()
     }
 
+    fn query(&self) -> &[u8] {
+        b""
+    }
+
     fn header_values(&self, _: &[u8]) -> impl Iterator<Item = &[u8]> {
         std::iter::empty()
     }

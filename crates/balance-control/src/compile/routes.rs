@@ -11,7 +11,7 @@ use balance_core::RouteId;
 use balance_proxy::{
     Action, Filter, HeaderAction, HeaderRule, PathRewrite, Redirect, Respond, RouteRules,
 };
-use balance_route::{HeaderMatch, HostPattern, PathMatch, RouteSpec, RouteTable};
+use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
 
 /// One for each route of the configuration, in its order.
 pub(super) fn compile(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<RouteRules> {
@@ -143,9 +143,9 @@ fn spec((index, route): (usize, &Route)) -> RouteSpec {
         HostConfig::Exact(name) => HostPattern::Exact(name.clone()),
         HostConfig::Under(name) => HostPattern::Suffix(name.clone()),
     };
-    let header = |(name, value): &(String, String)| HeaderMatch {
+    let header = |(name, value): &(String, String)| NamedMatch {
         name: name.clone(),
-        value: value.clone(),
+        value: ValueMatch::Exact(value.clone()),
     };
     RouteSpec {
         id: RouteId::from_index(index),
@@ -159,6 +159,8 @@ fn spec((index, route): (usize, &Route)) -> RouteSpec {
         },
         methods: matches.methods.clone(),
         headers: matches.headers.iter().map(header).collect(),
+        query: Vec::new(),
+        cookies: Vec::new(),
     }
 }
 

@@ -51,6 +51,20 @@ fn parses_again_at_the_end_or_when_doubled() {
 }
 
 #[test]
+fn a_query_begins_after_the_first_question_mark() {
+    for (target, path, query) in [
+        ("/a", "/a", ""),
+        ("/a?", "/a", ""),
+        ("/a?b?c", "/a", "b?c"),
+        ("/?=", "/", "="),
+    ] {
+        let head = request(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(head.path(), path.as_bytes(), "{target}");
+        assert_eq!(head.query(), query.as_bytes(), "{target}");
+    }
+}
+
+#[test]
 fn a_request_shows_its_parts() {
     let head =
         request("GET /a?b HTTP/1.1\r\nX:1\r\nHost: Example.com:80\r\nCOOKIE: c\r\nx: 2\r\n\r\n");
@@ -60,6 +74,7 @@ fn a_request_shows_its_parts() {
     assert_eq!(head.authority(), b"Example.com:80");
     assert_eq!(head.path_and_query(), b"/a?b");
     assert_eq!(head.path(), b"/a");
+    assert_eq!(head.query(), b"b");
     assert_eq!(head.field_count(), 4);
     assert_eq!(head.field(0).value, b"1");
     assert_eq!(head.field(4).name, b"");

@@ -18,6 +18,10 @@ impl<V: RequestView> Facts for RequestFacts<'_, V> {
         self.0.path()
     }
 
+    fn query(&self) -> &[u8] {
+        self.0.query()
+    }
+
     fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
         values(self.0, name_lower)
     }

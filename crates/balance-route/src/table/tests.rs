@@ -1,18 +1,22 @@
 use balance_core::RouteId;
-use proptest::collection::vec;
-use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::RouteTable;
+use crate::condition::{Got, NamedMatch, Unmet, ValueMatch};
 use crate::facts::Facts;
 use crate::host_index::HostIndex;
 use crate::pattern::{HostPattern, PathMatch};
-use crate::route::{HeaderMatch, Mismatch, RouteErrorKind, RouteSpec};
+use crate::regex::Regex;
+use crate::route::{Mismatch, RouteErrorKind, RouteSpec};
+
+mod properties;
+mod reference;
 
 #[derive(Clone, Debug)]
 struct Request {
     method: String,
     host: String,
     path: String,
+    query: String,
     headers: Vec<(String, String)>,
 }
 
@@ -29,6 +33,10 @@ impl Facts for Request {
         self.path.as_bytes()
     }
 
+    fn query(&self) -> &[u8] {
+        self.query.as_bytes()
+    }
+
     fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.headers
             .iter()
@@ -37,11 +45,17 @@ impl Facts for Request {
     }
 }
 
-fn request(method: &str, host: &str, path: &str, headers: &[(&str, &str)]) -> Request {
+/// Names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+/// `path` may have a query.
+fn request(method: &str, host: &str, path: &str, headers: Fields<'_>) -> Request {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     Request {
         method: method.to_owned(),
         host: host.to_owned(),
         path: path.to_owned(),
+        query: query.to_owned(),
         headers: headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -57,24 +71,33 @@ fn prefix(text: &str) -> PathMatch {
     PathMatch::BytePrefix(text.to_owned())
 }
 
-fn header(name: &str, value: &str) -> HeaderMatch {
-    HeaderMatch {
+fn regex(pattern: &str) -> Regex {
+    Regex::compile(pattern).unwrap()
+}
+
+fn named(name: &str, value: ValueMatch) -> NamedMatch {
+    NamedMatch {
         name: name.to_owned(),
-        value: value.to_owned(),
+        value,
     }
 }
 
-/// Both ways to decide and the trace must agree.
+fn exactly(name: &str, value: &str) -> NamedMatch {
+    named(name, ValueMatch::Exact(value.to_owned()))
+}
+
+/// Both ways to decide, the trace and a plain reading of the specification must agree.
 fn check(table: &RouteTable, request: &Request, expected: Option<u32>) {
     let index = HostIndex::compile(&table.routes);
-    let by_index = index
-        .least(request.host(), request.path(), |rank| {
-            table.routes[rank as usize].rest_mismatch(request).is_none()
-        })
-        .map(|rank| table.routes[rank as usize].spec.id);
+    let by_index = table.look_up(&index, request);
     let expected = expected.map(RouteId);
     assert_eq!(by_index, expected, "{request:?}");
     assert_eq!(table.scan(request), expected, "{request:?}");
+    assert_eq!(
+        reference::decide(table.routes(), request),
+        expected,
+        "{request:?}"
+    );
     assert_eq!(table.decide(request), expected, "{request:?}");
     assert_eq!(table.explain(request).decision(), expected, "{request:?}");
 }
@@ -131,7 +154,7 @@ fn method_and_headers_narrow_and_the_next_route_gets_the_rest() {
             ..RouteSpec::any(RouteId(0))
         },
         RouteSpec {
-            headers: vec![header("x-k", "v"), header("x-l", "")],
+            headers: vec![exactly("x-k", "v"), exactly("x-l", "")],
             path: prefix("/a"),
             ..RouteSpec::any(RouteId(1))
         },
@@ -216,7 +239,9 @@ fn all_mistakes_are_reported() {
         ],
         path: prefix("v1"),
         methods: vec!["GE T".to_owned()],
-        headers: vec![header("X-K", "v"), header("", "v")],
+        headers: vec![exactly("X-K", "v"), exactly("", "v")],
+        query: vec![exactly("", "v"), exactly("a&b", "v"), exactly("a b", "v")],
+        cookies: vec![exactly("a;b", "v")],
         ..RouteSpec::any(RouteId(0))
     };
     let errors = RouteTable::compile_listed(&[bad], Some(&listed)).unwrap_err();
@@ -233,7 +258,34 @@ fn all_mistakes_are_reported() {
             RouteErrorKind::MethodInvalid(text("GE T")),
             RouteErrorKind::HeaderNameInvalid(text("X-K")),
             RouteErrorKind::HeaderNameInvalid(text("")),
+            RouteErrorKind::QueryNameInvalid(text("")),
+            RouteErrorKind::QueryNameInvalid(text("a&b")),
+            RouteErrorKind::QueryNameInvalid(text("a b")),
+            RouteErrorKind::CookieNameInvalid(text("a;b")),
         ]
+    );
+}
+
+#[test]
+fn a_regular_expression_that_matches_no_path_is_a_mistake() {
+    let errors = |pattern: &str| {
+        let spec = RouteSpec {
+            path: PathMatch::Regex(regex(pattern)),
+            ..RouteSpec::any(RouteId(0))
+        };
+        RouteTable::compile(vec![spec]).err()
+    };
+    for pattern in ["v1/.*", r"\.php$", "", "/?"] {
+        let is_refused = pattern != "/?";
+        assert_eq!(errors(pattern).is_some(), is_refused, "{pattern}");
+    }
+    assert!(errors(r"\*").is_none(), "OPTIONS * has this path");
+    let [error] = &errors("v1").unwrap()[..] else {
+        unreachable!("one mistake")
+    };
+    assert_eq!(
+        error.kind,
+        RouteErrorKind::PathNeverMatches("v1".to_owned())
     );
 }
 
@@ -243,7 +295,9 @@ fn a_trace_says_what_each_route_lacked() {
         hosts: host("a.com"),
         path: prefix("/v1"),
         methods: vec!["GET".to_owned()],
-        headers: vec![header("x-k", "v"), header("x-l", "w")],
+        headers: vec![exactly("x-k", "v"), exactly("x-l", "w")],
+        query: vec![named("q", ValueMatch::Present), exactly("r", "1")],
+        cookies: vec![named("c", ValueMatch::Absent)],
         ..RouteSpec::any(RouteId(id))
     };
     let table = RouteTable::compile(vec![
@@ -259,114 +313,186 @@ fn a_trace_says_what_each_route_lacked() {
             methods: vec!["PUT".to_owned()],
             ..full(2)
         },
-        full(3),
-        RouteSpec::any(RouteId(4)),
+        RouteSpec {
+            path: PathMatch::Regex(regex("/v[2-9].*")),
+            ..full(3)
+        },
+        full(4),
         RouteSpec::any(RouteId(5)),
+        RouteSpec::any(RouteId(6)),
     ])
     .unwrap();
-    let trace = table.explain(&request("GET", "a.com", "/v1", &[("x-k", "v")]));
-    let mismatches: Vec<Option<Mismatch>> = trace.steps.iter().map(|step| step.mismatch).collect();
-    assert_eq!(
-        mismatches,
-        [
+    let unmet = |position, got| Unmet { position, got };
+    let rows: [(&str, Fields<'_>, Option<Mismatch>); 8] = [
+        ("/v1", &[], Some(Mismatch::Header(unmet(0, Got::Nothing)))),
+        (
+            "/v1",
+            &[("x-k", "v")],
+            Some(Mismatch::Header(unmet(1, Got::Nothing))),
+        ),
+        (
+            "/v1",
+            &[("x-k", "v"), ("x-l", "v")],
+            Some(Mismatch::Header(unmet(1, Got::OtherValue))),
+        ),
+        (
+            "/v1",
+            &[("x-k", "v"), ("x-l", "w")],
+            Some(Mismatch::Query(unmet(0, Got::Nothing))),
+        ),
+        (
+            "/v1?q",
+            &[("x-k", "v"), ("x-l", "w")],
+            Some(Mismatch::Query(unmet(1, Got::Nothing))),
+        ),
+        (
+            "/v1?q&r=2",
+            &[("x-k", "v"), ("x-l", "w")],
+            Some(Mismatch::Query(unmet(1, Got::OtherValue))),
+        ),
+        (
+            "/v1?q&r=1",
+            &[("x-k", "v"), ("x-l", "w"), ("cookie", "c=")],
+            Some(Mismatch::Cookie(unmet(0, Got::Something))),
+        ),
+        ("/v1?q&r=1", &[("x-k", "v"), ("x-l", "w")], None),
+    ];
+    for (target, headers, fifth) in rows {
+        let trace = table.explain(&request("GET", "a.com", target, headers));
+        let mut expected = vec![
             Some(Mismatch::Host),
             Some(Mismatch::Path),
             Some(Mismatch::Method),
-            Some(Mismatch::Header(1)),
-            None
-        ]
-    );
-    assert_eq!((trace.decision(), trace.unasked), (Some(RouteId(4)), 1));
-}
-
-/// Few letters, so that patterns are prefixes of each other and of the requests.
-fn path_text() -> impl Strategy<Value = String> {
-    "/[ab/]{0,5}"
-}
-
-fn host_text() -> impl Strategy<Value = String> {
-    "[ab]{1,2}(\\.[ab]){0,3}"
-}
-
-fn host_pattern() -> impl Strategy<Value = HostPattern> {
-    prop_oneof![
-        1 => Just(HostPattern::Any),
-        3 => host_text().prop_map(HostPattern::Exact),
-        3 => host_text().prop_map(HostPattern::Suffix),
-    ]
-}
-
-fn path_match() -> impl Strategy<Value = PathMatch> {
-    prop_oneof![
-        1 => Just(PathMatch::Any),
-        2 => path_text().prop_map(PathMatch::BytePrefix),
-        2 => path_text().prop_map(PathMatch::SegmentPrefix),
-        2 => path_text().prop_map(PathMatch::Exact),
-    ]
-}
-
-fn route_spec() -> impl Strategy<Value = RouteSpec> {
-    (
-        -1..2_i64,
-        vec(host_pattern(), 0..3),
-        path_match(),
-        vec(
-            prop_oneof![Just("GET".to_owned()), Just("PUT".to_owned())],
-            0..2,
-        ),
-        vec(
-            ("[xy]", "[01]").prop_map(|(name, value)| HeaderMatch { name, value }),
-            0..2,
-        ),
-    )
-        .prop_map(|(priority, hosts, path, methods, headers)| RouteSpec {
-            priority,
-            hosts,
-            path,
-            methods,
-            headers,
-            ..RouteSpec::any(RouteId(0))
-        })
-}
-
-fn any_request() -> impl Strategy<Value = Request> {
-    (
-        prop_oneof![Just("GET"), Just("PUT"), Just("get")],
-        prop_oneof![8 => "[abAB]{1,2}(\\.[abA]){0,4}", 1 => "[ab.]{0,6}"],
-        prop_oneof![8 => path_text(), 1 => "[*]", 1 => "/[ab/c]{0,8}"],
-        vec(("[xyz]", "[012]"), 0..3),
-    )
-        .prop_map(|(method, host, path, headers)| Request {
-            method: method.to_owned(),
-            host,
-            path,
-            headers,
-        })
-}
-
-proptest! {
-    #[test]
-    fn the_index_decides_as_a_plain_scan_does(
-        mut specs in vec(route_spec(), 0..40),
-        requests in vec(any_request(), 1..20),
-        shift in any::<u32>(),
-    ) {
-        // Ids need not follow the order.
-        for (id, spec) in (0_u32..).zip(&mut specs) {
-            spec.id = RouteId(id ^ (shift & 0xff));
+            Some(Mismatch::Path),
+            fifth,
+        ];
+        if fifth.is_some() {
+            expected.push(None);
         }
-        let table = RouteTable::compile(specs).unwrap();
-        let index = HostIndex::compile(&table.routes);
-        for request in &requests {
-            let scanned = table.scan(request);
-            let indexed = index
-                .least(request.host(), request.path(), |rank| {
-                    table.routes[rank as usize].rest_mismatch(request).is_none()
-                })
-                .map(|rank| table.routes[rank as usize].spec.id);
-            prop_assert_eq!(indexed, scanned, "{:?}", request);
-            prop_assert_eq!(table.decide(request), scanned);
-            prop_assert_eq!(table.explain(request).decision(), scanned);
-        }
+        let mismatches: Vec<Option<Mismatch>> =
+            trace.steps.iter().map(|step| step.mismatch).collect();
+        assert_eq!(mismatches, expected, "{target} {headers:?}");
+        let decided = 4 + u32::from(fifth.is_some());
+        assert_eq!(trace.decision(), Some(RouteId(decided)));
+        assert_eq!(trace.unasked, 7 - expected.len());
     }
+}
+
+/// A table with one route that has these conditions, and each request with whether it takes it.
+fn check_conditions(spec: RouteSpec, rows: &[(&str, Fields<'_>, bool)]) {
+    let table = RouteTable::compile(vec![spec]).unwrap();
+    for (target, headers, takes) in rows {
+        check(
+            &table,
+            &request("GET", "a", target, headers),
+            takes.then_some(0),
+        );
+    }
+}
+
+#[test]
+fn headers_by_value_pattern_presence_and_absence() {
+    let route = |value| RouteSpec {
+        headers: vec![named("x-k", value)],
+        ..RouteSpec::any(RouteId(0))
+    };
+    let none: Fields<'_> = &[];
+    let joined: Fields<'_> = &[("x-k", "v1, v2")];
+    let two: Fields<'_> = &[("x-k", "other"), ("x-k", "v2")];
+    let empty: Fields<'_> = &[("x-k", "")];
+    let exact = ValueMatch::Exact("v2".to_owned());
+    check_conditions(
+        route(exact),
+        &[
+            ("/", none, false),
+            ("/", joined, false),
+            ("/", two, true),
+            ("/", empty, false),
+        ],
+    );
+    check_conditions(
+        route(ValueMatch::Regex(regex("v[0-9]"))),
+        &[
+            ("/", none, false),
+            ("/", joined, false),
+            ("/", two, true),
+            ("/", empty, false),
+        ],
+    );
+    check_conditions(
+        route(ValueMatch::Regex(regex(".*"))),
+        &[("/", none, false), ("/", joined, true), ("/", empty, true)],
+    );
+    check_conditions(
+        route(ValueMatch::Present),
+        &[("/", none, false), ("/", joined, true), ("/", empty, true)],
+    );
+    check_conditions(
+        route(ValueMatch::Absent),
+        &[("/", none, true), ("/", joined, false), ("/", empty, false)],
+    );
+}
+
+#[test]
+fn the_first_parameter_and_the_first_cookie_decide() {
+    let route = |value| RouteSpec {
+        query: vec![named("a", value)],
+        ..RouteSpec::any(RouteId(0))
+    };
+    check_conditions(
+        route(ValueMatch::Exact("1".to_owned())),
+        &[
+            ("/", &[], false),
+            ("/?a=1", &[], true),
+            ("/?b&a=1&a=2", &[], true),
+            ("/?a=2&a=1", &[], false),
+            ("/?a=%31", &[], false),
+            ("/a=1", &[], false),
+        ],
+    );
+    check_conditions(
+        route(ValueMatch::Absent),
+        &[("/", &[], true), ("/?b", &[], true), ("/?a", &[], false)],
+    );
+    let cookie = RouteSpec {
+        cookies: vec![named("a", ValueMatch::Regex(regex("v[0-9]+")))],
+        ..RouteSpec::any(RouteId(0))
+    };
+    check_conditions(
+        cookie,
+        &[
+            ("/", &[], false),
+            ("/", &[("cookie", "b=1; a=v12")], true),
+            ("/", &[("cookie", "b=1"), ("cookie", "a=v1")], true),
+            ("/", &[("cookie", "a=w; a=v1")], false),
+            ("/", &[("cookie", "b=a=v1")], false),
+            ("/?a=v1", &[("x-cookie", "a=v1")], false),
+        ],
+    );
+}
+
+#[test]
+fn paths_by_pattern_keep_their_place_in_the_order() {
+    let path = |id, path| RouteSpec {
+        path,
+        ..RouteSpec::any(RouteId(id))
+    };
+    let table = RouteTable::compile(vec![
+        path(0, PathMatch::Exact("/v1/users/7".to_owned())),
+        path(1, PathMatch::Regex(regex("/v1/users/[0-9]+"))),
+        path(2, PathMatch::Regex(regex(r".*\.(jpg|png)"))),
+        path(3, prefix("/v1")),
+        path(4, PathMatch::Regex(regex("(?i)/V1/.*|/v2"))),
+        path(5, PathMatch::Any),
+    ])
+    .unwrap();
+    check_get(&table, "", "/v1/users/7", Some(0));
+    check_get(&table, "", "/v1/users/70", Some(1));
+    check_get(&table, "", "/v1/users/70/", Some(3));
+    check_get(&table, "", "/v1/users/a.png", Some(2));
+    check_get(&table, "", "/a.png/", Some(5));
+    check_get(&table, "", "/V1/x", Some(4));
+    check_get(&table, "", "/v2", Some(4));
+    check_get(&table, "", "/v2/", Some(5));
+    check_get(&table, "", "*", Some(5));
 }
