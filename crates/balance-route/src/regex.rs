@@ -99,8 +99,8 @@ impl Regex {
         automaton.is_match_state(automaton.next_eoi_state(state))
     }
 
-    /// What every text that matches begins with.
-    pub(crate) fn prefix(&self) -> &[u8] {
+    /// What every text that matches begins with, as far as the pattern spells it out.
+    pub fn prefix(&self) -> &[u8] {
         &self.0.prefix
     }
 

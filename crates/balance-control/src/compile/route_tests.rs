@@ -312,6 +312,11 @@ impl Facts for Request<'_> {
         parts.next().unwrap_or_default()
     }
 
+    fn query(&self) -> &[u8] {
+        let mark = self.target.iter().position(|byte| *byte == b'?');
+        mark.map_or(&[], |at| &self.target[at + 1..])
+    }
+
     fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.headers
             .iter()

@@ -1,6 +1,6 @@
 //! Routes that never decide, because one that is asked before them takes every request they match.
 //!
-//! Only what is certain is said: one earlier route must cover all hosts, paths, methods and headers. That
+//! Only what is certain is said: one earlier route must cover all hosts, paths, methods and other conditions. That
 //! several earlier routes together cover one is not looked for.
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Mode, RouteScope, Severity};
 use balance_core::RouteId;
-use balance_route::{HostPattern, PathMatch, RouteSpec, RouteTable};
+use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable};
 
 /// One warning for each route that decides at none of the listeners that ask it.
 pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagnostic> {
@@ -83,6 +83,7 @@ enum Kind {
     Bytes,
     Segments,
     Exact,
+    Regex,
 }
 
 impl<'s> Earlier<'s> {
@@ -114,7 +115,8 @@ impl<'s> Earlier<'s> {
                 .range(..=text.len())
                 .filter_map(|len| text.get(..*len));
             let keys = prefixes.flat_map(|prefix| {
-                [Kind::Any, Kind::Bytes, Kind::Segments, kind].map(|kind| (kind, prefix))
+                [Kind::Any, Kind::Bytes, Kind::Segments, Kind::Regex, kind]
+                    .map(|kind| (kind, prefix))
             });
             for rank in keys.filter_map(|key| paths.patterns.get(&key)).flatten() {
                 self.compared += 1;
@@ -156,6 +158,8 @@ fn covers(outer: &RouteSpec, inner: &RouteSpec) -> bool {
         path,
         methods,
         headers,
+        query,
+        cookies,
     } = outer;
     let any = [HostPattern::Any];
     let inner_hosts = if inner.hosts.is_empty() {
@@ -169,7 +173,14 @@ fn covers(outer: &RouteSpec, inner: &RouteSpec) -> bool {
         && (methods.is_empty()
             || (!inner.methods.is_empty()
                 && inner.methods.iter().all(|method| methods.contains(method))))
-        && headers.iter().all(|header| inner.headers.contains(header))
+        && covers_named(headers, &inner.headers)
+        && covers_named(query, &inner.query)
+        && covers_named(cookies, &inner.cookies)
+}
+
+/// Whether every condition of `outer` is one of `inner`.
+fn covers_named(outer: &[NamedMatch], inner: &[NamedMatch]) -> bool {
+    outer.iter().all(|condition| inner.contains(condition))
 }
 
 fn covers_host(outer: &HostPattern, inner: &HostPattern) -> bool {
@@ -189,11 +200,14 @@ fn covers_path(outer: &PathMatch, inner: &PathMatch) -> bool {
     match (outer, inner) {
         (PathMatch::Any, _) => true,
         (_, PathMatch::Any) | (PathMatch::Exact(_), PathMatch::BytePrefix(_)) => false,
-        (PathMatch::Exact(_), PathMatch::SegmentPrefix(_)) => false,
+        (PathMatch::Exact(_), PathMatch::SegmentPrefix(_) | PathMatch::Regex(_)) => false,
+        (PathMatch::Regex(outer), PathMatch::Regex(inner)) => outer == inner,
+        (PathMatch::Regex(outer), PathMatch::Exact(inner)) => outer.is_match(inner.as_bytes()),
+        (PathMatch::Regex(_), _) => false,
         (PathMatch::Exact(outer), PathMatch::Exact(inner)) => outer == inner,
         (PathMatch::BytePrefix(prefix), _) => text.starts_with(prefix.as_str()),
-        // Bytes may go on in the middle of a segment, so the outer prefix must end before.
-        (PathMatch::SegmentPrefix(_), PathMatch::BytePrefix(_)) => {
+        // These may go on in the middle of a segment, so the outer prefix must end before.
+        (PathMatch::SegmentPrefix(_), PathMatch::BytePrefix(_) | PathMatch::Regex(_)) => {
             let (_, prefix) = split(outer);
             text.strip_prefix(prefix)
                 .is_some_and(|rest| rest.starts_with('/'))
@@ -202,13 +216,18 @@ fn covers_path(outer: &PathMatch, inner: &PathMatch) -> bool {
     }
 }
 
-/// The shortest path that a pattern takes, and how it goes on.
+/// What all paths that a pattern takes begin with, and how they go on.
 fn split(path: &PathMatch) -> (Kind, &str) {
     match path {
         PathMatch::Any => (Kind::Any, ""),
         PathMatch::BytePrefix(text) => (Kind::Bytes, text),
         PathMatch::SegmentPrefix(text) => (Kind::Segments, text.strip_suffix('/').unwrap_or(text)),
         PathMatch::Exact(text) => (Kind::Exact, text),
+        // Octets that are no text are in no path.
+        PathMatch::Regex(regex) => (
+            Kind::Regex,
+            std::str::from_utf8(regex.prefix()).unwrap_or_default(),
+        ),
     }
 }
 
@@ -262,12 +281,18 @@ fn conditions(spec: &RouteSpec) -> String {
             parts.push(format!("paths under `{text}`"));
         }
         PathMatch::Exact(text) => parts.push(format!("path `{text}`")),
+        PathMatch::Regex(regex) => parts.push(format!("paths that match `{regex}`")),
     }
     if !spec.methods.is_empty() {
         parts.push(spec.methods.join(" or "));
     }
-    let headers = spec.headers.iter();
-    parts.extend(headers.map(|header| format!("header `{}: {}`", header.name, header.value)));
+    let named = |conditions: &[NamedMatch], what: &str, separator: &str| -> Vec<String> {
+        let shown = |one: &NamedMatch| format!("{what} `{}{separator}{}`", one.name, one.value);
+        conditions.iter().map(shown).collect()
+    };
+    parts.extend(named(&spec.headers, "header", ": "));
+    parts.extend(named(&spec.query, "query", "="));
+    parts.extend(named(&spec.cookies, "cookie", "="));
     if parts.is_empty() {
         "everything".to_owned()
     } else {
