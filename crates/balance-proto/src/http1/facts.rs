@@ -34,8 +34,8 @@ pub(super) enum Upgrade {
     Absent,
     /// One field, at this index.
     Field(usize),
-    /// Several fields, or one that offers `h2c`, which would hide requests from us (robustness
-    /// SM-21).
+    /// Several fields, or one that offers a protocol which would hide requests from us
+    /// ([`hides_requests`]).
     Refused,
 }
 
@@ -122,16 +122,23 @@ impl ConnectionOptions {
 
 impl Upgrade {
     fn on_value(&mut self, index: usize, value: &[u8]) {
-        let offers_h2c = elements(value).any(|protocol| {
-            protocol
-                .get(..3)
-                .is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
-        });
+        let is_refused = value.is_empty() || elements(value).any(hides_requests);
         *self = match self {
-            Self::Absent if !offers_h2c && !value.is_empty() => Self::Field(index),
+            Self::Absent if !is_refused => Self::Field(index),
             _ => Self::Refused,
         };
     }
+}
+
+/// Whether requests could follow in this protocol, where no rule of ours would see them (robustness
+/// SM-21): HTTP in any version, `h2c` with its drafts (`h2c-14`), and TLS (RFC 2817 §3), in which
+/// anything may come.
+fn hides_requests(protocol: &[u8]) -> bool {
+    [&b"h2"[..], b"http/", b"tls/"].iter().any(|start| {
+        protocol
+            .get(..start.len())
+            .is_some_and(|own| own.eq_ignore_ascii_case(start))
+    })
 }
 
 impl Expect {

@@ -50,7 +50,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, acce
     loop {
         let (mut server, head_bytes) = match poll_fn(|cx| connection.poll_head(cx)).await {
             Waited::Head { server, head_bytes } => (server, head_bytes),
-            Waited::Malformed(error) => return Box::pin(connection.refuse(error)).await,
+            Waited::Malformed { error, asks_head } => {
+                return Box::pin(connection.refuse(error, asks_head)).await;
+            }
             Waited::TooSlow => return Box::pin(connection.refuse_slow()).await,
             Waited::Over => return,
         };
@@ -104,7 +106,10 @@ enum Waited {
         server: Box<Server>,
         head_bytes: usize,
     },
-    Malformed(RequestError),
+    Malformed {
+        error: RequestError,
+        asks_head: bool,
+    },
     /// The head was not complete in time.
     TooSlow,
     /// Closed by the client, idle for too long, or drained.
@@ -198,7 +203,10 @@ impl Connection {
             }
             Err(error) => {
                 self.worker.servers.give_back(server);
-                Some(Waited::Malformed(error))
+                Some(Waited::Malformed {
+                    error,
+                    asks_head: asks_head(input),
+                })
             }
         }
     }
@@ -248,20 +256,23 @@ impl Connection {
     }
 
     /// Answers a request that could not be read.
-    async fn refuse(mut self: Box<Self>, error: RequestError) {
+    async fn refuse(mut self: Box<Self>, error: RequestError, asks_head: bool) {
         let response = OwnResponse::error(error.cause(), error.status(), &error.to_string());
-        self.answer_unread(&response, error.cause()).await;
+        self.answer_unread(&response, asks_head, error.cause())
+            .await;
     }
 
     /// RFC 9110 §15.5.9: the head did not come in time.
     async fn refuse_slow(mut self: Box<Self>) {
         let response = OwnResponse::of_cause(Cause::ClientTimeout);
-        self.answer_unread(&response, Cause::ClientTimeout).await;
+        let asks_head = asks_head(&self.unread);
+        self.answer_unread(&response, asks_head, Cause::ClientTimeout)
+            .await;
     }
 
-    async fn answer_unread(&mut self, response: &OwnResponse, cause: Cause) {
+    async fn answer_unread(&mut self, response: &OwnResponse, asks_head: bool, cause: Cause) {
         let mut sink = Sink::new();
-        write_own(&mut sink, response, false, ConnectionLine::Close);
+        write_own(&mut sink, response, asks_head, ConnectionLine::Close);
         self.timer.set(self.worker.clock.now_ms(), ANSWER_MS);
         let stream = &mut self.stream;
         let written = poll_fn(|cx| {
@@ -327,4 +338,10 @@ impl Connection {
         })
         .await;
     }
+}
+
+/// Whether a head that cannot be read as a whole is one of HEAD, whose answer has no body (RFC 9110 §9.3.2).
+fn asks_head(input: &[u8]) -> bool {
+    let message = input.strip_prefix(b"\r\n").unwrap_or(input);
+    message.starts_with(b"HEAD ")
 }

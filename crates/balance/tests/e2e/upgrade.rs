@@ -166,10 +166,17 @@ fn a_101_that_nobody_asked_for_is_502() {
 }
 
 #[test]
-fn h2c_is_not_offered_to_a_backend() {
+fn protocols_that_hide_requests_are_not_offered_to_a_backend() {
     let origin = origin();
     let proxy = Proxy::before(&origin);
-    for protocol in ["h2c", "H2C", "websocket, h2c"] {
+    for protocol in [
+        "h2c",
+        "H2C",
+        "websocket, h2c",
+        "h2",
+        "HTTP/2.0",
+        "websocket, TLS/1.0",
+    ] {
         let request = format!(
             "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
         );

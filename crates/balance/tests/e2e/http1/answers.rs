@@ -149,3 +149,22 @@ fn more_clients_than_places_wait_on_every_worker() {
         }
     });
 }
+
+/// Its client would take the body for the beginning of the next response.
+#[test]
+fn a_refusal_of_head_has_no_body_even_when_the_head_is_malformed() {
+    let origin = Origin::answering(Script::ok("here"));
+    let proxy = with_routes(&origin);
+    for (request, status) in [
+        ("HEAD /refused HTTP/1.1\r\nHost: a\r\n\r\n", 403),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
+        ("\r\nHEAD / HTTP/3.0\r\n\r\n", 505),
+    ] {
+        let mut client = proxy.connect();
+        client.send(request).unwrap();
+        let response = client.read_head_response().unwrap();
+        assert_eq!(response.status, status, "{request:?}");
+        client.half_close().unwrap();
+        assert!(client.is_closed_by_peer(), "{request:?}");
+    }
+}
