@@ -166,7 +166,7 @@ impl RawClient {
     /// # Errors
     /// Nothing came, it broke off, or a strict client would refuse it.
     pub fn read_response(&mut self) -> Result<Response, StrictError> {
-        self.read_final(false)
+        self.read_final_response(false)
     }
 
     /// Reads the final response to HEAD: it has no body, whatever its fields say.
@@ -174,7 +174,7 @@ impl RawClient {
     /// # Errors
     /// As [`RawClient::read_response`].
     pub fn read_head_response(&mut self) -> Result<Response, StrictError> {
-        self.read_final(true)
+        self.read_final_response(true)
     }
 
     /// Reads one response, be it interim or final.
@@ -227,7 +227,11 @@ impl RawClient {
         reset(&self.stream)
     }
 
-    fn read_final(&mut self, is_head: bool) -> Result<Response, StrictError> {
+    /// Reads the final response, to HEAD or to another method, and the interim ones before it.
+    ///
+    /// # Errors
+    /// As [`RawClient::read_response`].
+    pub fn read_final_response(&mut self, is_head: bool) -> Result<Response, StrictError> {
         let mut interim = Vec::new();
         loop {
             let response = self.read_any_response(is_head)?;

@@ -4,6 +4,7 @@
 //! It shares no code with the proxy on purpose. Its parser is a second opinion: what this one refuses
 //! must not have been forwarded.
 
+mod careless_proxy;
 mod client;
 mod fault_proxy;
 mod origin;
@@ -16,6 +17,7 @@ pub mod sm_data;
 mod strict;
 mod temp_dir;
 
+pub use careless_proxy::{CarelessProxy, Carelessness};
 pub use client::{RawClient, Response, at_every_split};
 pub use fault_proxy::{Carried, Fault, FaultAction, FaultProxy, Place};
 pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};

@@ -1,8 +1,10 @@
 //! Every row of the robustness tables over sockets, against a strict backend: the verdict, what the
 //! backend saw, and that nothing which follows on the connection slips through.
 
+mod planted;
 mod requests;
 mod responses;
+mod verdict;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,10 @@ use balance_testkit::sm_data::Row;
 /// Follows a row on its connection. It must be answered exactly when the connection may live.
 const CANARY: &str = "GET /canary HTTP/1.1\r\nHost: canary\r\n\r\n";
 const CANARY_ANSWER: &str = "canary";
+/// What the backend answers to the rows of requests.
+const ROW_ANSWER: &str = "row";
+/// What requests inside of bodies ask for: nobody else does, so the backend must never see it.
+const SMUGGLED_TARGET: &str = "/admin";
 
 /// Runs each job on one of several threads, each with its own `bench`, and shows all that fail.
 fn run_all<J: Sync, B>(
