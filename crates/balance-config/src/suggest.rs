@@ -1,7 +1,8 @@
 //! "Did you mean": the known name nearest to an unknown one.
 
 /// The nearest of `known` when it is near enough to be a slip: at most two edits, and fewer than half of
-/// the letters.
+/// the letters. Of several that are as near, the first by the alphabet: `known` may come from a map, and
+/// the same file must always be told the same.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name.chars().take(NAME_CHARS_MAX + 1).collect();
     if name.len() > NAME_CHARS_MAX {
@@ -15,7 +16,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
             (distance * 2 < letters.len().max(name.len()) || distance == 0)
                 .then_some((distance, candidate))
         })
-        .min_by_key(|(distance, _)| *distance)
+        .min()
         .map(|(_, candidate)| candidate)
 }
 
@@ -63,5 +64,11 @@ mod tests {
         assert_eq!(nearest("port", known), None);
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn of_equals_the_order_of_the_known_does_not_decide() {
+        assert_eq!(nearest("app-2", ["app-1", "app-3"]), Some("app-1"));
+        assert_eq!(nearest("app-2", ["app-3", "app-1"]), Some("app-1"));
     }
 }
