@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Walks X-Forwarded-For from right to left, starting at the peer: every trusted address may name
 /// the one before it. The first that is not trusted is the client. An element that is no address
 /// stops the walk: whoever wrote it, the address to its right is the last one that is vouched for.
-/// IPv4 in IPv6 becomes IPv4.
+/// Empty elements are none (RFC 9110 §5.6.1.2), and what is written for the next proxy leaves empty lines
+/// out: it must find the same client. IPv4 in IPv6 becomes IPv4.
 pub fn client_address<V: HeadView>(
     view: &V,
     peer: IpAddr,
@@ -23,8 +24,9 @@ pub fn client_address<V: HeadView>(
         if field.class != FieldClass::XForwardedFor {
             continue;
         }
-        for element in field.value.rsplit(|byte| *byte == b',') {
-            let Some(address) = parse_address(trim_ows(element)) else {
+        let elements = field.value.rsplit(|byte| *byte == b',').map(trim_ows);
+        for element in elements.filter(|element| !element.is_empty()) {
+            let Some(address) = parse_address(element) else {
                 return client;
             };
             client = address;
@@ -58,5 +60,6 @@ fn parse_address(element: &[u8]) -> Option<IpAddr> {
 }
 
 fn is_port(text: &str) -> bool {
-    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    let is_number = text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && text.parse::<u16>().is_ok()
 }

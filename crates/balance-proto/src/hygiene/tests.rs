@@ -250,8 +250,14 @@ fn client_addresses() {
             "X-Forwarded-For: 3.3.3.3, junk, 10.0.0.3\r\n",
             "10.0.0.3",
         ),
-        ("10.0.0.1", "X-Forwarded-For: 3.3.3.3,\r\n", "10.0.0.1"),
+        ("10.0.0.1", "X-Forwarded-For: 3.3.3.3, ,\r\n", "3.3.3.3"),
+        (
+            "10.0.0.1",
+            "X-Forwarded-For: 3.3.3.3\r\nX-Forwarded-For:\r\n",
+            "3.3.3.3",
+        ),
         ("10.0.0.1", "X-Forwarded-For: 2.2.2.2:1234\r\n", "2.2.2.2"),
+        ("10.0.0.1", "X-Forwarded-For: 2.2.2.2:65536\r\n", "10.0.0.1"),
         (
             "::1",
             "X-Forwarded-For: [2001:db8::2]:1234\r\n",
