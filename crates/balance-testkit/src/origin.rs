@@ -3,6 +3,7 @@
 //! A request that a strict parser refuses is kept with the reason ([`Recorded::violation`]) and answered 400:
 //! a test that expects "nothing reaches the backend" or "only this" compares [`Origin::requests`].
 
+mod request;
 mod script;
 mod serve;
 

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::request::read_request_head;
 use super::script::After;
 use super::{OnConnect, Recorded, Script, Shared};
 use crate::client::reset;
 use crate::pause;
-use crate::strict::{
-    Body, Framing, Head, StrictError, StrictReader, declared_framing, is_token, require, values,
-};
+use crate::strict::{Body, Framing, StrictError, StrictReader, values};
 
 /// Pieces that must not be joined on their way.
 const BETWEEN_PIECES: Duration = Duration::from_millis(2);
@@ -155,25 +154,11 @@ impl Connection<'_> {
         reader: &mut StrictReader<TcpStream>,
         index: usize,
     ) -> Result<(Recorded, Framing), StrictError> {
-        let head = reader.read_head()?;
-        let (method, target, version) = parse_request_line(&head)?;
-        let hosts = values(&head.fields, "host").len();
-        require(hosts == 1 || (hosts == 0 && version == "HTTP/1.0"), || {
-            format!("{hosts} Hosts")
-        })?;
-        let framing = declared_framing(&head.fields)?.unwrap_or(Framing::None);
-        require(framing != Framing::Chunked || version == "HTTP/1.1", || {
-            "Transfer-Encoding in HTTP/1.0".into()
-        })?;
+        let (recorded, framing) = read_request_head(reader)?;
         let recorded = Recorded {
             connection: self.number,
             index,
-            method,
-            target,
-            version,
-            fields: head.fields,
-            raw: reader.log().to_vec(),
-            ..Recorded::default()
+            ..recorded
         };
         Ok((recorded, framing))
     }
@@ -307,22 +292,4 @@ impl Connection<'_> {
             }
         }
     }
-}
-
-fn parse_request_line(head: &Head) -> Result<(String, String, String), StrictError> {
-    let line = &head.start_line;
-    let bad = || StrictError::Malformed(format!("request line {line:?}"));
-    let parts: Vec<&str> = line.split(' ').collect();
-    let [method, target, version] = parts.as_slice() else {
-        return Err(bad());
-    };
-    let is_visible = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_token(method) || !is_visible || !matches!(*version, "HTTP/1.1" | "HTTP/1.0") {
-        return Err(bad());
-    }
-    Ok((
-        (*method).to_owned(),
-        (*target).to_owned(),
-        (*version).to_owned(),
-    ))
 }
