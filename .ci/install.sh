@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust: the real peers that Balance is tested against (Debian, Ubuntu).
+# Installs what the tests need besides Rust: the real peers that Balance is tested against, and the C++ compiler that
+# builds libFuzzer (Debian, Ubuntu).
 # What is there already is left alone, so it may be run at any time; installing packages needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +17,7 @@ programs=(
     "curl curl"
     "wrk wrk"
     "hey hey"
+    "c++ g++"
     "prlimit util-linux"
     "setpriv util-linux"
 )

@@ -1,0 +1,303 @@
+//! Routing: deciding by index, explaining, and asking every route in turn agree, for any table and any
+//! request.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use balance_core::RouteId;
+use balance_route::{
+    Facts, HostPattern, NamedMatch, PathMatch, Regex, RouteError, RouteErrorKind, RouteSpec,
+    RouteTable, ValueMatch,
+};
+
+use crate::input::Input;
+use crate::mutate::Mutator;
+
+/// The input chooses a table and requests to it, from few words, so that they meet.
+pub fn check(input: &[u8]) {
+    let mut input = Input::new(input);
+    let count = input.below(24);
+    let specs: Vec<RouteSpec> = (0..count)
+        .map(|position| route(&mut input, RouteId((position as u32) ^ 5)))
+        .collect();
+    let mut in_order = specs.clone();
+    in_order.sort_by_key(|spec| Reverse(spec.priority));
+    let table = match RouteTable::compile(specs) {
+        Ok(table) => table,
+        Err(errors) => return refused_takes_nothing(&errors, &mut input),
+    };
+    assert!(table.routes().eq(&in_order), "by priority, else as listed");
+
+    for _ in 0..4 {
+        let request = Request::choose(&mut input);
+        let matching = |spec: &&RouteSpec| request.matches(spec);
+        let expected = in_order.iter().find(matching).map(|spec| spec.id);
+        assert_eq!(table.decide(&request), expected, "{request:?}");
+        let trace = table.explain(&request);
+        assert_eq!(trace.decision(), expected, "{request:?}");
+        assert_eq!(trace.steps.len() + trace.unasked, in_order.len());
+        for (step, spec) in trace.steps.iter().zip(&in_order) {
+            assert_eq!(step.route, spec.id);
+            assert_eq!(step.mismatch.is_none(), request.matches(spec));
+        }
+        if input.is_empty() {
+            break;
+        }
+    }
+}
+
+/// The one mistake that is made here: an expression that no path can match.
+fn refused_takes_nothing(errors: &[RouteError], input: &mut Input<'_>) {
+    for error in errors {
+        let RouteErrorKind::PathNeverMatches(pattern) = &error.kind else {
+            panic!("only valid routes are made: {error}");
+        };
+        let regex = regex(pattern);
+        for _ in 0..4 {
+            let path = Request::choose(input).path;
+            assert!(!regex.is_match(path.as_bytes()), "{pattern} takes {path}");
+        }
+    }
+}
+
+/// The choices have no form: any bytes are as good as others.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let mut random = Mutator::new(1);
+    (16..48)
+        .map(|step| {
+            let bytes = (0..step * 8).map(|_| random.below(256) as u8);
+            bytes.collect()
+        })
+        .collect()
+}
+
+fn route(input: &mut Input<'_>, id: RouteId) -> RouteSpec {
+    let priority = input.one_of(&[0, 0, 0, 1, -1, i64::MAX]);
+    let hosts = (0..input.below(3)).map(|_| host_pattern(input)).collect();
+    let path = path_match(input);
+    let methods = (0..input.below(3))
+        .map(|_| input.one_of(METHODS).to_owned())
+        .collect();
+    // Most routes ask for few things, or nothing would ever match.
+    let kinds = input.byte();
+    let mut conditions = |bit: u8| match kinds & bit {
+        0 => Vec::new(),
+        _ => (0..=input.below(2)).map(|_| condition(input)).collect(),
+    };
+    RouteSpec {
+        priority,
+        hosts,
+        path,
+        methods,
+        headers: conditions(1),
+        query: conditions(2),
+        cookies: conditions(4),
+        ..RouteSpec::any(id)
+    }
+}
+
+fn host_pattern(input: &mut Input<'_>) -> HostPattern {
+    match input.below(4) {
+        0 => HostPattern::Any,
+        1 => HostPattern::Exact(joined(input, LABELS, ".")),
+        _ => HostPattern::Suffix(joined(input, LABELS, ".")),
+    }
+}
+
+fn path_match(input: &mut Input<'_>) -> PathMatch {
+    let kind = input.below(6);
+    let mut path = || format!("/{}", joined(input, SEGMENTS, "/"));
+    match kind {
+        0 => PathMatch::Any,
+        1 => PathMatch::Exact(path()),
+        2 => PathMatch::BytePrefix(path()),
+        3 => PathMatch::SegmentPrefix(path()),
+        _ => {
+            let rest = [input.one_of(EXPRESSIONS), input.one_of(EXPRESSIONS)].concat();
+            let before = input.one_of(&["/", "/a", "(?i)/", "(/|b)", "/(a|ab)", "/?[/]"]);
+            PathMatch::Regex(regex(&format!("{before}{rest}")))
+        }
+    }
+}
+
+fn condition(input: &mut Input<'_>) -> NamedMatch {
+    let name = input.one_of(NAMES).to_owned();
+    let value = match input.below(4) {
+        0 => ValueMatch::Present,
+        1 => ValueMatch::Absent,
+        2 => ValueMatch::Regex(regex(input.one_of(EXPRESSIONS))),
+        _ => ValueMatch::Exact(input.one_of(VALUES).to_owned()),
+    };
+    NamedMatch { name, value }
+}
+
+/// Few patterns, each compiled once: that is what takes the time.
+fn regex(pattern: &str) -> Regex {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let known = compiled.entry(pattern.to_owned());
+        let compile = || Regex::compile(pattern).expect("only valid patterns are made");
+        known.or_insert_with(compile).clone()
+    })
+}
+
+fn joined(input: &mut Input<'_>, words: &[&'static str], separator: &str) -> String {
+    let count = input.below(4) + 1;
+    let words: Vec<&str> = (0..count).map(|_| input.one_of(words)).collect();
+    words.join(separator)
+}
+
+#[derive(Debug)]
+struct Request {
+    method: &'static str,
+    host: String,
+    path: String,
+    query: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Request {
+    fn choose(input: &mut Input<'_>) -> Self {
+        let method = input.one_of(METHODS);
+        let host = match input.below(8) {
+            0 => String::new(),
+            1 => format!(".{}", joined(input, LABELS, ".")),
+            2 => joined(input, LABELS, ".").to_ascii_uppercase(),
+            _ => joined(input, LABELS, "."),
+        };
+        let path = match input.below(16) {
+            0 => "*".to_owned(),
+            _ => format!("/{}", joined(input, SEGMENTS, "/")),
+        };
+        let query = joined(input, PAIRS, "&");
+        let mut headers = Vec::new();
+        for _ in 0..input.below(4) {
+            let name = input.one_of(NAMES);
+            headers.push((name, input.one_of(VALUES).to_owned()));
+        }
+        for _ in 0..input.below(3) {
+            headers.push(("cookie", joined(input, PAIRS, "; ")));
+        }
+        Self {
+            method,
+            host,
+            path,
+            query,
+            headers,
+        }
+    }
+
+    /// What the documents say that a route takes, the slow way.
+    fn matches(&self, spec: &RouteSpec) -> bool {
+        let takes_host = |pattern| self.takes_host(pattern);
+        let takes_method = |method: &String| method == self.method;
+        let cookies: Vec<&str> = self.values("cookie");
+        let cookies = cookies.iter().flat_map(|line| line.split(';'));
+        // What has no `=` is no cookie.
+        let cookies: Vec<(&str, &str)> = cookies
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .collect();
+        let parameters = self.query.split('&');
+        let parameters: Vec<(&str, &str)> = parameters
+            .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+            .collect();
+        (spec.hosts.is_empty() || spec.hosts.iter().any(takes_host))
+            && self.takes_path(&spec.path)
+            && (spec.methods.is_empty() || spec.methods.iter().any(takes_method))
+            && spec
+                .headers
+                .iter()
+                .all(|header| is_met(&header.value, &self.values(&header.name)))
+            && spec.query.iter().all(|one| is_first_met(one, &parameters))
+            && spec.cookies.iter().all(|one| is_first_met(one, &cookies))
+    }
+
+    fn takes_host(&self, pattern: &HostPattern) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        match pattern {
+            HostPattern::Any => true,
+            HostPattern::Exact(exact) => host == *exact,
+            HostPattern::Suffix(suffix) => {
+                let below = host.strip_suffix(suffix.as_str());
+                below.is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+            }
+        }
+    }
+
+    fn takes_path(&self, pattern: &PathMatch) -> bool {
+        match pattern {
+            PathMatch::Any => true,
+            PathMatch::Exact(exact) => self.path == *exact,
+            PathMatch::BytePrefix(prefix) => self.path.starts_with(prefix.as_str()),
+            PathMatch::SegmentPrefix(prefix) => {
+                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+                self.path == prefix || self.path.starts_with(&format!("{prefix}/"))
+            }
+            // balance-route's own tests hold them against another engine.
+            PathMatch::Regex(regex) => regex.is_match(self.path.as_bytes()),
+        }
+    }
+
+    fn values(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .iter()
+            .filter(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+}
+
+/// Of several values one must be right; `Absent` wants none.
+fn is_met(wanted: &ValueMatch, values: &[&str]) -> bool {
+    match wanted {
+        ValueMatch::Exact(exact) => values.contains(&exact.as_str()),
+        ValueMatch::Regex(regex) => values.iter().any(|value| regex.is_match(value.as_bytes())),
+        ValueMatch::Present => !values.is_empty(),
+        ValueMatch::Absent => values.is_empty(),
+    }
+}
+
+/// Of several of one name the first counts.
+fn is_first_met(condition: &NamedMatch, pairs: &[(&str, &str)]) -> bool {
+    let first = pairs.iter().find(|(name, _)| *name == condition.name);
+    let values: Vec<&str> = first.map(|(_, value)| *value).into_iter().collect();
+    is_met(&condition.value, &values)
+}
+
+impl Facts for Request {
+    fn method(&self) -> &[u8] {
+        self.method.as_bytes()
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    fn query(&self) -> &[u8] {
+        self.query.as_bytes()
+    }
+
+    fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.headers
+            .iter()
+            .filter(move |(name, _)| name.as_bytes() == name_lower)
+            .map(|(_, value)| value.as_bytes())
+    }
+}
+
+const METHODS: &[&str] = &["GET", "POST", "get"];
+const LABELS: &[&str] = &["a", "b", "ab", "com"];
+const SEGMENTS: &[&str] = &["a", "b", "ab", ""];
+const NAMES: &[&str] = &["x-a", "x-b"];
+const VALUES: &[&str] = &["", "0", "1"];
+const PAIRS: &[&str] = &["x-a", "x-a=", "x-a=1", "x-b=0", "x-b=1", "", "X-A=0"];
+const EXPRESSIONS: &[&str] = &[
+    "a", ".*", "(a|b)*", "b?", "[/1]", "(ab)?/", "\\d*", "^", "$",
+];
