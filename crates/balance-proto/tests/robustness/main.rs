@@ -32,7 +32,10 @@ fn run_table(
     let rows = rows::parse(text).expect("the table is well-formed");
     assert!(rows.len() >= rows_min, "{} rows", rows.len());
     let mut failures = Vec::new();
-    for row in &rows {
+    let of_codec = rows
+        .iter()
+        .filter(|row| row.option("only") != Some("sockets"));
+    for row in of_codec {
         for pieces in splits(&row.input) {
             if let Err(failure) = run(row, &pieces) {
                 let lengths: Vec<_> = pieces.iter().take(3).map(|piece| piece.len()).collect();
@@ -54,7 +57,7 @@ fn requests() {
 
 #[test]
 fn responses() {
-    run_table(include_str!("../data/responses.txt"), 90, response::check);
+    run_table(include_str!("../data/responses.txt"), 340, response::check);
 }
 
 #[test]

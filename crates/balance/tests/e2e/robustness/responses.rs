@@ -173,7 +173,7 @@ fn responses(client: &mut RawClient, job: &Job, tail: &str) -> Result<Vec<Respon
 fn check_forwarded(client: &mut RawClient, job: &Job) -> Outcome {
     let row = job.row;
     let is_head = row.option("request") == Some("HEAD");
-    let is_tunnel = row.input.starts_with(b"HTTP/1.1 101");
+    let is_tunnel = String::from_utf8_lossy(&row.forwarded).contains("HTTP/1.1 101 ");
     let tail = if is_tunnel { "" } else { CANARY };
     let seen = responses(client, job, tail)
         .map_err(|error| format!("{}: no response: {error}", row.title()))?;
