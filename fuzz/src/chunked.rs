@@ -20,25 +20,21 @@ pub fn check(input: &[u8]) {
         );
         assert_eq!(decode(body, 1, keep), whole, "byte by byte");
     }
-    let (Ok(framed), Ok(plain)) = (
-        decode(body, body.len().max(1), Keep::Framing),
-        decode(body, body.len().max(1), Keep::Payload),
-    ) else {
-        // What one way of keeping refuses, the other must: the verdict is not theirs.
-        assert!(decode(body, 1, Keep::Framing).is_err() && decode(body, 1, Keep::Payload).is_err());
-        return;
-    };
-    assert_eq!(framed.consumed, plain.consumed);
-    assert_eq!(framed.is_done, plain.is_done);
-    match reference(body) {
-        Some((payload, consumed)) => {
-            assert!(plain.is_done, "a whole body");
+    let framed = decode(body, body.len().max(1), Keep::Framing);
+    let plain = decode(body, body.len().max(1), Keep::Payload);
+    match (reference(body), framed, plain) {
+        (Reference::Body(payload, consumed), Ok(framed), Ok(plain)) => {
+            assert!(framed.is_done && plain.is_done, "a whole body");
             assert_eq!((&plain.kept, plain.consumed), (&payload, consumed));
+            assert_eq!(framed.consumed, consumed);
+            forwarded_is_plain(&framed.kept, &payload);
         }
-        None => assert!(!plain.is_done, "accepted, but not by the grammar"),
-    }
-    if framed.is_done {
-        forwarded_is_plain(&framed.kept, &plain.kept);
+        // The rest may already be wrong, or not yet.
+        (Reference::Unfinished, Ok(framed), Ok(plain)) => {
+            assert!(!framed.is_done && !plain.is_done, "more is to come");
+        }
+        (Reference::Unfinished | Reference::Refused, Err(_), Err(_)) => {}
+        (reference, framed, plain) => panic!("{reference:?}, but {framed:?} and {plain:?}"),
     }
 }
 
@@ -99,54 +95,79 @@ fn forwarded_is_plain(framed: &[u8], payload: &[u8]) {
     assert_eq!(seen[0].trailers, []);
 }
 
-/// RFC 9112 §7.1 once more, over a whole body: its payload and its length. `None` when it is refused or
-/// not complete.
-fn reference(body: &[u8]) -> Option<(Vec<u8>, usize)> {
+/// What the grammar says about a body.
+#[derive(Debug)]
+enum Reference {
+    /// Its payload and its length.
+    Body(Vec<u8>, usize),
+    Unfinished,
+    /// A line of it is wrong.
+    Refused,
+}
+
+/// RFC 9112 §7.1 once more, line by line.
+fn reference(body: &[u8]) -> Reference {
     let mut rest = body;
     let mut payload = Vec::new();
     let mut extension_len = 0;
     loop {
-        let line = take_line(&mut rest)?;
-        let digits = line
-            .iter()
-            .take_while(|byte| byte.is_ascii_hexdigit())
-            .count();
-        let (size, extensions) = line.split_at(digits);
-        let size = std::str::from_utf8(size).ok().filter(|_| digits <= 16)?;
-        let size = u64::from_str_radix(size, 16).ok()?;
-        let size = usize::try_from(size)
-            .ok()
-            .filter(|size| *size <= i64::MAX as usize)?;
+        let Some(line) = take_line(&mut rest) else {
+            return Reference::Unfinished;
+        };
+        let Some((size, extensions)) = size_line(line) else {
+            return Reference::Refused;
+        };
         extension_len += extensions.len();
-        if !is_extensions(extensions) {
-            return None;
+        if extension_len > usize::from(ChunkLimits::default().extension_bytes_max) {
+            return Reference::Refused;
         }
         if size == 0 {
-            break;
+            return reference_trailers(body.len(), rest, payload);
         }
-        let (chunk, after) = rest.split_at_checked(size)?;
+        let Some((chunk, after)) = rest.split_at_checked(size) else {
+            return Reference::Unfinished;
+        };
         payload.extend_from_slice(chunk);
-        rest = after.strip_prefix(b"\r\n")?;
+        rest = match after {
+            [b'\r', b'\n', after @ ..] => after,
+            [] | [b'\r'] => return Reference::Unfinished,
+            _ => return Reference::Refused,
+        };
     }
+}
+
+/// RFC 9112 §7.1.2.
+fn reference_trailers(body_len: usize, mut rest: &[u8], payload: Vec<u8>) -> Reference {
     let limits = ChunkLimits::default();
-    let (mut trailer_len, mut trailer_count) = (0, 0);
+    let (mut length, mut count) = (0, 0);
     loop {
-        let line = take_line(&mut rest)?;
+        let Some(line) = take_line(&mut rest) else {
+            return Reference::Unfinished;
+        };
         if line.is_empty() {
-            break;
+            return Reference::Body(payload, body_len - rest.len());
         }
-        let colon = line.iter().position(|byte| *byte == b':')?;
+        length += line.len() + 2;
+        count += 1;
+        let is_within = length <= usize::from(limits.trailer_bytes_max)
+            && count <= usize::from(limits.trailer_fields_max);
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(0);
         let (name, value) = line.split_at(colon);
-        if !is_token(name) || !value.iter().all(|byte| is_text(*byte)) {
-            return None;
+        if !is_within || !is_token(name) || !value.iter().all(|byte| is_text(*byte)) {
+            return Reference::Refused;
         }
-        trailer_len += line.len() + 2;
-        trailer_count += 1;
     }
-    let is_within = extension_len <= usize::from(limits.extension_bytes_max)
-        && trailer_len <= usize::from(limits.trailer_bytes_max)
-        && trailer_count <= usize::from(limits.trailer_fields_max);
-    is_within.then(|| (payload, body.len() - rest.len()))
+}
+
+/// The size, below 2^63, and the extensions.
+fn size_line(line: &[u8]) -> Option<(usize, &[u8])> {
+    let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
+    let (digits, extensions) = line.split_at(line.iter().take_while(is_digit).count());
+    let text = std::str::from_utf8(digits).ok()?;
+    let size = i64::from_str_radix(text, 16).ok()?;
+    let fits = digits.len() <= 16 && is_extensions(extensions);
+    let size = usize::try_from(size).ok()?;
+    fits.then_some((size, extensions))
 }
 
 fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

@@ -36,6 +36,10 @@ pub fn check(input: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = with_choice(0, request_inputs());
     seeds.extend(with_choice(0xe6, request_inputs()));
+    // From a client and from a proxy that is trusted.
+    for choice in [0, 0x20, 0x60] {
+        seeds.extend(with_choice(choice, vec![IDENTITY.to_vec()]));
+    }
     seeds
 }
 
@@ -204,3 +208,10 @@ fn payload_len(length: BodyLength) -> u64 {
         BodyLength::Chunked => 1,
     }
 }
+
+/// Every field that says who somebody is, more than once.
+const IDENTITY: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\
+    X-Forwarded-For: 2.2.2.2, 3.3.3.3\r\nX-Real-IP: 1.1.1.1\r\nX-Real-IP: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n\
+    X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\nX-Forwarded-Port: 1\r\n\
+    Forwarded: for=1.1.1.1\r\nForwarded: for=2.2.2.2\r\nX-Request-ID: 1\r\nX-Request-ID: 2\r\nVia: 1.1 other\r\n\
+    Connection: X-Forwarded-For, X-Real-IP, Via, X-Request-ID, X-Named\r\nX-Named: 1\r\n\r\n";
