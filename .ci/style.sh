@@ -43,6 +43,16 @@ refuse "unsafe outside balance-net/src/sys.rs (ARCHITECTURE, invariant 9)" '\bun
 lines=$(wc -l < ARCHITECTURE.md)
 [ "$lines" -le 400 ] || breach "ARCHITECTURE.md: $lines lines, at most 400 (23)"
 
+# Documents that name the code and the test behind each claim.
+for document in docs/threat-model.md docs/fuzzing.md; do
+    while IFS= read -r name; do
+        case "$name" in
+            */*.rs | */src/*) [ -e "crates/$name" ] || [ -e "$name" ] || breach "$document: there is no $name" ;;
+            *_*) git grep -qw "$name" -- '*.rs' || breach "$document: no source has the name $name" ;;
+        esac
+    done < <(grep -oE '`[a-z0-9_/.-]+`' "$document" | tr -d '`' | sort -u)
+done
+
 while IFS= read -r script; do
     bash -n "$script" || breach "$script: not valid"
 done < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run ci/long)
