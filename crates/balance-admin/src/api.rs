@@ -3,19 +3,22 @@
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use balance_control::{Access, AdminRules, ControlHandle, ReloadOutcome};
+use balance_control::{Access, AdminRules, ControlHandle, Question, ReloadOutcome};
 use balance_telemetry::{Format, encode};
-use http_body_util::Full;
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes};
 use hyper::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
     WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::json;
 
@@ -26,12 +29,16 @@ pub(crate) struct Caller {
     pub(crate) rules: Arc<AdminRules>,
 }
 
-/// Answers one request. The body is never read: no request needs one.
+/// Answers one request. Only a question to explain has a body that is read.
 pub(crate) async fn answer<B>(
     request: Request<B>,
     caller: &Caller,
     control: &ControlHandle,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let resource = match admit(
         request.method(),
         request.uri().path(),
@@ -51,6 +58,7 @@ pub(crate) async fn answer<B>(
         Resource::Pools => show(StatusCode::OK, &json::pools(control)),
         Resource::Routes => show(StatusCode::OK, &json::routes(control)),
         Resource::Reload => reload(control).await,
+        Resource::Explain => explain(request.into_body(), control).await,
     }
 }
 
@@ -72,11 +80,11 @@ fn admit(
     {
         return Err(Box::new(refusal));
     }
-    if resource == Resource::Reload && comes_from_a_page(headers, caller) {
+    if method == Method::POST && comes_from_a_page(headers, caller) {
         return Err(Box::new(show(
             StatusCode::FORBIDDEN,
             &json::error(
-                "a web page must not reload Balance",
+                "a web page must not ask for this",
                 Some("configure admin.token_file"),
             ),
         )));
@@ -96,6 +104,7 @@ enum Resource {
     Pools,
     Routes,
     Reload,
+    Explain,
 }
 
 impl Resource {
@@ -113,6 +122,7 @@ impl Resource {
             "/pools" => Self::Pools,
             "/routes" => Self::Routes,
             "/reload" => Self::Reload,
+            "/explain" => Self::Explain,
             _ => return None,
         };
         (rules.api || resource.is_open()).then_some(resource)
@@ -128,7 +138,8 @@ impl Resource {
 
     fn allows(self, method: &Method) -> bool {
         match self {
-            Self::Reload => method == Method::POST,
+            // Explain changes nothing; what is asked may be long and secret, and a URL ends up in logs.
+            Self::Reload | Self::Explain => method == Method::POST,
             _ => method == Method::GET || method == Method::HEAD,
         }
     }
@@ -209,9 +220,38 @@ async fn reload(control: &ControlHandle) -> Response<Full<Bytes>> {
     }
 }
 
+async fn explain<B>(body: B, control: &ControlHandle) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let body = timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let Ok(Ok(body)) = body else {
+        return show(
+            StatusCode::BAD_REQUEST,
+            &json::error("the question did not arrive, or is too long", None),
+        );
+    };
+    let question: Question = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(question) => question,
+        Err(error) => {
+            let message = format!("this is no question: {error}");
+            let help = "as in { \"method\": \"GET\", \"url\": \"http://host/path\", \"headers\": [\"Name: value\"], \"from\": \"192.0.2.1\" }";
+            return show(StatusCode::BAD_REQUEST, &json::error(&message, Some(help)));
+        }
+    };
+    match control.explain(&question) {
+        Ok(explanation) => show(StatusCode::OK, &serde_json::json!(explanation)),
+        Err(error) => show(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &json::error(&error.to_string(), None),
+        ),
+    }
+}
+
 fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
     let help = if rules.api {
-        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload"
+        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain"
     } else {
         "this listener has /health, /ready, /version and the metrics; `admin:` configures the rest"
     };
@@ -224,7 +264,7 @@ fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
 fn method_not_allowed(resource: Resource) -> Response<Full<Bytes>> {
     let body = json::error("this method is not allowed here", None);
     let mut response = show(StatusCode::METHOD_NOT_ALLOWED, &body);
-    let allow = if resource == Resource::Reload {
+    let allow = if resource.allows(&Method::POST) {
         "POST"
     } else {
         "GET, HEAD"
@@ -254,3 +294,8 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Resp
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+/// A head of the largest size that can be allowed, escaped.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A question is one write of a program.
+const BODY_LIMIT: Duration = Duration::from_secs(15);

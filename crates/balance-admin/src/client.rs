@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -41,14 +41,20 @@ pub async fn call(
     socket: &Path,
     method: Method,
     target: &str,
+    body: Vec<u8>,
     limit: Duration,
 ) -> Result<Answer, CallError> {
-    timeout(limit, exchange(socket, method, target))
+    timeout(limit, exchange(socket, method, target, body))
         .await
         .unwrap_or(Err(CallError::Timeout(limit)))
 }
 
-async fn exchange(socket: &Path, method: Method, target: &str) -> Result<Answer, CallError> {
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+) -> Result<Answer, CallError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(CallError::Connect)?;
@@ -59,7 +65,7 @@ async fn exchange(socket: &Path, method: Method, target: &str) -> Result<Answer,
         .method(method)
         .uri(target)
         .header(HOST, "balance")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::from(body)))
         .expect("a literal target is a valid request");
 
     let answer = async {

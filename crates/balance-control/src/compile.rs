@@ -27,7 +27,8 @@ mod tests;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use balance_config::{Config, Diagnostic, Place, Severity};
+use balance_config::{Config, Diagnostic, Place, Severity, Spanned};
+use balance_core::ListenAddress;
 use balance_proxy::{Endpoint, ListenerKey, ListenerSocket, PoolRules, RouteRules, Snapshot};
 use balance_route::RouteTable;
 use balance_telemetry::Registry;
@@ -35,7 +36,7 @@ use balance_telemetry::Registry;
 use crate::admin::AdminListener;
 use crate::handle::has_errors;
 use crate::identity::Identities;
-use crate::view::View;
+use crate::view::{Running, View};
 
 pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
@@ -119,14 +120,22 @@ pub(crate) fn compile(
         })
         .collect();
     let generation = previous.map_or(0, |previous| previous.snapshot.generation) + 1;
-    let view = show::view(&config, &identities, &tables, &bound.addresses, generation);
+    let addresses = bound.addresses.iter();
     let snapshot = Arc::new(Snapshot {
         generation,
-        listeners: listeners::rules(&config, &bound.addresses, &tables),
+        listeners: addresses
+            .map(|address| listeners::rules(&config, address.listener(), &address.key, &tables))
+            .collect(),
         routes,
         pools,
         access_log: log.as_ref().map(|log| Arc::clone(&log.log)),
     });
+    let config = Arc::new(config);
+    let running = Running {
+        config: Arc::clone(&config),
+        snapshot: Arc::downgrade(&snapshot),
+    };
+    let view = show::view(running, &identities, &tables, &bound.addresses, generation);
     Ok(Prepared {
         added: bound.added,
         removed: bound.removed,
@@ -135,7 +144,7 @@ pub(crate) fn compile(
         view,
         remarks: diagnostics,
         next: Compiled {
-            config: Arc::new(config),
+            config,
             worker_count,
             snapshot,
             identities,
@@ -158,6 +167,35 @@ pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
     }
     diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
     diagnostics
+}
+
+/// A snapshot of a configuration that serves nothing: nothing is bound, opened or resolved for it.
+///
+/// # Errors
+/// Everything that is wrong, with its place.
+pub(crate) fn unbound(config: &Config) -> Result<Snapshot, Vec<Diagnostic>> {
+    let draft = draft(config, None)?;
+    let listeners = config.listeners.iter().enumerate();
+    let addresses = listeners.flat_map(|(index, listener)| {
+        let key = |written: &Spanned<ListenAddress>| listeners::key(&written.value, listener.mode);
+        listener
+            .listen
+            .iter()
+            .map(move |written| (index, key(written)))
+    });
+    for backend in &config.backends {
+        let endpoint = draft.identities.endpoint(backend);
+        endpoint.set_max_connections(backend.max_connections);
+    }
+    Ok(Snapshot {
+        generation: 0,
+        listeners: addresses
+            .map(|(index, key)| listeners::rules(config, index, &key, &draft.tables))
+            .collect(),
+        routes: draft.routes,
+        pools: draft.pools,
+        access_log: None,
+    })
 }
 
 fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagnostic>> {

@@ -11,6 +11,7 @@ use balance_proxy::Shared;
 use balance_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::explain::{Explanation, Question, QuestionError, Subject};
 use crate::view::{BackendView, PoolView, View};
 
 /// A way to the control thread, for as many holders as want one.
@@ -163,6 +164,28 @@ impl ControlHandle {
             .iter()
             .map(|member| member.backend(now_ms))
             .collect()
+    }
+
+    /// What would become of a request or session that comes now.
+    ///
+    /// # Errors
+    /// The question has no answer.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, QuestionError> {
+        let view = self.view();
+        let snapshot = view.running.snapshot.upgrade();
+        let snapshot = snapshot.ok_or(QuestionError::Ending)?;
+        let shared = &self.inner.shared;
+        let now_us = shared.clock().now_us();
+        let subject = Subject {
+            config: &view.running.config,
+            path: &self.inner.identity.config,
+            snapshot: &snapshot,
+            via_name: shared.via_name(),
+            now_ms: now_us / 1000,
+            seed: now_us,
+            is_running: true,
+        };
+        subject.explain(question)
     }
 
     /// Open client connections.

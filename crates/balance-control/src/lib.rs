@@ -8,6 +8,7 @@
 //! | `reload`      | from the file on disk to what runs                                |
 //! | `compile`     | everything about a configuration that can fail                    |
 //! | `check`       | the part of it that touches nothing outside                       |
+//! | `explain`     | what would become of a request, by a file or by what runs         |
 //! | `identity`    | what outlives a reload                                            |
 //! | `resolve`     | names of backends, asked again and again                          |
 //! | `signals`     | what an operator asks for by signal                               |
@@ -20,6 +21,7 @@
 mod admin;
 mod check;
 mod compile;
+mod explain;
 mod handle;
 mod identity;
 mod metrics;
@@ -32,6 +34,10 @@ mod view;
 
 pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
 pub use check::{Checked, check};
+pub use explain::{
+    Answer, Asked, Backend, Choice, Explanation, Field, FileError, Filter, Listener, Outcome, Pick,
+    Pool, Question, QuestionError, Request, Routes, Sent, Source, State, Timeout, Verdict, explain,
+};
 pub use handle::{
     Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,
 };

@@ -2,11 +2,12 @@
 //!
 //! Built once per publish. Only the state of backends is read at the moment of asking.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use balance_config::Config;
 use balance_core::Weight;
-use balance_proxy::{Endpoint, UpstreamAddress};
+use balance_proxy::{Endpoint, Snapshot, UpstreamAddress};
 
 /// One published configuration.
 pub struct View {
@@ -18,6 +19,15 @@ pub struct View {
     /// In file order.
     pub routes: Vec<RouteView>,
     pub settings: SettingsView,
+    pub(crate) running: Running,
+}
+
+/// What a view is a view of.
+pub(crate) struct Running {
+    pub(crate) config: Arc<Config>,
+    /// Weak: whoever holds a view must not keep what the snapshot holds (an access log is written out when it is let
+    /// go). Control has the other end for as long as it runs.
+    pub(crate) snapshot: Weak<Snapshot>,
 }
 
 /// A bound address.
@@ -172,7 +182,7 @@ impl<T: Into<Self>> From<Option<T>> for Setting {
     }
 }
 
-fn show_address(address: &UpstreamAddress) -> String {
+pub(crate) fn show_address(address: &UpstreamAddress) -> String {
     match address {
         UpstreamAddress::Ip(ip) => ip.to_string(),
         UpstreamAddress::Unix(path) => format!("unix:{path}"),

@@ -121,7 +121,7 @@ async fn edit_request<D: Downstream, T: Transport>(
 ) -> Result<(), OwnResponse> {
     exchange
         .clean_request(context.worker, down.request())
-        .map_err(|error| OwnResponse::error(error.cause(), error.status(), &error.to_string()))?;
+        .map_err(OwnResponse::refused)?;
     if !exchange.needs().request {
         return Ok(());
     }

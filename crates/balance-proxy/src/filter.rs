@@ -4,6 +4,7 @@
 //! on, answer it, or ask to wait for a future (boxed only then). What a list of filters needs at all
 //! is computed once ([`Needs`]): a route without filters pays one branch.
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -77,6 +78,11 @@ impl Needs {
 }
 
 impl Filter {
+    /// Whether it is for requests; else for responses.
+    pub fn is_for_requests(&self) -> bool {
+        Needs::of(std::slice::from_ref(self)).request
+    }
+
     pub(crate) fn on_request<V: RequestView>(
         &self,
         request: &V,
@@ -103,6 +109,25 @@ impl Filter {
     ) {
         if let Self::ResponseHeaders(rules) = self {
             headers::apply(rules, response, edits, context);
+        }
+    }
+}
+
+/// What it does, for people.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestHeaders(rules) => {
+                f.write_str("request headers: ")?;
+                headers::show(rules, f)
+            }
+            Self::ResponseHeaders(rules) => {
+                f.write_str("response headers: ")?;
+                headers::show(rules, f)
+            }
+            Self::Path(rewrite) => rewrite.fmt(f),
+            #[cfg(test)]
+            Self::Scripted(_) => f.write_str("scripted"),
         }
     }
 }

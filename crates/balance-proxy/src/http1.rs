@@ -15,6 +15,7 @@ mod tunnel;
 mod upstream;
 
 pub(crate) use connection::{Accepted, serve};
+pub(crate) use request::{offered_upgrade, write_request};
 pub(crate) use server::Server;
 pub(crate) use transport::Http1Transport;
 pub(crate) use upstream::UpstreamParts;

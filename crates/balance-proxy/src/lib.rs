@@ -8,6 +8,7 @@ mod buffers;
 mod clock;
 mod endpoint;
 mod exchange;
+pub mod explain;
 mod filter;
 mod http1;
 mod listener;

@@ -2,6 +2,8 @@
 
 use balance_core::Cause;
 use balance_proto::authority::{host_of, port_of};
+use balance_proto::http1::RequestError;
+use balance_proto::hygiene::HygieneError;
 use balance_proto::{FieldName, FieldValue, RequestView};
 
 /// `redirect:` of a route. Parts that are `None` come from the request.
@@ -102,6 +104,16 @@ impl OwnResponse {
             body,
             cause,
         }
+    }
+
+    /// The answer to a request head that could not be read.
+    pub(crate) fn unreadable(error: RequestError) -> Self {
+        Self::error(error.cause(), error.status(), &error.to_string())
+    }
+
+    /// The answer to a request that must not be passed on.
+    pub(crate) fn refused(error: HygieneError) -> Self {
+        Self::error(error.cause(), error.status(), &error.to_string())
     }
 
     /// A 400 for a request that cannot be forwarded.

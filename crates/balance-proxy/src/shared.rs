@@ -55,6 +55,11 @@ impl Shared {
         }
     }
 
+    /// Our name in Via.
+    pub fn via_name(&self) -> &str {
+        &self.via_name
+    }
+
     /// The clock that backend states are told the time of.
     pub fn clock(&self) -> Clock {
         self.clock

@@ -57,6 +57,16 @@ pub enum Mode {
     Tcp,
 }
 
+impl Mode {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// What happens to a request that a route matched.
 pub struct RouteRules {
     pub name: String,

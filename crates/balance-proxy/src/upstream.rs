@@ -8,4 +8,4 @@ mod selection;
 pub(crate) use connect::{ConnectError, connect};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
 pub(crate) use member::Member;
-pub(crate) use selection::Selection;
+pub(crate) use selection::{HashSource, Selection, cause_of};

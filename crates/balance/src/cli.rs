@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod console;
 mod demo;
+mod explain;
 mod files;
 mod health;
 mod logging;
@@ -65,6 +66,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the JSON Schema of configurations, or the reference of all keys
     Schema(schema::SchemaArgs),
+    /// Say what would become of a request, step by step, and why
+    Explain(explain::ExplainArgs),
     /// Make the running process take its changed configuration, and wait for the result
     Reload(reload::ReloadArgs),
     /// Whether the running process answers: exit code 0 if so
@@ -96,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
             with_config(path, |path| check::run(&args, path))
         }
         Some(Command::Schema(args)) => schema::run(&args),
+        Some(Command::Explain(args)) => with_config(config(), |path| explain::run(&args, path)),
         Some(Command::Reload(args)) => with_config(config(), |path| reload::run(&args, path)),
         Some(Command::Health(args)) => with_config(config(), |path| health::run(&args, path)),
         Some(Command::Bench(command)) => bench::run(command),
@@ -143,7 +147,7 @@ fn config_path(named: Option<String>) -> Result<String, String> {
 const USUAL_PLACES: [&str; 2] = ["balance.yaml", "/etc/balance/balance.yaml"];
 
 /// The exit code for a command line that makes no sense; clap uses the same.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {

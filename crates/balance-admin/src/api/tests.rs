@@ -69,8 +69,11 @@ fn without_a_token_the_rest_is_for_this_machine() {
             403,
         );
     }
-    check(OPEN, LOCAL, "POST /reload", &[], 200);
-    check(OPEN, REMOTE, "POST /reload", &[], 403);
+    for path in ["/reload", "/explain"] {
+        check(OPEN, LOCAL, &format!("POST {path}"), &[], 200);
+        check(OPEN, SOCKET, &format!("POST {path}"), &[], 200);
+        check(OPEN, REMOTE, &format!("POST {path}"), &[], 403);
+    }
 }
 
 #[test]
@@ -113,13 +116,15 @@ fn a_token_is_asked_of_everybody_but_the_socket() {
             200,
         );
     }
+    check(TOKEN, LOCAL, "POST /explain", &[], 401);
     check(TOKEN, SOCKET, "POST /reload", &[], 200);
 }
 
 #[test]
-fn a_web_page_reloads_only_with_a_token() {
+fn a_web_page_posts_only_with_a_token() {
     let page = ("origin", "https://evil.example");
     check(OPEN, LOCAL, "POST /reload", &[page], 403);
+    check(OPEN, LOCAL, "POST /explain", &[page], 403);
     check(
         TOKEN,
         LOCAL,
@@ -136,6 +141,7 @@ fn a_metrics_listener_has_only_what_everybody_may_have() {
     check(METRICS, LOCAL, "GET /metrics", &[], 404);
     check(METRICS, LOCAL, "GET /pools", &[], 404);
     check(METRICS, LOCAL, "POST /reload", &[], 404);
+    check(METRICS, LOCAL, "POST /explain", &[], 404);
 }
 
 #[test]
@@ -143,6 +149,7 @@ fn paths_and_methods_that_do_not_exist() {
     check(OPEN, LOCAL, "GET /", &[], 404);
     check(OPEN, LOCAL, "GET /pools/", &[], 404);
     check(OPEN, LOCAL, "GET /reload", &[], 405);
+    check(OPEN, LOCAL, "GET /explain", &[], 405);
     check(OPEN, LOCAL, "POST /health", &[], 405);
     check(OPEN, LOCAL, "DELETE /pools", &[], 405);
 }

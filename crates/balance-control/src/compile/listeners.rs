@@ -96,27 +96,33 @@ pub(super) fn acquire(
     }
 }
 
-/// What the workers serve each address by.
+/// What the workers serve an address of the listener at `index` by.
 pub(super) fn rules(
     config: &Config,
-    addresses: &[Arc<BoundAddress>],
+    index: usize,
+    key: &ListenerKey,
     tables: &[Arc<RouteTable>],
-) -> Vec<ListenerRules> {
-    let rules = |address: &Arc<BoundAddress>| {
-        let listener = &config.listeners[address.listener];
-        ListenerRules {
-            key: address.key.clone(),
-            name: listener.name.clone(),
-            mode: address.key.mode,
-            table: Arc::clone(&tables[address.listener]),
-            pool: listener.pool,
-            trusted_proxies: listener.trusted_proxies.clone(),
-            protocol: config.protocol.clone(),
-            limits: config.limits.clone(),
-            timeouts: config.timeouts.clone(),
-        }
-    };
-    addresses.iter().map(rules).collect()
+) -> ListenerRules {
+    let listener = &config.listeners[index];
+    ListenerRules {
+        key: key.clone(),
+        name: listener.name.clone(),
+        mode: key.mode,
+        table: Arc::clone(&tables[index]),
+        pool: listener.pool,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        protocol: config.protocol.clone(),
+        limits: config.limits.clone(),
+        timeouts: config.timeouts.clone(),
+    }
+}
+
+/// What an address is known by before it is bound.
+pub(super) fn key(written: &ListenAddress, mode_config: ModeConfig) -> ListenerKey {
+    ListenerKey {
+        address: written.clone(),
+        mode: mode(mode_config),
+    }
 }
 
 impl BoundAddress {
@@ -139,10 +145,7 @@ impl BoundAddress {
 
     /// `http` or `tcp`.
     pub(crate) fn mode_name(&self) -> &'static str {
-        match self.key.mode {
-            Mode::Http => "http",
-            Mode::Tcp => "tcp",
-        }
+        self.key.mode.name()
     }
 
     pub(super) fn listener(&self) -> usize {

@@ -9,15 +9,18 @@ use balance_route::RouteTable;
 
 use super::BoundAddress;
 use crate::identity::Identities;
-use crate::view::{ListenerView, MemberView, PoolView, RouteView, Setting, SettingsView, View};
+use crate::view::{
+    ListenerView, MemberView, PoolView, RouteView, Running, Setting, SettingsView, View,
+};
 
 pub(super) fn view(
-    config: &Config,
+    running: Running,
     identities: &Identities,
     tables: &[Arc<RouteTable>],
     addresses: &[Arc<BoundAddress>],
     generation: u64,
 ) -> View {
+    let config = &*running.config;
     let listener = |address: &Arc<BoundAddress>| {
         let listener = &config.listeners[address.listener()];
         let table = &tables[address.listener()];
@@ -45,6 +48,7 @@ pub(super) fn view(
             .collect(),
         routes: config.routes.iter().map(|one| route(config, one)).collect(),
         settings: settings(config),
+        running,
     }
 }
 

@@ -7,8 +7,11 @@
 use std::net::IpAddr;
 
 use balance_core::{Cause, PoolId, RouteId, Timeouts};
+use balance_lb::Backend;
+use balance_proto::authority::Authority;
 use balance_proto::hygiene::{ForwardContext, client_address};
-use balance_proto::{BodyLength, RequestView, Scheme};
+use balance_proto::{BodyLength, HeadEdits, RequestView, Scheme};
+use balance_route::Trace;
 
 use super::facts::RequestFacts;
 use crate::filter::{Filter, FilterContext};
@@ -35,6 +38,11 @@ pub(crate) fn admit(listener: &ListenerRules, body: BodyLength) -> Result<(), Ow
 /// The route that takes the request.
 pub(crate) fn route<V: RequestView>(listener: &ListenerRules, request: &V) -> Option<RouteId> {
     listener.table.decide(&RequestFacts(request))
+}
+
+/// Every route that is asked for [`route`], and what the request lacks for it.
+pub(crate) fn trace<V: RequestView>(listener: &ListenerRules, request: &V) -> Trace {
+    listener.table.explain(&RequestFacts(request))
 }
 
 /// What becomes of a request that `route` takes, or no route.
@@ -129,5 +137,14 @@ pub(crate) fn filter_context(listener: &ListenerRules, client: IpAddr) -> Filter
         client,
         scheme: Scheme::Http,
         paths: listener.protocol.paths,
+    }
+}
+
+/// Gives a request without authority that of its backend.
+pub(crate) fn name_backend(edits: &mut HeadEdits, backend: &Backend) {
+    let authority = backend.identity().address.authority();
+    // A host name with `_` is legal for a resolver and not in an authority; then it stays empty.
+    if let Ok(authority) = Authority::new(authority.as_bytes()) {
+        edits.replace_authority(authority);
     }
 }

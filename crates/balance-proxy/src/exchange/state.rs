@@ -7,12 +7,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use balance_core::{Cause, PoolId, RouteId, Timeouts};
-use balance_proto::authority::Authority;
 use balance_proto::hygiene::{HygieneError, RequestIdChoice, edit_request, edit_response};
 use balance_proto::{HeadEdits, RequestView, ResponseView};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
-use super::decision::{Scope, Sender, client_of, filter_context, forward_context};
+use super::decision::{Scope, Sender, client_of, filter_context, forward_context, name_backend};
 use super::sides::{ClientEvent, Downstream};
 use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
@@ -288,11 +287,7 @@ impl Exchange {
     /// Gives a request without authority that of its backend.
     pub(super) fn name_backend(&mut self) {
         if let Some(backend) = &self.backend {
-            let authority = backend.identity().address.authority();
-            // A host name with `_` is legal for a resolver and not in an authority; then it stays empty.
-            if let Ok(authority) = Authority::new(authority.as_bytes()) {
-                self.request_edits.replace_authority(authority);
-            }
+            name_backend(&mut self.request_edits, backend);
         }
     }
 

@@ -1,5 +1,7 @@
 //! `transform.request_headers` and `transform.response_headers`.
 
+use std::fmt;
+
 use balance_proto::{FieldName, FieldValue, HeadEdits, HeadView, Scheme};
 
 use super::{FilterContext, checked};
@@ -84,6 +86,20 @@ pub(super) fn apply<V: HeadView>(
     }
 }
 
+/// Says what the rules do, as their configuration does.
+pub(super) fn show(rules: &[HeaderRule], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, rule) in rules.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        let name = String::from_utf8_lossy(&rule.name);
+        match rule.action {
+            HeaderAction::Add => write!(f, "{separator}add {name}: {}", rule.value)?,
+            HeaderAction::Set => write!(f, "{separator}set {name}: {}", rule.value)?,
+            HeaderAction::Remove => write!(f, "{separator}remove {name}")?,
+        }
+    }
+    Ok(())
+}
+
 /// A value, possibly with placeholders.
 #[derive(Clone, Debug)]
 enum Template {
@@ -137,6 +153,20 @@ impl Template {
                 }
                 use_value(&value);
             }
+        }
+    }
+}
+
+/// As it was written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(value) => f.write_str(&String::from_utf8_lossy(value)),
+            Self::Parts(parts) => parts.iter().try_for_each(|part| match part {
+                Part::Literal(text) => f.write_str(&String::from_utf8_lossy(text)),
+                Part::ClientIp => f.write_str("{client_ip}"),
+                Part::Scheme => f.write_str("{scheme}"),
+            }),
         }
     }
 }

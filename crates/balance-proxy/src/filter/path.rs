@@ -1,5 +1,7 @@
 //! `transform.strip_prefix` and `transform.add_prefix`.
 
+use std::fmt;
+
 use balance_core::PathPolicy;
 use balance_proto::path::PathAndQuery;
 use balance_proto::{HeadEdits, RequestView};
@@ -87,6 +89,23 @@ impl PathRewrite {
         }
         path.extend_from_slice(rest);
         path
+    }
+}
+
+/// What it does, for people.
+impl fmt::Display for PathRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("strip", &self.strip_prefix), ("add", &self.add_prefix)];
+        let parts = parts.iter().filter(|(_, prefix)| !prefix.is_empty());
+        for (index, (verb, prefix)) in parts.enumerate() {
+            let separator = if index == 0 { "path: " } else { ", " };
+            write!(
+                f,
+                "{separator}{verb} prefix {}",
+                String::from_utf8_lossy(prefix)
+            )?;
+        }
+        Ok(())
     }
 }
 

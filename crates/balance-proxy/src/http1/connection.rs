@@ -257,7 +257,7 @@ impl Connection {
 
     /// Answers a request that could not be read.
     async fn refuse(mut self: Box<Self>, error: RequestError, asks_head: bool) {
-        let response = OwnResponse::error(error.cause(), error.status(), &error.to_string());
+        let response = OwnResponse::unreadable(error);
         self.answer_unread(&response, asks_head, error.cause())
             .await;
     }

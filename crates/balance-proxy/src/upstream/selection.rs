@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use balance_core::{Cause, HashKey, PoolId};
-use balance_lb::{Lease, Pick, PickRequest, TriedSet, hash_ip, hash_key};
+use balance_lb::{Lease, NoBackend, Pick, PickRequest, TriedSet, hash_ip, hash_key};
 
 use super::connect::ConnectError;
 use super::member::Member;
@@ -22,33 +22,45 @@ pub(crate) struct Selection {
 /// What a hash algorithm hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HashSource<'v> {
-    /// The value of the configured field.
-    Header(&'v [u8]),
-    /// The client's address: what is configured, or there is no such field.
-    Client(IpAddr),
+    Header {
+        name: &'v str,
+        value: &'v [u8],
+    },
+    Client {
+        ip: IpAddr,
+        /// The header that is configured and that the request does not have.
+        instead_of: Option<&'v str>,
+    },
 }
 
 impl<'v> HashSource<'v> {
     /// `None` where the pool's algorithm hashes nothing. `header` finds a field by its name.
     pub(crate) fn find(
-        rules: &PoolRules,
-        client: IpAddr,
+        rules: &'v PoolRules,
+        ip: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) -> Option<Self> {
         if !rules.balancer.algorithm().needs_hash() {
             return None;
         }
-        let value = match &rules.hash_key {
+        let name = match &rules.hash_key {
             HashKey::SourceIp => None,
-            HashKey::Header(name) => header(name),
+            HashKey::Header(name) => Some(name.as_str()),
         };
-        Some(value.map_or(Self::Client(client), Self::Header))
+        let found = name.and_then(|name| Some((name, header(name)?)));
+        Some(match found {
+            Some((name, value)) => Self::Header { name, value },
+            None => Self::Client {
+                ip,
+                instead_of: name,
+            },
+        })
     }
 
     pub(crate) fn hash(self) -> u64 {
         match self {
-            Self::Header(value) => hash_key(value),
-            Self::Client(client) => hash_ip(client),
+            Self::Header { value, .. } => hash_key(value),
+            Self::Client { ip, .. } => hash_ip(ip),
         }
     }
 }
@@ -73,7 +85,7 @@ impl Selection {
     /// Sets what a hash algorithm hashes, if the pool has one.
     pub(crate) fn set_hash<'v>(
         &mut self,
-        snapshot: &WorkerSnapshot,
+        snapshot: &'v WorkerSnapshot,
         pool: PoolId,
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
@@ -118,7 +130,7 @@ impl Selection {
                 Pick::Full => wait_for_place(Queue::None).await?,
                 Pick::Unavailable => {
                     let last = self.last_connect_error;
-                    return Err(last.map_or(Cause::DestinationUnavailable, ConnectError::cause));
+                    return Err(last.map_or(cause_of(NoBackend::Unavailable), ConnectError::cause));
                 }
             }
         }
@@ -156,6 +168,14 @@ impl Selection {
 /// Where one waits when every backend is at its limit; returns when a place may have become free.
 async fn wait_for_place(queue: Queue) -> Result<(), Cause> {
     match queue {
-        Queue::None => Err(Cause::ConnectionLimitReached),
+        Queue::None => Err(cause_of(NoBackend::Full)),
+    }
+}
+
+/// How an exchange ends for which no backend can be had.
+pub(crate) fn cause_of(end: NoBackend) -> Cause {
+    match end {
+        NoBackend::Full => Cause::ConnectionLimitReached,
+        NoBackend::Unavailable => Cause::DestinationUnavailable,
     }
 }

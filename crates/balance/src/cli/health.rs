@@ -24,7 +24,8 @@ pub(crate) fn run(args: &HealthArgs, path: &str) -> ExitCode {
     } else {
         ("/health", "healthy", "not healthy")
     };
-    match process::ask(path, Method::GET, target, Duration::from_secs(args.timeout)) {
+    let limit = Duration::from_secs(args.timeout);
+    match process::ask(path, Method::GET, target, Vec::new(), limit) {
         Ok(answer) if answer.status == 200 => {
             console::line(good);
             ExitCode::SUCCESS

@@ -17,6 +17,7 @@ pub(crate) fn ask(
     path: &str,
     method: Method,
     target: &str,
+    body: Vec<u8>,
     limit: Duration,
 ) -> Result<Answer, String> {
     let socket = find_admin_socket(Path::new(path)).ok_or_else(|| {
@@ -26,6 +27,6 @@ pub(crate) fn ask(
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
-    let answer = runtime.block_on(call(&socket, method, target, limit));
+    let answer = runtime.block_on(call(&socket, method, target, body, limit));
     answer.map_err(|error| format!("{}: {error}", socket.display()))
 }

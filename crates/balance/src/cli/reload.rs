@@ -18,7 +18,7 @@ pub(crate) struct ReloadArgs {
 /// Exits with 0 when the new configuration is in use and with 1 when the old one stayed.
 pub(crate) fn run(args: &ReloadArgs, path: &str) -> ExitCode {
     let limit = Duration::from_secs(args.timeout);
-    let answer = match process::ask(path, Method::POST, "/reload", limit) {
+    let answer = match process::ask(path, Method::POST, "/reload", Vec::new(), limit) {
         Ok(answer) => answer,
         Err(message) => {
             console::error(message);

@@ -36,21 +36,24 @@ pub(crate) fn finish(result: Result<(), RunError>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if let RunError::Config(diagnostics) = &error {
-        show(diagnostics);
-        let is_error = |severity: &Severity| *severity == Severity::Error;
-        let errors = diagnostics
-            .iter()
-            .map(|one| one.severity)
-            .filter(is_error)
-            .count();
-        console::error(format_args!(
-            "not started: {} in the configuration",
-            count(errors, "error")
-        ));
+        refuse_config("not started", diagnostics);
     } else {
         console::error(&error);
     }
     ExitCode::FAILURE
+}
+
+/// Tells what is wrong with the configuration, and that `what` is so because of it.
+pub(crate) fn refuse_config(what: &str, diagnostics: &[Diagnostic]) {
+    show(diagnostics);
+    let errors = diagnostics
+        .iter()
+        .filter(|one| one.severity == Severity::Error)
+        .count();
+    console::error(format_args!(
+        "{what}: {} in the configuration",
+        count(errors, "error")
+    ));
 }
 
 /// With snippets for whoever sits there, one line each for a journal.

@@ -1,0 +1,104 @@
+//! Explaining: what would become of a request or a session, by a configuration or by what runs.
+//!
+//! The data path explains itself ([`balance_proxy::explain`]); this finds the listener that is meant, and says names and
+//! places for positions. It changes nothing and takes no connection.
+
+mod describe;
+mod explanation;
+mod question;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use balance_config::{Config, Diagnostic, Sources, load};
+use balance_proxy::Snapshot;
+use balance_proxy::explain::Explainer;
+
+use crate::compile;
+
+pub use explanation::{
+    Answer, Asked, Backend, Explanation, Field, Filter, Listener, Outcome, Pick, Pool, Request,
+    Routes, Sent, Source, State, Timeout, Verdict,
+};
+pub use question::{Choice, Question, QuestionError};
+
+use question::Asked as Resolved;
+
+/// Why a file cannot answer a question.
+#[derive(Debug)]
+pub enum FileError {
+    /// What is wrong with the configuration, warnings included.
+    Config(Vec<Diagnostic>),
+    Question(QuestionError),
+}
+
+/// Explains by the file at `path`, without binding, opening or resolving anything. It knows no state of a backend: it
+/// is explained as it would be right after a start.
+///
+/// # Errors
+/// The configuration cannot be used, or the question has no answer.
+pub fn explain(
+    sources: &dyn Sources,
+    path: &str,
+    question: &Question,
+) -> Result<Explanation, FileError> {
+    let loaded = load(sources, path);
+    let Some(config) = loaded.config else {
+        return Err(FileError::Config(loaded.diagnostics));
+    };
+    let snapshot = compile::unbound(&config).map_err(FileError::Config)?;
+    let subject = Subject {
+        config: &config,
+        path,
+        snapshot: &snapshot,
+        via_name: config.via_name.as_deref().unwrap_or(VIA_NAME),
+        now_ms: 0,
+        seed: 0,
+        is_running: false,
+    };
+    subject.explain(question).map_err(FileError::Question)
+}
+
+/// What a question is put to.
+pub(crate) struct Subject<'a> {
+    /// What the snapshot was compiled from.
+    pub(crate) config: &'a Config,
+    pub(crate) path: &'a str,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) via_name: &'a str,
+    /// The data path's clock.
+    pub(crate) now_ms: u64,
+    /// Of the numbers that balancing draws.
+    pub(crate) seed: u64,
+    /// Whether backends have a state.
+    pub(crate) is_running: bool,
+}
+
+impl Subject<'_> {
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, QuestionError> {
+        let (listener, asked) = question.resolve(&self.snapshot.listeners)?;
+        let peer = question.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let explainer = Explainer {
+            snapshot: self.snapshot,
+            listener,
+            peer,
+            via_name: self.via_name,
+            now_ms: self.now_ms,
+            seed: self.seed,
+        };
+        match asked {
+            Resolved::Request(head) => Ok(self.request(&explainer, &explainer.request(&head)?)),
+            Resolved::Session => match explainer.session() {
+                Some(destination) => Ok(self.session(&explainer, &destination)),
+                None => Err(QuestionError::PoolMissing {
+                    name: self.snapshot.listeners[listener].name.clone(),
+                }),
+            },
+        }
+    }
+}
+
+/// Stands for a name that is drawn at each start.
+const VIA_NAME: &str = "balance-xxxxxxxx";
