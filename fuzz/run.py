@@ -8,7 +8,7 @@
 
 `--jobs N` runs N at a time; default: as many as there are cores. A crash leaves its input in target/fuzz/artifacts,
 and the exit code is 1. libFuzzer is driven directly: cargo-fuzz takes minutes to install and wants nightly options,
-but the layout is its own, so `cargo fuzz run TARGET --features libfuzzer` works where it is installed.
+but the layout is its own, so `cargo fuzz run` works where it is installed (docs/fuzzing.md has the options).
 """
 
 import argparse

@@ -32,11 +32,35 @@ pub fn check(input: &[u8]) {
     );
 }
 
-/// The examples that the repository ships, whole and cut into sections.
+/// The configurations that the repository has, whole and cut into sections, and some that include the
+/// other file.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../config");
+    let mut seeds: Vec<Vec<u8>> = INCLUDING
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    for folder in ["config", "crates/balance-config/src/tests"] {
+        for text in configurations(folder) {
+            let mut section = String::new();
+            for line in text.lines() {
+                let is_top = !line.starts_with([' ', '#', '-']) && !line.is_empty();
+                if is_top && !section.is_empty() {
+                    seeds.push(std::mem::take(&mut section).into_bytes());
+                }
+                section.push_str(line);
+                section.push('\n');
+            }
+            seeds.push(section.into_bytes());
+            seeds.push(text.into_bytes());
+        }
+    }
+    seeds
+}
+
+fn configurations(folder: &str) -> Vec<String> {
+    let folder = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .expect("the examples are in the repository")
+        .expect("a folder of the repository")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
             path.extension()
@@ -44,22 +68,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         })
         .collect();
     paths.sort();
-    let mut seeds = Vec::new();
-    for path in paths {
-        let text = std::fs::read_to_string(path).expect("an example can be read");
-        let mut section = String::new();
-        for line in text.lines() {
-            let is_top = !line.starts_with([' ', '#', '-']) && !line.is_empty();
-            if is_top && !section.is_empty() {
-                seeds.push(std::mem::take(&mut section).into_bytes());
-            }
-            section.push_str(line);
-            section.push('\n');
-        }
-        seeds.push(section.into_bytes());
-        seeds.push(text.into_bytes());
-    }
-    seeds
+    let read = |path| std::fs::read_to_string(path).expect("a file of the repository");
+    paths.into_iter().map(read).collect()
 }
 
 fn split(input: &[u8]) -> (&[u8], &[u8]) {
@@ -97,3 +107,9 @@ fn check_place(place: &Place, file: &[u8]) {
 const MAIN: &str = "main.yaml";
 const INCLUDED: &str = "included.yaml";
 const MARK: &[u8] = b"\n#FILE\n";
+const INCLUDING: &[&str] = &[
+    "include: included.yaml\npools:\n  a: { backends: [\"127.0.0.1:1\"] }\n#FILE\nroutes:\n  - { match: { prefix: /a }, pool: a }\n",
+    "include: \"*.yaml\"\nlisten: \":1\"\n#FILE\nlisten: \":2\"\nbackends: [a:1]\n",
+    "include: [included.yaml, main.yaml]\n#FILE\ninclude: main.yaml\n",
+    "x: &a { address: \"${B}\" }\nbackends: [*a, { <<: *a, weight: ${A} }]\n#FILE\n- 1\n",
+];

@@ -24,6 +24,7 @@ mod plain_view;
 pub mod request_head;
 pub mod response_head;
 pub mod route_match;
+pub mod route_regex;
 mod sender;
 
 pub use dictionary::TOKENS;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("request_head", request_head::check, request_head::seeds),
     target("response_head", response_head::check, response_head::seeds),
     target("route_match", route_match::check, route_match::seeds),
+    target("route_regex", route_regex::check, route_regex::seeds),
 ];
 
 const fn target(name: &'static str, check: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Target {

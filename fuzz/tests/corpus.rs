@@ -69,6 +69,7 @@ targets! {
     request_head
     response_head
     route_match
+    route_regex
 }
 
 #[test]
