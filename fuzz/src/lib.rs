@@ -35,6 +35,8 @@ pub use mutate::Mutator;
 pub struct Target {
     /// Of its module, its binary and its folder in `corpus/`.
     pub name: &'static str,
+    /// How many mutations `cargo test` makes: about a second's.
+    pub rounds: u64,
     /// Panics when a property does not hold.
     pub check: fn(&[u8]),
     /// Inputs made from what the repository has: tables of bytes and verdicts, example configurations.
@@ -43,18 +45,49 @@ pub struct Target {
 
 /// All of them, by name.
 pub const TARGETS: &[Target] = &[
-    target("access_log", access_log::check, access_log::seeds),
-    target("chunked", chunked::check, chunked::seeds),
-    target("config_file", config_file::check, config_file::seeds),
-    target("forwarded_for", forwarded_for::check, forwarded_for::seeds),
-    target("path_rules", path_rules::check, path_rules::seeds),
-    target("pipelined", pipelined::check, pipelined::seeds),
-    target("request_head", request_head::check, request_head::seeds),
-    target("response_head", response_head::check, response_head::seeds),
-    target("route_match", route_match::check, route_match::seeds),
-    target("route_regex", route_regex::check, route_regex::seeds),
+    target("access_log", 10_000, access_log::check, access_log::seeds),
+    target("chunked", 20_000, chunked::check, chunked::seeds),
+    target(
+        "config_file",
+        10_000,
+        config_file::check,
+        config_file::seeds,
+    ),
+    target(
+        "forwarded_for",
+        40_000,
+        forwarded_for::check,
+        forwarded_for::seeds,
+    ),
+    target("path_rules", 40_000, path_rules::check, path_rules::seeds),
+    target("pipelined", 10_000, pipelined::check, pipelined::seeds),
+    target(
+        "request_head",
+        40_000,
+        request_head::check,
+        request_head::seeds,
+    ),
+    target(
+        "response_head",
+        40_000,
+        response_head::check,
+        response_head::seeds,
+    ),
+    target("route_match", 5_000, route_match::check, route_match::seeds),
+    // Compiling a pattern takes milliseconds without optimisation.
+    target("route_regex", 200, route_regex::check, route_regex::seeds),
 ];
 
-const fn target(name: &'static str, check: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Target {
-    Target { name, check, seeds }
+const fn target(
+    name: &'static str,
+    rounds: u64,
+    check: fn(&[u8]),
+    seeds: fn() -> Vec<Vec<u8>>,
+) -> Target {
+    Target {
+        name,
+        rounds,
+        check,
+        seeds,
+    }
 }

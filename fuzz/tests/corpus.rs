@@ -26,14 +26,11 @@ fn run(name: &str) {
         check(input, &|| format!("input {index} of the corpus"));
     }
     let first = number("BALANCE_FUZZ_SEED", 0);
-    for seed in first..first + number("BALANCE_FUZZ_ROUNDS", ROUNDS) {
+    for seed in first..first + number("BALANCE_FUZZ_ROUNDS", target.rounds) {
         let input = Mutator::new(seed).mutate(&inputs);
         check(&input, &|| format!("BALANCE_FUZZ_SEED={seed}"));
     }
 }
-
-/// A second or two for each target.
-const ROUNDS: u64 = 10_000;
 
 macro_rules! targets {
     ($($name:ident)*) => {
