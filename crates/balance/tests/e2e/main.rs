@@ -5,6 +5,7 @@
 mod bad_input;
 mod command_line;
 mod deadlines;
+mod explain;
 mod http1;
 mod life_cycle;
 mod limits;
