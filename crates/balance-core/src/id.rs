@@ -35,6 +35,14 @@ dense_id!(
     RouteId
 );
 dense_id!(
+    /// A split of the snapshot: the action of one route.
+    SplitId
+);
+dense_id!(
+    /// A mirror of the snapshot: that of one route.
+    MirrorId
+);
+dense_id!(
     /// A listener of the snapshot.
     ListenerId
 );

@@ -16,7 +16,7 @@ mod settings;
 
 pub use address::{AddressError, BackendAddress, ListenAddress};
 pub use cause::{Cause, Fault};
-pub use id::{BackendId, ListenerId, PoolId, RouteId, Weight, WorkerId};
+pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
 pub use settings::{
     Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, Timeouts,

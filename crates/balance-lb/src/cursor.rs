@@ -18,9 +18,14 @@ impl Cursor {
         self.0.0.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// What the next one to draw would get.
+    pub(crate) fn peek(&self) -> u64 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
     /// Another one at the same place.
     pub(crate) fn copy(&self) -> Self {
-        Self(CacheLine(AtomicU64::new(self.0.0.load(Ordering::Relaxed))))
+        Self(CacheLine(AtomicU64::new(self.peek())))
     }
 
     /// Draws numbers from a circle of `len` slots until `take` accepts one. Gives up after a few, with the last

@@ -61,8 +61,17 @@ impl Split {
 
     /// Takes a turn: the position of the share that is next. One atomic add, whoever draws.
     pub fn draw(&self) -> usize {
+        self.share_of(self.cursor.next())
+    }
+
+    /// Whose turn is next, without taking it.
+    pub fn peek(&self) -> usize {
+        self.share_of(self.cursor.peek())
+    }
+
+    fn share_of(&self, turn: u64) -> usize {
         let sum = self.ends.last().copied().map_or(1, u64::from);
-        let number = self.cursor.next() % sum * u64::from(self.stride) % sum;
+        let number = turn % sum * u64::from(self.stride) % sum;
         self.ends.partition_point(|end| u64::from(*end) <= number)
     }
 }
@@ -117,7 +126,12 @@ mod tests {
     fn check(weights: &[u32], expected: &str) {
         let split = compile(weights).expect("a weight that is not 0");
         let letters: String = (0..expected.len())
-            .map(|_| char::from(b'a' + u8::try_from(split.draw()).unwrap()))
+            .map(|_| {
+                let next = split.peek();
+                let drawn = split.draw();
+                assert_eq!(next, drawn, "{weights:?}");
+                char::from(b'a' + u8::try_from(drawn).unwrap())
+            })
             .collect();
         assert_eq!(letters, expected, "{weights:?}");
     }

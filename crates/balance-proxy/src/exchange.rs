@@ -9,6 +9,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use balance_core::{Cause, PoolId, Timeouts};
@@ -16,6 +17,7 @@ use balance_lb::Lease;
 use balance_proto::RequestView;
 
 use crate::filter;
+use crate::mirror;
 use crate::own_response::OwnResponse;
 use crate::upstream::{ConnectError, Member};
 use crate::wheel::Timer;
@@ -67,7 +69,7 @@ pub(crate) struct Tunnel<U> {
 
 /// What an exchange stands on.
 pub(crate) struct Context<'a, T> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     /// The exchange's own deadline.
     pub(crate) timer: &'a Timer,
     pub(crate) transport: &'a T,
@@ -84,13 +86,14 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
         Ok(()) => route(exchange, down),
         Err(response) => Plan::Own(response),
     };
-    let pool = match plan {
+    let destination = match plan {
         Plan::Own(response) => return respond(context, exchange, down, &response).await,
-        Plan::Forward(pool) => pool,
+        Plan::Forward(destination) => destination,
     };
     if let Err(response) = edit_request(context, exchange, down).await {
         return respond(context, exchange, down, &response).await;
     }
+    let pool = destination.draw(&exchange.snapshot().rules);
     match forward(context, exchange, down, pool).await {
         Ok((Transferred::Complete, upstream, lease)) => {
             let clean = exchange.upload_is_complete;
@@ -145,6 +148,9 @@ async fn forward<D: Downstream, T: Transport>(
     pool: PoolId,
 ) -> Result<(Transferred, T::Upstream, Lease<Member>), Cause> {
     exchange.on_pool(pool, down.request());
+    if let Some(mirror) = exchange.needs().mirror {
+        mirror::begin(context.worker, context.transport, exchange, down, mirror);
+    }
     let snapshot = exchange.snapshot_handle();
     let mut left_behind = None;
     loop {
@@ -255,11 +261,11 @@ async fn open<D: Downstream, T: Transport>(
 }
 
 /// Sends the request over one connection and brings the response back.
-async fn attempt<D: Downstream, U: Upstream>(
-    context: &Context<'_, impl Sized>,
+async fn attempt<D: Downstream, T: Transport>(
+    context: &Context<'_, T>,
     exchange: &mut Exchange,
     down: &mut D,
-    upstream: &mut U,
+    upstream: &mut T::Upstream,
 ) -> Result<Transferred, TransferError> {
     let body = down.request_body();
     if down.request().authority().is_empty() {
@@ -279,14 +285,7 @@ async fn attempt<D: Downstream, U: Upstream>(
     }
     let snapshot = exchange.snapshot_handle();
     let timeouts: &Timeouts = exchange.timeouts_in(&snapshot);
-    let mut transfer = Transfer::new(
-        context.worker,
-        context.timer,
-        timeouts,
-        exchange,
-        down,
-        upstream,
-    );
+    let mut transfer = Transfer::new(context, timeouts, exchange, down, upstream);
     poll_fn(|cx| transfer.poll(cx)).await
 }
 

@@ -192,7 +192,8 @@ impl Explainer<'_> {
         let route = decision::route(rules, head);
         let outcome = match decision::plan(self.snapshot, rules, route, head) {
             Plan::Own(response) => Outcome::Answered(Answer::new(Stage::Route, &response)),
-            Plan::Forward(pool) => {
+            Plan::Forward(destination) => {
+                let pool = destination.peek(self.snapshot);
                 let scope = Scope {
                     listener: self.listener,
                     route,

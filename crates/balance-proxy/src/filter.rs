@@ -9,6 +9,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
+use balance_core::MirrorId;
 use balance_proto::{FieldName, FieldValue, HeadEdits, RequestView, ResponseView, Scheme};
 
 use crate::own_response::OwnResponse;
@@ -55,11 +56,13 @@ pub(crate) struct FilterContext {
     pub(crate) paths: balance_core::PathPolicy,
 }
 
-/// What the filters of a route need, computed when the snapshot is compiled.
+/// What a route does beyond forwarding, computed when the snapshot is compiled: which of its filters have to be run at
+/// all, and whether it mirrors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) request: bool,
     pub(crate) response: bool,
+    pub(crate) mirror: Option<MirrorId>,
 }
 
 impl Needs {

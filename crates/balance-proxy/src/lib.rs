@@ -12,10 +12,12 @@ pub mod explain;
 mod filter;
 mod http1;
 mod listener;
+mod mirror;
 mod own_response;
 mod relay;
 mod shared;
 mod snapshot;
+mod split;
 mod tcp;
 mod upstream;
 mod wheel;
@@ -27,7 +29,9 @@ pub use filter::{
     Filter, HeaderAction, HeaderRule, HeaderRuleError, PathRewrite, PathRewriteError,
 };
 pub use listener::{ListenerKey, ListenerSocket};
+pub use mirror::{MirrorRules, Sample};
 pub use own_response::{Redirect, Respond};
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
+pub use split::{ShareRules, SplitRules};
 pub use worker::{Message, SendError, Workers};

@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use balance_core::{HashKey, IdleSettings, Limits, PoolId, ProtocolSettings, Timeouts};
+use balance_core::{
+    HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, RouteId, SplitId, Timeouts,
+};
 use balance_lb::Balancer;
 use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
@@ -17,15 +19,21 @@ use ipnet::IpNet;
 use crate::endpoint::Endpoint;
 use crate::filter::Filter;
 use crate::listener::ListenerKey;
+use crate::mirror::MirrorRules;
 use crate::own_response::{Redirect, Respond};
+use crate::split::SplitRules;
 
 /// Everything the data path needs to know, compiled.
 pub struct Snapshot {
     /// Grows by one with each publish of the process.
     pub generation: u64,
     pub listeners: Vec<ListenerRules>,
-    /// Indexed by [`RouteId`](balance_core::RouteId).
+    /// Indexed by [`RouteId`].
     pub routes: Vec<RouteRules>,
+    /// Indexed by [`SplitId`].
+    pub splits: Vec<SplitRules>,
+    /// Indexed by [`MirrorId`].
+    pub mirrors: Vec<MirrorRules>,
     /// Indexed by [`PoolId`]; definitions and the `route:<name>` views.
     pub pools: Vec<PoolRules>,
     /// Where finished exchanges are logged; `None` = no access log.
@@ -71,14 +79,18 @@ impl Mode {
 pub struct RouteRules {
     pub name: String,
     pub action: Action,
+    /// Where copies of what it forwards go.
+    pub mirror: Option<MirrorId>,
     /// In the order they run.
     pub filters: Vec<Filter>,
+    /// Of a split, until a pool is drawn: each share has its own.
     pub timeouts: Timeouts,
 }
 
 /// What a route does.
 pub enum Action {
     Forward(PoolId),
+    Split(SplitId),
     Redirect(Redirect),
     Respond(Respond),
 }
@@ -96,6 +108,23 @@ pub struct PoolRules {
     pub timeouts: Timeouts,
     /// Runs for requests that reach the pool without a route (top-level `transform`).
     pub filters: Vec<Filter>,
+}
+
+impl Snapshot {
+    /// The deadlines of an exchange that a route took. Of a split they are known once its pool is.
+    pub(crate) fn route_timeouts(&self, route: RouteId, pool: Option<PoolId>) -> &Timeouts {
+        let rules = &self.routes[route.index()];
+        match (&rules.action, pool) {
+            (Action::Split(split), Some(pool)) => {
+                let split = &self.splits[split.index()];
+                let share = split
+                    .position(pool)
+                    .map(|position| &split.shares()[position]);
+                share.map_or(&rules.timeouts, |share| &share.timeouts)
+            }
+            _ => &rules.timeouts,
+        }
+    }
 }
 
 impl ListenerRules {

@@ -9,12 +9,14 @@ mod for_test;
 mod housekeeping;
 mod listener;
 mod mailbox;
+mod series;
 mod session;
 mod snapshot;
 mod thread;
 mod tracker;
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -82,6 +84,11 @@ impl Worker {
             pair[1] = HEX[usize::from(byte & 0xf)];
         }
         id
+    }
+
+    /// Runs a task that belongs to no connection. A drain waits for it.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        tracker::spawn(self, task);
     }
 
     /// Something was logged, or a connection became idle: housekeeping has to look after it.

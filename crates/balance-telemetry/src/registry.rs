@@ -8,6 +8,7 @@ use balance_core::Cause;
 
 use crate::family::{Collect, Family, Kind, Samples, Value};
 use crate::process;
+use crate::series::MirrorOutcome;
 use crate::totals::{ListenerTotals, Totals};
 use crate::worker::{SeriesMaps, Shard, WorkerMetrics};
 
@@ -90,6 +91,7 @@ impl Registry {
         add_http(&mut samples, &totals);
         add_connections(&mut samples, &totals);
         add_backends(&mut samples, &totals);
+        add_mirrors(&mut samples, &totals);
         add_causes(&mut samples, &totals);
         self.add_process_wide(&mut samples, &totals);
         for collector in lock(&self.collectors).iter() {
@@ -277,6 +279,24 @@ fn add_backends(samples: &mut Samples, totals: &Totals) {
             labels,
             series.connect_failures,
         );
+    }
+}
+
+/// All outcomes, those that never happened too.
+fn add_mirrors(samples: &mut Samples, totals: &Totals) {
+    for (labels, series) in &totals.mirrors {
+        for (outcome, count) in MirrorOutcome::ALL.iter().zip(series.outcomes) {
+            samples.counter(
+                "balance_mirror_requests",
+                "Requests of routes that mirror, by what became of their copies.",
+                &[
+                    ("route", &labels.route),
+                    ("pool", &labels.pool),
+                    ("outcome", outcome.name()),
+                ],
+                count,
+            );
+        }
     }
 }
 

@@ -12,8 +12,12 @@ use balance_core::Method;
 use crate::cell::Counter;
 use crate::histogram::Histogram;
 
+mod mirror;
 mod status_table;
 
+pub use mirror::{MirrorOutcome, MirrorSeries};
+
+pub(crate) use mirror::{MirrorCells, MirrorLabels};
 pub(crate) use status_table::StatusTable;
 
 /// Requests of one listener, route and pool.

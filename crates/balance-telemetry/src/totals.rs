@@ -11,7 +11,10 @@ use std::sync::Arc;
 use balance_core::{Cause, Method};
 
 use crate::histogram::HistogramTotals;
-use crate::series::{BackendCells, BackendLabels, ListenerCells, RequestCells, RequestLabels};
+use crate::series::{
+    BackendCells, BackendLabels, ListenerCells, MirrorCells, MirrorLabels, MirrorOutcome,
+    RequestCells, RequestLabels,
+};
 use crate::worker::{SeriesMaps, Shard};
 
 /// Everything that workers count, merged.
@@ -25,6 +28,7 @@ pub(crate) struct Totals {
     pub(crate) requests: BTreeMap<RequestLabels, RequestTotals>,
     pub(crate) backends: BTreeMap<BackendLabels, BackendTotals>,
     pub(crate) listeners: BTreeMap<Box<str>, ListenerTotals>,
+    pub(crate) mirrors: BTreeMap<MirrorLabels, MirrorTotals>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,13 @@ pub(crate) struct ListenerTotals {
     order: u64,
 }
 
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MirrorTotals {
+    /// By outcome, in their order.
+    pub(crate) outcomes: [u64; MirrorOutcome::COUNT],
+    order: u64,
+}
+
 impl Totals {
     /// Adds what a worker has counted so far.
     pub(crate) fn add_shard(&mut self, shard: &Shard) {
@@ -65,6 +76,9 @@ impl Totals {
             for (labels, cells) in &series.listeners {
                 self.listeners.entry(labels.clone()).or_default().add(cells);
             }
+            for (labels, cells) in &series.mirrors {
+                self.mirrors.entry(labels.clone()).or_default().add(cells);
+            }
         });
     }
 
@@ -74,6 +88,7 @@ impl Totals {
         retire(&mut series.requests, &mut self.requests, order);
         retire(&mut series.backends, &mut self.backends, order);
         retire(&mut series.listeners, &mut self.listeners, order);
+        retire(&mut series.mirrors, &mut self.mirrors, order);
     }
 
     /// Adds the counters without labels.
@@ -99,11 +114,12 @@ impl Default for Totals {
             requests: BTreeMap::new(),
             backends: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
         }
     }
 }
 
-/// What the three kinds of series have in common.
+/// What the kinds of series have in common.
 trait SeriesTotals: Default {
     type Cells;
 
@@ -151,6 +167,20 @@ impl SeriesTotals for ListenerTotals {
         // In this order: what closes in between was opened before and is counted there.
         self.closed += cells.closed.value();
         self.opened += cells.opened.value();
+    }
+
+    fn retired_at(&mut self) -> &mut u64 {
+        &mut self.order
+    }
+}
+
+impl SeriesTotals for MirrorTotals {
+    type Cells = MirrorCells;
+
+    fn add(&mut self, cells: &MirrorCells) {
+        for (total, cell) in self.outcomes.iter_mut().zip(&cells.0) {
+            *total += cell.value();
+        }
     }
 
     fn retired_at(&mut self) -> &mut u64 {

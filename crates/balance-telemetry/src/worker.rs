@@ -9,8 +9,8 @@ use balance_core::Cause;
 
 use crate::cell::Counter;
 use crate::series::{
-    BackendCells, BackendLabels, BackendSeries, ListenerCells, ListenerSeries, RequestCells,
-    RequestLabels, RequestSeries,
+    BackendCells, BackendLabels, BackendSeries, ListenerCells, ListenerSeries, MirrorCells,
+    MirrorLabels, MirrorSeries, RequestCells, RequestLabels, RequestSeries,
 };
 
 /// The metrics of one worker. Made on its thread, and stays there.
@@ -47,6 +47,18 @@ impl WorkerMetrics {
             .shard
             .with_series(|series| Arc::clone(series.backends.entry(labels).or_default()));
         Rc::new(BackendSeries::new(cells))
+    }
+
+    /// The copies of a route's requests. As [`WorkerMetrics::request_series`], to be kept.
+    pub fn mirror_series(&self, route: &str, pool: &str) -> Rc<MirrorSeries> {
+        let labels = MirrorLabels {
+            route: route.into(),
+            pool: pool.into(),
+        };
+        let cells = self
+            .shard
+            .with_series(|series| Arc::clone(series.mirrors.entry(labels).or_default()));
+        Rc::new(MirrorSeries::new(cells))
     }
 
     /// The connections of a listener. As [`WorkerMetrics::request_series`], to be kept.
@@ -114,11 +126,15 @@ pub(crate) struct SeriesMaps {
     pub(crate) requests: HashMap<RequestLabels, Arc<RequestCells>>,
     pub(crate) backends: HashMap<BackendLabels, Arc<BackendCells>>,
     pub(crate) listeners: HashMap<Box<str>, Arc<ListenerCells>>,
+    pub(crate) mirrors: HashMap<MirrorLabels, Arc<MirrorCells>>,
 }
 
 impl SeriesMaps {
     pub(crate) fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.backends.is_empty() && self.listeners.is_empty()
+        self.requests.is_empty()
+            && self.backends.is_empty()
+            && self.listeners.is_empty()
+            && self.mirrors.is_empty()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use balance_core::{Cause, PoolId, RouteId, Timeouts};
+use balance_core::{Cause, PoolId, RouteId, SplitId, Timeouts};
 use balance_lb::Backend;
 use balance_proto::authority::Authority;
 use balance_proto::hygiene::{ForwardContext, client_address};
@@ -21,7 +21,33 @@ use crate::snapshot::{Action, ListenerRules, Snapshot};
 /// Where a request goes.
 pub(crate) enum Plan {
     Own(OwnResponse),
-    Forward(PoolId),
+    Forward(Destination),
+}
+
+/// Who answers a request that is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Pool(PoolId),
+    /// The one whose turn it is. Drawn when the request is forwarded: one that a filter refuses takes no turn.
+    Split(SplitId),
+}
+
+impl Destination {
+    /// The pool, or that whose turn is next.
+    pub(crate) fn peek(self, snapshot: &Snapshot) -> PoolId {
+        match self {
+            Self::Pool(pool) => pool,
+            Self::Split(split) => snapshot.splits[split.index()].peek(),
+        }
+    }
+
+    /// The pool. Of a split it takes a turn.
+    pub(crate) fn draw(self, snapshot: &Snapshot) -> PoolId {
+        match self {
+            Self::Pool(pool) => pool,
+            Self::Split(split) => snapshot.splits[split.index()].draw(),
+        }
+    }
 }
 
 /// Limits that need no route.
@@ -52,14 +78,17 @@ pub(crate) fn plan<V: RequestView>(
     route: Option<RouteId>,
     request: &V,
 ) -> Plan {
-    match route.map(|route| &snapshot.routes[route.index()].action) {
-        Some(Action::Forward(pool)) => Plan::Forward(*pool),
-        Some(Action::Respond(respond)) => Plan::Own(OwnResponse::direct(respond)),
-        Some(Action::Redirect(redirect)) => Plan::Own(redirect.response_to(request)),
-        None => match listener.pool {
-            Some(pool) => Plan::Forward(pool),
+    let Some(route) = route else {
+        return match listener.pool {
+            Some(pool) => Plan::Forward(Destination::Pool(pool)),
             None => Plan::Own(OwnResponse::of_cause(Cause::NoRoute)),
-        },
+        };
+    };
+    match &snapshot.routes[route.index()].action {
+        Action::Forward(pool) => Plan::Forward(Destination::Pool(*pool)),
+        Action::Split(split) => Plan::Forward(Destination::Split(*split)),
+        Action::Respond(respond) => Plan::Own(OwnResponse::direct(respond)),
+        Action::Redirect(redirect) => Plan::Own(redirect.response_to(request)),
     }
 }
 
@@ -75,7 +104,7 @@ pub(crate) struct Scope {
 impl Scope {
     pub(crate) fn timeouts(self, snapshot: &Snapshot) -> &Timeouts {
         match (self.route, self.pool) {
-            (Some(route), _) => &snapshot.routes[route.index()].timeouts,
+            (Some(route), pool) => snapshot.route_timeouts(route, pool),
             (None, Some(pool)) => &snapshot.pools[pool.index()].timeouts,
             (None, None) => &snapshot.listeners[self.listener].timeouts,
         }

@@ -7,13 +7,16 @@
 
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_core::{Cause, Timeouts};
 use balance_proto::{BodyLength, HeadEdits, RequestView, ResponseBody, ResponseView};
 
+use crate::mirror::MirroredRequest;
 use crate::own_response::OwnResponse;
 use crate::upstream::{ConnectError, Member};
+use crate::worker::Worker;
 
 /// In which form a sink wants a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,7 @@ pub(crate) enum ClientEvent {
 
 /// The client's side of one exchange.
 pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
-    type Request: RequestView;
+    type Request: RequestView + Clone + 'static;
 
     fn request(&self) -> &Self::Request;
 
@@ -246,6 +249,13 @@ pub(crate) trait Transport {
         member: &Member,
         timeouts: &Timeouts,
     ) -> Result<Self::Upstream, ConnectError>;
+
+    /// Sends a copy of a request by a task of its own, over connections of this kind.
+    fn spawn_mirrored<V: RequestView + 'static>(
+        &self,
+        worker: &Rc<Worker>,
+        copy: MirroredRequest<V>,
+    );
 
     /// The exchange is over; `clean` when request and response were complete.
     fn settle(&self, member: &Member, upstream: Self::Upstream, clean: bool, now_ms: u64);

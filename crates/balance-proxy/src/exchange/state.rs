@@ -16,6 +16,7 @@ use super::sides::{ClientEvent, Downstream};
 use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
 use crate::filter::{Filter, FilterContext, Needs};
+use crate::mirror::Collecting;
 use crate::snapshot::ListenerRules;
 use crate::upstream::{Member, Selection};
 use crate::wheel::Timer;
@@ -44,6 +45,8 @@ pub(crate) struct Exchange {
     pub(crate) response_edits: HeadEdits,
     pub(super) selection: Selection,
     pub(crate) replay: Option<Vec<u8>>,
+    /// The copy of a request whose body is still coming.
+    pub(crate) collecting: Option<Box<Collecting>>,
     /// A part of the request body was taken from the client.
     pub(crate) upload_began: bool,
     /// All of the request was taken from the client.
@@ -93,6 +96,7 @@ impl Exchange {
             response_edits: HeadEdits::default(),
             selection: Selection::default(),
             replay: None,
+            collecting: None,
             upload_began: false,
             upload_is_complete: false,
             response_began: false,
@@ -126,6 +130,7 @@ impl Exchange {
         self.response_edits.clear();
         self.selection.clear();
         self.replay = None;
+        self.collecting = None;
         self.upload_began = false;
         self.upload_is_complete = false;
         self.response_began = false;
@@ -141,6 +146,7 @@ impl Exchange {
         self.response_edits.shrink(KEPT_BYTES);
         self.arrival = None;
         self.backend = None;
+        self.collecting = None;
     }
 
     fn arrival(&self) -> &Arrival {
@@ -173,9 +179,6 @@ impl Exchange {
 
     pub(crate) fn on_route(&mut self, route: Option<RouteId>) {
         self.route = route;
-        if let Some(route) = route {
-            self.bound(&self.snapshot_handle().rules.routes[route.index()].timeouts);
-        }
     }
 
     pub(super) fn route(&self) -> Option<RouteId> {
@@ -185,20 +188,14 @@ impl Exchange {
     pub(super) fn on_pool<V: RequestView>(&mut self, pool: PoolId, request: &V) {
         self.pool = Some(pool);
         let snapshot = self.snapshot_handle();
-        let rules = &snapshot.rules.pools[pool.index()];
-        if self.route.is_none() {
-            self.bound(&rules.timeouts);
+        let whole = self.timeouts_in(&snapshot).request;
+        if !whole.is_zero() {
+            self.deadline_ms = Some(self.started_ms() + millis(whole));
         }
         self.selection
             .set_hash(&snapshot, pool, self.client, |name| {
                 request.get(name.as_bytes())
             });
-    }
-
-    fn bound(&mut self, timeouts: &Timeouts) {
-        if !timeouts.request.is_zero() {
-            self.deadline_ms = Some(self.started_ms() + millis(timeouts.request));
-        }
     }
 
     fn scope(&self) -> Scope {

@@ -3,10 +3,12 @@
 mod attempts;
 mod deadlines;
 mod failures;
+mod mirror;
 mod paths;
 mod requests;
 mod routing;
 mod setup;
+mod split;
 mod transfers;
 
 use balance_core::Cause;

@@ -12,13 +12,17 @@
 //! While it waits, exactly one deadline runs, chosen by what it waits for ([`Wait`]); progress renews it.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use balance_core::{Cause, Timeouts};
 use balance_proto::{BodyLength, HeadView, ResponseBody};
 
 use super::Exchange;
-use super::sides::{ClientEvent, Downstream, Form, Piece, ResponseStep, Upstream};
+use super::sides::{
+    BodySink, BodySource, ClientEvent, Downstream, Form, Piece, ResponseStep, Transport, Upstream,
+};
+use crate::mirror;
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -40,13 +44,14 @@ pub(crate) struct TransferError {
 }
 
 /// One attempt's transfer.
-pub(crate) struct Transfer<'a, D, U> {
-    pub(crate) worker: &'a Worker,
+pub(crate) struct Transfer<'a, D, T: Transport> {
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) timer: &'a Timer,
+    transport: &'a T,
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) exchange: &'a mut Exchange,
     pub(crate) down: &'a mut D,
-    pub(crate) up: &'a mut U,
+    pub(crate) up: &'a mut T::Upstream,
     upload: Upload,
     download: Download,
     waits_for: Option<Wait>,
@@ -80,14 +85,13 @@ enum Wait {
     BackendBody,
 }
 
-impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
+impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
     pub(crate) fn new(
-        worker: &'a Worker,
-        timer: &'a Timer,
+        context: &super::Context<'a, T>,
         timeouts: &'a Timeouts,
         exchange: &'a mut Exchange,
         down: &'a mut D,
-        up: &'a mut U,
+        up: &'a mut T::Upstream,
     ) -> Self {
         let upload = if exchange.upload_is_complete {
             Upload::Flushing
@@ -95,8 +99,9 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
             Upload::Sending
         };
         Self {
-            worker,
-            timer,
+            worker: context.worker,
+            timer: context.timer,
+            transport: context.transport,
             timeouts,
             exchange,
             down,
@@ -220,9 +225,18 @@ impl<'a, D: Downstream, U: Upstream> Transfer<'a, D, U> {
         };
         self.exchange.upload_began = true;
         self.exchange.upload_is_complete = piece.last;
-        let pushed = self
-            .up
-            .push(cx, &scratch[piece.range], piece.form, piece.last);
+        let bytes = &scratch[piece.range];
+        if self.exchange.collecting.is_some() {
+            let copied = (bytes, piece.form, piece.last);
+            mirror::on_piece(
+                self.worker,
+                self.transport,
+                self.exchange,
+                self.down,
+                copied,
+            );
+        }
+        let pushed = self.up.push(cx, bytes, piece.form, piece.last);
         drop(scratch);
         match pushed {
             Err(_) => self.stop_upload(),

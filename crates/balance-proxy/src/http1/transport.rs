@@ -1,12 +1,16 @@
 //! HTTP/1 connections to backends: taken from the idle ones, opened, and given back.
 
+use std::rc::Rc;
+
 use balance_core::Timeouts;
 use balance_net::Stream;
+use balance_proto::RequestView;
 use balance_proto::http1::HeadSettings;
 
 use super::upstream::{Http1Upstream, UpstreamParts};
 use crate::clock::millis;
 use crate::exchange::sides::Transport;
+use crate::mirror::{self, MirroredRequest};
 use crate::upstream::{ConnectError, IdleConnection, Member, connect};
 use crate::worker::Worker;
 
@@ -50,6 +54,21 @@ impl Transport for Http1Transport<'_> {
     ) -> Result<Http1Upstream, ConnectError> {
         let stream = connect(member.endpoint(), timeouts.connect).await?;
         Ok(self.upstream(stream, false))
+    }
+
+    fn spawn_mirrored<V: RequestView + 'static>(
+        &self,
+        worker: &Rc<Worker>,
+        copy: MirroredRequest<V>,
+    ) {
+        let (owned, settings) = (Rc::clone(worker), self.settings);
+        worker.spawn(async move {
+            let transport = Http1Transport {
+                worker: &owned,
+                settings,
+            };
+            mirror::send(&owned, &transport, copy).await;
+        });
     }
 
     fn settle(&self, member: &Member, upstream: Http1Upstream, clean: bool, now_ms: u64) {

@@ -32,8 +32,14 @@ impl Worker {
         Rc::clone(&self.snapshot.borrow())
     }
 
+    /// Waits until no task is left.
+    pub(crate) async fn idle_for_test(&self) {
+        self.tracker.idle().await;
+    }
+
     /// As after [`Message::Drain`](super::Message), without waiting for anything.
     pub(crate) fn set_draining_for_test(&self) {
         self.is_draining.set(true);
+        self.wheel.wake_all();
     }
 }

@@ -301,6 +301,8 @@ mod tests {
             generation: 7,
             listeners: Vec::new(),
             routes: Vec::new(),
+            splits: Vec::new(),
+            mirrors: Vec::new(),
             pools: Vec::new(),
             access_log: None,
         });

@@ -1,14 +1,14 @@
 //! A snapshot as one worker uses it: with this worker's own part of each backend, and its metric handles.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use balance_core::{PoolId, RouteId};
-use balance_telemetry::RequestSeries;
+use balance_core::{MirrorId, PoolId, RouteId};
+use balance_telemetry::{MirrorSeries, RequestSeries, WorkerMetrics};
 
 use super::Worker;
+use super::series::RequestHandles;
 use crate::clock::millis;
 use crate::endpoint::Endpoint;
 use crate::filter::Needs;
@@ -22,8 +22,9 @@ pub(crate) struct WorkerSnapshot {
     pub(crate) pools: Vec<WorkerPool>,
     /// Indexed by [`RouteId`].
     pub(crate) route_needs: Vec<Needs>,
-    /// Per listener: no route and no pool, no route but the pool, then one per route.
-    series: Vec<Vec<OnceCell<Rc<RequestSeries>>>>,
+    series: RequestHandles,
+    /// By [`MirrorId`].
+    mirrors: Vec<Rc<MirrorSeries>>,
     /// Each backend once, and where.
     members: Vec<Member>,
     positions: HashMap<*const Endpoint, usize>,
@@ -37,7 +38,7 @@ pub(crate) struct WorkerPool {
 
 /// What a worker snapshot is made with.
 pub(super) struct Parts<'a> {
-    pub(super) metrics: &'a balance_telemetry::WorkerMetrics,
+    pub(super) metrics: &'a WorkerMetrics,
     pub(super) idle_limits: &'a Rc<IdleLimits>,
     pub(super) worker_count: usize,
     /// The one before: backends that stay keep their idle connections.
@@ -83,23 +84,27 @@ impl WorkerSnapshot {
                     .collect(),
             })
             .collect();
-        let slots = rules.routes.len() + 2;
         Self {
             pools,
             route_needs: rules
                 .routes
                 .iter()
-                .map(|route| Needs::of(&route.filters))
+                .map(|route| Needs {
+                    mirror: route.mirror,
+                    ..Needs::of(&route.filters)
+                })
                 .collect(),
-            series: rules
-                .listeners
-                .iter()
-                .map(|_| (0..slots).map(|_| OnceCell::new()).collect())
-                .collect(),
+            series: RequestHandles::new(&rules),
+            mirrors: mirror_handles(&rules, parts.metrics),
             members,
             positions,
             rules,
         }
+    }
+
+    /// The handle that counts the copies of a mirror.
+    pub(crate) fn mirror_series(&self, mirror: MirrorId) -> &Rc<MirrorSeries> {
+        &self.mirrors[mirror.index()]
     }
 
     /// Every backend, once.
@@ -121,19 +126,22 @@ impl WorkerSnapshot {
         route: Option<RouteId>,
         pool: Option<PoolId>,
     ) -> &RequestSeries {
-        let slot = match (route, pool) {
-            (None, None) => 0,
-            (None, Some(_)) => 1,
-            (Some(route), _) => 2 + route.index(),
-        };
-        self.series[listener][slot].get_or_init(|| {
-            worker.metrics.request_series(
-                &self.rules.listeners[listener].name,
-                route.map_or("", |route| &self.rules.routes[route.index()].name),
-                pool.map_or("", |pool| &self.rules.pools[pool.index()].name),
-            )
-        })
+        let labels = (route, pool);
+        self.series
+            .find(&self.rules, &worker.metrics, listener, labels)
     }
+}
+
+/// Made at once: an alert on copies that fail needs its series from the start.
+fn mirror_handles(rules: &Snapshot, metrics: &WorkerMetrics) -> Vec<Rc<MirrorSeries>> {
+    let mirrors = rules.mirrors.iter();
+    mirrors
+        .map(|mirror| {
+            let route = &rules.routes[mirror.route.index()];
+            let pool = &rules.pools[mirror.pool.index()];
+            metrics.mirror_series(&route.name, &pool.name)
+        })
+        .collect()
 }
 
 fn new_member(endpoint: &Arc<Endpoint>, parts: &Parts<'_>) -> Member {

@@ -7,6 +7,7 @@ use balance_core::{Cause, Method};
 
 use super::{BuildInfo, Registry};
 use crate::family::{Samples, Value};
+use crate::series::MirrorOutcome;
 use crate::totals::RETIRED_SERIES_MAX;
 
 fn registry() -> Arc<Registry> {
@@ -56,6 +57,10 @@ fn workers_add_up() {
             metrics.backend_series("main", "a").record(900);
             metrics.backend_series("main", "a").retried();
             metrics.backend_series("main", "b").connect_failed();
+            let mirror = metrics.mirror_series("api", "shadow");
+            let outcomes = MirrorOutcome::ALL.into_iter();
+            outcomes.for_each(|outcome| mirror.record(outcome));
+            mirror.record(MirrorOutcome::SkippedLimit);
             metrics.cause(Cause::Completed);
             metrics.bytes_received(10);
             metrics.bytes_sent(100);
@@ -107,6 +112,11 @@ fn workers_add_up() {
     );
     check("balance_backend_retries", &[("backend", "a")], 3);
     check("balance_backend_connect_failures", &[("backend", "b")], 3);
+    let copies = |outcome| [("route", "api"), ("pool", "shadow"), ("outcome", outcome)];
+    check("balance_mirror_requests", &copies("sent"), 3);
+    check("balance_mirror_requests", &copies("failed"), 3);
+    check("balance_mirror_requests", &copies("skipped_limit"), 6);
+    check("balance_mirror_requests", &copies("skipped_upgrade"), 3);
     check("balance_exchange_cause", &[("cause", "completed")], 3);
     check("balance_exchange_cause", &[("cause", "no_route")], 0);
     check("balance_bytes_received", &[], 30);

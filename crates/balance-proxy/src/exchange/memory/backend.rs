@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use balance_core::Timeouts;
@@ -14,7 +15,9 @@ use super::{Journal, MemoryResponse, Script, Step, Takes};
 use crate::exchange::sides::{
     BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Transport, Upstream,
 };
+use crate::mirror::{self, MirroredRequest};
 use crate::upstream::{ConnectError, Member};
+use crate::worker::Worker;
 
 /// What a backend answers.
 #[derive(Clone, Debug)]
@@ -68,16 +71,17 @@ impl Connect {
 }
 
 /// All backends' connections, in the order they will be asked for.
+#[derive(Clone)]
 pub(crate) struct MemoryTransport {
     journal: Journal,
-    connects: RefCell<Vec<(&'static str, Connect)>>,
+    connects: Rc<RefCell<Vec<(&'static str, Connect)>>>,
 }
 
 impl MemoryTransport {
     pub(crate) fn new(journal: &Journal, connects: Vec<(&'static str, Connect)>) -> Self {
         Self {
             journal: journal.clone(),
-            connects: RefCell::new(connects),
+            connects: Rc::new(RefCell::new(connects)),
         }
     }
 
@@ -149,6 +153,15 @@ impl Transport for MemoryTransport {
                 std::future::pending().await
             }
         }
+    }
+
+    fn spawn_mirrored<V: RequestView + 'static>(
+        &self,
+        worker: &Rc<Worker>,
+        copy: MirroredRequest<V>,
+    ) {
+        let (transport, owned) = (self.clone(), Rc::clone(worker));
+        worker.spawn(async move { mirror::send(&owned, &transport, copy).await });
     }
 
     fn settle(&self, member: &Member, upstream: MemoryUpstream, clean: bool, _: u64) {

@@ -1,13 +1,12 @@
 //! A worker with one listener, and one exchange played on it.
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendAddress, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
+    Algorithm, BackendAddress, HashKey, IdleSettings, Limits, ListenAddress, MirrorId, PoolId,
     ProtocolSettings, Timeouts, Weight,
 };
 use balance_lb::{Backend, BackendIdentity, Balancer, Cursor};
@@ -20,13 +19,16 @@ use crate::exchange::{Arrival, Context, Ended, Exchange, Next, run};
 use crate::filter::Filter;
 use crate::worker::Worker;
 use crate::{
-    Action, Endpoint, ListenerKey, ListenerRules, Mode, PoolRules, RouteRules, Shared,
-    SharedOptions, Snapshot, UpstreamAddress,
+    Action, Endpoint, ListenerKey, ListenerRules, MirrorRules, Mode, PoolRules, RouteRules, Shared,
+    SharedOptions, Snapshot, SplitRules, UpstreamAddress,
 };
 
 /// What an exchange is played on. By default a listener without routes, whose pool has the backend `a`.
 pub(super) struct Setup {
     pub(super) routes: Vec<(RouteSpec, Action)>,
+    pub(super) splits: Vec<SplitRules>,
+    /// Of the first route.
+    pub(super) mirror: Option<MirrorRules>,
     /// Of all routes, and of requests that reach the pool without one.
     pub(super) filters: Vec<Filter>,
     /// Each pool's backends.
@@ -48,6 +50,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             routes: Vec::new(),
+            splits: Vec::new(),
+            mirror: None,
             filters: Vec::new(),
             pools: &[&["a"]],
             listener_pool: Some(PoolId(0)),
@@ -71,6 +75,10 @@ pub(super) struct Seen {
     pub(super) journal: Journal,
     /// The route and pool that it was counted for.
     pub(super) series: String,
+    /// What became of copies: outcomes and how many.
+    pub(super) copies: String,
+    /// The same, when the exchange was over and no task had run since.
+    pub(super) copies_at_end: String,
     /// What was counted as its duration.
     pub(super) duration: Duration,
     backends: Vec<Arc<Endpoint>>,
@@ -78,6 +86,14 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// The journal without what `backend` did.
+    pub(super) fn lines_without(&self, backend: &str) -> Vec<String> {
+        let lines = self.journal.lines().into_iter();
+        lines
+            .filter(|line| line.split(' ').next() != Some(backend))
+            .collect()
+    }
+
     pub(super) fn check(&self, name: &str, sum: &str, journal: &[&str]) {
         assert_eq!(self.journal.lines(), journal, "{name}");
         assert_eq!(self.sum, sum, "{name}");
@@ -139,16 +155,17 @@ pub(super) fn play(
     if is_draining {
         worker.set_draining_for_test();
     }
-    let ended = Builder::new_current_thread()
+    let (ended, copies_at_end) = Builder::new_current_thread()
         .enable_time()
         .build_local(LocalOptions::default())
         .expect("a runtime")
-        .block_on(play_on(
-            &worker,
-            arrive(&worker, peer, is_retired),
-            &mut client,
-            &transport,
-        ));
+        .block_on(async {
+            let arrival = arrive(&worker, peer, is_retired);
+            let ended = play_on(&worker, arrival, &mut client, &transport).await;
+            let copies_at_end = copies(&registry);
+            finish_copies(&worker).await;
+            (ended, copies_at_end)
+        });
     assert_eq!(transport.unused(), 0, "connections nobody asked for");
     let backends: Vec<Arc<Endpoint>> = backends.into_iter().flatten().collect();
     for endpoint in &backends {
@@ -159,6 +176,8 @@ pub(super) fn play(
         sum,
         journal,
         series,
+        copies: copies(&registry),
+        copies_at_end,
         duration: duration(&registry),
         backends,
         now_ms: worker.clock.now_ms(),
@@ -189,13 +208,13 @@ async fn play_on(
     };
     let mut exchange = Exchange::new();
     exchange.begin(arrival);
-    let running = pin!(run(&context, &mut exchange, client));
     let ended = tokio::select! {
         biased;
-        ended = running => ended,
+        ended = run(&context, &mut exchange, client) => ended,
         () = worker.wheel.clone().drive(worker.clock) => panic!("the wheel stopped"),
         () = tokio::time::sleep(HANGS_AFTER) => panic!("the exchange hangs"),
     };
+    exchange.end();
     match ended {
         Ended::Exchange(Next::Keep) => "keep",
         Ended::Exchange(Next::Close) => "close",
@@ -209,6 +228,16 @@ async fn play_on(
             );
             "tunnel"
         }
+    }
+}
+
+/// Copies of a request outlive its exchange.
+async fn finish_copies(worker: &Rc<Worker>) {
+    tokio::select! {
+        biased;
+        () = worker.idle_for_test() => {}
+        () = worker.wheel.clone().drive(worker.clock) => panic!("the wheel stopped"),
+        () = tokio::time::sleep(HANGS_AFTER) => panic!("a copy hangs"),
     }
 }
 
@@ -243,6 +272,19 @@ fn counted(registry: &Registry, ended: &str) -> (String, String) {
         format!("{ended}, {cause}, {status}"),
         format!("{route}/{pool}"),
     )
+}
+
+fn copies(registry: &Registry) -> String {
+    let families = registry.families();
+    let counted = families
+        .iter()
+        .filter(|family| family.name == "balance_mirror_requests")
+        .flat_map(|family| &family.samples)
+        .filter_map(|sample| match (&sample.value, sample.labels.last()) {
+            (Value::Integer(count @ 1..), Some((_, outcome))) => Some(format!("{outcome} {count}")),
+            _ => None,
+        });
+    counted.collect::<Vec<_>>().join(", ")
 }
 
 fn duration(registry: &Registry) -> Duration {
@@ -290,6 +332,7 @@ impl Setup {
             0 => (Vec::new(), self.filters),
             _ => (self.filters, Vec::new()),
         };
+        let has_mirror = self.mirror.is_some();
         let mut route_filters = Some(route_filters);
         let routes = actions
             .into_iter()
@@ -297,6 +340,7 @@ impl Setup {
             .map(|(index, action)| RouteRules {
                 name: format!("route{index}"),
                 action,
+                mirror: (index == 0 && has_mirror).then_some(MirrorId(0)),
                 filters: route_filters.take().unwrap_or_default(),
                 timeouts: self.timeouts.clone(),
             });
@@ -334,6 +378,8 @@ impl Setup {
         Snapshot {
             generation: 1,
             routes: routes.collect(),
+            splits: self.splits,
+            mirrors: self.mirror.into_iter().collect(),
             pools: pools.collect(),
             listeners: vec![listener],
             access_log: None,
