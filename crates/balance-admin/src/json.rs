@@ -154,6 +154,7 @@ fn route(route: &RouteView) -> Value {
             "headers": headers,
         },
         "action": route.action,
+        "mirror": route.mirror,
     })
 }
 

@@ -138,6 +138,7 @@ pub struct Route {
     pub priority: i64,
     pub matches: RouteMatch,
     pub action: Action,
+    pub mirror: Option<Mirror>,
     /// The top-level `transform` and this route's, merged.
     pub transform: Transform,
     pub timeouts: Timeouts,
@@ -180,8 +181,33 @@ pub enum PathMatch {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Forward(PoolId),
+    /// At least one share; not all of their weights are 0, and no pool is there twice.
+    Split(Vec<Share>),
     Redirect(Redirect),
     Respond(Respond),
+}
+
+/// A pool of a split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    pub pool: PoolId,
+    /// 0: no requests.
+    pub weight: Weight,
+    /// The route's over the pool's.
+    pub timeouts: Timeouts,
+}
+
+/// Where copies of a route's requests go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    pub pool: PoolId,
+    /// Between 0 and 1.
+    pub sample: f64,
+    pub body_bytes_max: usize,
+    /// Over the whole process.
+    pub in_flight_max: u32,
+    /// For one copy.
+    pub timeout: Duration,
 }
 
 /// A redirection; what is absent stays as the request has it.
@@ -291,6 +317,19 @@ pub struct Shutdown {
     pub delay: Duration,
     /// How long a drain may take.
     pub limit: Duration,
+}
+
+impl Action {
+    /// The pools that it sends to.
+    pub fn pools(&self) -> impl Iterator<Item = PoolId> {
+        let (one, several) = match self {
+            Self::Forward(pool) => (Some(*pool), &[][..]),
+            Self::Split(shares) => (None, &shares[..]),
+            Self::Redirect(_) | Self::Respond(_) => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(several.iter().map(|share| share.pool))
+    }
 }
 
 impl Config {

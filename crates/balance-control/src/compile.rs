@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Place, Severity, Spanned};
 use balance_core::ListenAddress;
-use balance_proxy::{Endpoint, ListenerKey, ListenerSocket, PoolRules, RouteRules, Snapshot};
+use balance_proxy::{Endpoint, ListenerKey, ListenerSocket, PoolRules, Snapshot};
 use balance_route::RouteTable;
 use balance_telemetry::Registry;
 
@@ -41,6 +41,7 @@ use crate::view::{Running, View};
 pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
+use routes::CompiledRoutes;
 
 /// A configuration and all that it holds: the running one, or the one that may become it.
 pub(crate) struct Compiled {
@@ -74,7 +75,7 @@ pub(crate) struct Prepared {
 struct Draft {
     identities: Identities,
     pools: Vec<PoolRules>,
-    routes: Vec<RouteRules>,
+    routes: CompiledRoutes,
     /// One for each listener of the configuration.
     tables: Vec<Arc<RouteTable>>,
 }
@@ -126,7 +127,9 @@ pub(crate) fn compile(
         listeners: addresses
             .map(|address| listeners::rules(&config, address.listener(), &address.key, &tables))
             .collect(),
-        routes,
+        routes: routes.routes,
+        splits: routes.splits,
+        mirrors: routes.mirrors,
         pools,
         access_log: log.as_ref().map(|log| Arc::clone(&log.log)),
     });
@@ -192,7 +195,9 @@ pub(crate) fn unbound(config: &Config) -> Result<Snapshot, Vec<Diagnostic>> {
         listeners: addresses
             .map(|(index, key)| listeners::rules(config, index, &key, &draft.tables))
             .collect(),
-        routes: draft.routes,
+        routes: draft.routes.routes,
+        splits: draft.routes.splits,
+        mirrors: draft.routes.mirrors,
         pools: draft.pools,
         access_log: None,
     })
@@ -204,7 +209,7 @@ fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagn
         None => Identities::default().successor(config),
     };
     let mut errors = Vec::new();
-    let routes = routes::compile(config, &mut errors);
+    let routes = routes::compile(config, &identities, &mut errors);
     let tables = routes::tables(config, &mut errors);
     let pools = pools::compile(config, &identities, &mut errors);
     if errors.is_empty() {

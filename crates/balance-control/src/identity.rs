@@ -1,4 +1,4 @@
-//! What outlives a reload: backends by their identity, cursors by their pool.
+//! What outlives a reload: backends by their identity, cursors by their pool or route, counts of copies by their route.
 //!
 //! Compiling makes a successor of the registry that shares what stays; the old one is not touched, so a
 //! reload that fails has changed nothing.
@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use balance_config::{Backend as BackendConfig, Config};
+use balance_config::{Action, Backend as BackendConfig, Config, Route};
 use balance_core::BackendAddress;
-use balance_lb::{Backend, BackendIdentity, Cursor};
+use balance_lb::{Backend, BackendIdentity, Cursor, Places};
 use balance_proxy::{Endpoint, UpstreamAddress};
 
 /// The objects that one configuration uses.
@@ -17,6 +17,10 @@ pub(crate) struct Identities {
     endpoints: HashMap<BackendIdentity, Arc<Endpoint>>,
     /// By the name of the pool or view.
     cursors: HashMap<String, Arc<Cursor>>,
+    /// By the name of the route that splits.
+    splits: HashMap<String, Arc<Cursor>>,
+    /// By the name of the route that mirrors.
+    mirrors: HashMap<String, Arc<Places>>,
 }
 
 impl Identities {
@@ -32,9 +36,21 @@ impl Identities {
             let known = self.cursors.get(&pool.name).cloned();
             (pool.name.clone(), known.unwrap_or_default())
         });
+        let does_split = |route: &&Route| matches!(route.action, Action::Split(_));
+        let splits = config.routes.iter().filter(does_split).map(|route| {
+            let known = self.splits.get(&route.name).cloned();
+            (route.name.clone(), known.unwrap_or_default())
+        });
+        let does_mirror = |route: &&Route| route.mirror.is_some();
+        let mirrors = config.routes.iter().filter(does_mirror).map(|route| {
+            let known = self.mirrors.get(&route.name).cloned();
+            (route.name.clone(), known.unwrap_or_default())
+        });
         Self {
             endpoints: endpoints.collect(),
             cursors: cursors.collect(),
+            splits: splits.collect(),
+            mirrors: mirrors.collect(),
         }
     }
 
@@ -50,6 +66,22 @@ impl Identities {
             .get(pool)
             .cloned()
             .expect("the registry has every pool")
+    }
+
+    /// Where the split of a route stands.
+    pub(crate) fn split(&self, route: &str) -> Arc<Cursor> {
+        self.splits
+            .get(route)
+            .cloned()
+            .expect("the registry has every split")
+    }
+
+    /// The copies of a route's requests that are under way.
+    pub(crate) fn mirror(&self, route: &str) -> Arc<Places> {
+        self.mirrors
+            .get(route)
+            .cloned()
+            .expect("the registry has every mirror")
     }
 
     /// All backends, in no order.

@@ -93,8 +93,10 @@ pub struct RouteView {
     pub path: String,
     pub methods: Vec<String>,
     pub headers: Vec<(String, String)>,
-    /// `pool x`, `redirect 308`, `respond 200`.
+    /// `pool x`, `split x 95, y 5`, `redirect 308`, `respond 200`.
     pub action: String,
+    /// `shadow 10%`: where copies go, and how many of the requests.
+    pub mirror: Option<String>,
 }
 
 /// Settings of the whole process, as names and values.

@@ -67,6 +67,14 @@ impl Pools {
         None
     }
 
+    /// The pool itself, or that which a view is of.
+    pub(super) fn definition_of(&self, id: PoolId) -> PoolId {
+        match self.pools.get(id.index()).map(|pool| pool.kind) {
+            Some(PoolKind::View { of, .. }) => of,
+            _ => id,
+        }
+    }
+
     /// What a pool says itself about deadlines.
     pub(super) fn layer(&self, id: PoolId) -> &TimeoutsLayer {
         &self.layers[id.index()]

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use balance_core::{PoolId, RouteId};
+use balance_core::{PoolId, RouteId, Weight};
 
 use super::pools::Pools;
 use crate::check::shown;
-use crate::config::{Action, Route, Transform};
+use crate::config::{Action, Mirror, Route, Share, Transform};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity};
+use crate::sections::mirror::MirrorDraft;
 use crate::sections::route::RouteDraft;
+use crate::sections::split::SplitDraft;
 use crate::sections::timeouts::{self, TimeoutsLayer};
 use crate::sections::transform;
 
@@ -33,31 +35,44 @@ pub(super) fn resolve(
             }
             None => timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
         };
+        let mirror = draft.mirror.take();
         let action = match (
             draft.redirect.take(),
             draft.respond.take(),
+            draft.split.take(),
             target,
             &draft.backends,
         ) {
-            (Some(redirect), ..) => Action::Redirect(redirect),
-            (None, Some(respond), ..) => Action::Respond(respond),
-            (None, None, Some(pool), Some(backends)) => {
+            (Some(redirect), ..) => Some(Action::Redirect(redirect)),
+            (None, Some(respond), ..) => Some(Action::Respond(respond)),
+            (None, None, Some(split), ..) => {
+                let shares = shares(&split, pools, layers, &draft.timeouts, diagnostics);
+                Some(Action::Split(shares))
+            }
+            (None, None, None, Some(pool), Some(backends)) => {
                 if backends.is_empty() {
                     let message = format!("route `{}` names no backend", shown(&name));
                     diagnostics.error_help(&draft.place, message, "without `backends` it uses all");
                 }
-                Action::Forward(pools.add_view(pool, id, &name, backends, &timeouts, diagnostics))
+                let view = pools.add_view(pool, id, &name, backends, &timeouts, diagnostics);
+                Some(Action::Forward(view))
             }
-            (None, None, Some(pool), None) => Action::Forward(pool),
-            // Reported; any pool keeps the positions as they are.
-            (None, None, None, _) => Action::Forward(PoolId(0)),
+            (None, None, None, Some(pool), None) => Some(Action::Forward(pool)),
+            (None, None, None, None, _) => None, // reported
         };
+        let mirror = match (mirror, &action) {
+            (Some(draft), Some(action)) => resolve_mirror(draft, action, pools, diagnostics),
+            _ => None,
+        };
+        // Any pool keeps the positions as they are.
+        let action = action.unwrap_or(Action::Forward(PoolId(0)));
         routes.push(Route {
             name,
             place: draft.place,
             priority: draft.priority,
             matches: draft.matches,
             action,
+            mirror,
             transform: transform::merge(top_transform, draft.transform),
             timeouts,
             tests: draft.tests,
@@ -92,6 +107,55 @@ fn unique_name(
     name
 }
 
+/// The shares of a split whose pools exist; the others are reported.
+fn shares(
+    split: &SplitDraft,
+    pools: &Pools,
+    layers: [&TimeoutsLayer; 2],
+    own: &TimeoutsLayer,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Share> {
+    let mut shares = Vec::with_capacity(split.shares.len());
+    for share in &split.shares {
+        if let Some(pool) = pools.find(&share.pool, diagnostics) {
+            let timeouts = timeouts::resolve(&[layers[0], layers[1], pools.layer(pool), own]);
+            shares.push(Share {
+                pool,
+                weight: Weight(share.weight),
+                timeouts,
+            });
+        }
+    }
+    shares
+}
+
+/// A mirror, unless its pool does not exist or is one of those that serve the route.
+fn resolve_mirror(
+    draft: MirrorDraft,
+    action: &Action,
+    pools: &Pools,
+    diagnostics: &mut Diagnostics,
+) -> Option<Mirror> {
+    let pool = pools.find(&draft.pool, diagnostics)?;
+    let serves = |own: PoolId| pools.definition_of(own) == pool;
+    if action.pools().any(serves) {
+        let name = shown(&draft.pool.value);
+        let message =
+            format!("`mirror`: pool `{name}` serves the route, and would get each request twice");
+        diagnostics.error_help(&draft.pool.place, message, "name a pool of its own");
+        return None;
+    }
+    // Copies are made of what is forwarded; that a mirror beside another action does nothing is told already.
+    action.pools().next()?;
+    Some(Mirror {
+        pool,
+        sample: draft.sample,
+        body_bytes_max: draft.body_bytes_max,
+        in_flight_max: draft.in_flight_max,
+        timeout: draft.timeout,
+    })
+}
+
 /// The pool that the exchanges of a route go to, or that its backends are members of.
 fn target_pool(
     draft: &RouteDraft,
@@ -99,7 +163,7 @@ fn target_pool(
     pools: &Pools,
     diagnostics: &mut Diagnostics,
 ) -> Option<PoolId> {
-    if draft.redirect.is_some() || draft.respond.is_some() {
+    if draft.redirect.is_some() || draft.respond.is_some() || draft.split.is_some() {
         return None;
     }
     if let Some(pool) = &draft.pool {
@@ -114,7 +178,7 @@ fn target_pool(
         diagnostics.error_help(
             &draft.place,
             message,
-            "give `pool`, `redirect` or `respond`",
+            "give `pool`, `split`, `redirect` or `respond`",
         );
     }
     default

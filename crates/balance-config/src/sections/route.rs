@@ -4,7 +4,9 @@
 use balance_core::Method;
 
 use super::backend::count;
+use super::mirror::{self, MirrorDraft};
 use super::security::RATE_LIMIT;
+use super::split::{self, SplitDraft};
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::transform::{self, TRANSFORM};
 use crate::config::{PathMatch, Redirect, Respond, RouteMatch, RouteTest, Transform, Version};
@@ -163,18 +165,16 @@ const SPLIT: Key = Key::new(
     "split",
     Kind::List(&SHARE_ITEM),
     "",
-    "Several pools by weight.",
+    "Several pools by weight, in place of `pool`. An exchange stays with its pool, also when that fails.",
 )
-.example("[{ pool: a, weight: 95 }, { pool: b, weight: 5 }]")
-.later("`split` over several pools");
+.example("[{ pool: a, weight: 95 }, { pool: b, weight: 5 }]");
 const MIRROR: Key = Key::new(
     "mirror",
-    Kind::Block(&MIRROR_TO),
+    Kind::Block(&mirror::MIRROR),
     "",
-    "A copy of the requests to a second pool.",
+    "A copy of the requests that are forwarded, to a second pool.",
 )
-.example("{ pool: b, share: 10% }")
-.later("`mirror`");
+.example("{ pool: shadow, sample: 10% }");
 const TRANSFORM_KEY: Key = Key::new(
     "transform",
     Kind::Block(&TRANSFORM),
@@ -208,40 +208,8 @@ const TESTS: Key = Key::new(
     "Requests and what must come of them; `balance check` and every start and reload run them.",
 );
 
-static SHARE_ITEM: Kind = Kind::Block(&SHARE);
+static SHARE_ITEM: Kind = Kind::Block(&split::SHARE);
 static TEST_ITEM: Kind = Kind::Block(&TEST);
-
-static SHARE: Table = Table {
-    name: "split",
-    doc: "A pool and its weight.",
-    main: None,
-    keys: &[
-        Key::required("pool", Kind::Text, "the name of a pool").example("api"),
-        Key::required(
-            "weight",
-            Kind::Integer {
-                min: 0,
-                max: 1_000_000,
-            },
-            "its share",
-        ),
-    ],
-};
-
-static MIRROR_TO: Table = Table {
-    name: "mirror",
-    doc: "Where copies go.",
-    main: Some("pool"),
-    keys: &[
-        Key::required("pool", Kind::Text, "the name of a pool").example("api"),
-        Key::new(
-            "share",
-            Kind::Share,
-            "100%",
-            "How many of the requests are copied.",
-        ),
-    ],
-};
 
 static REDIRECT: Table = Table {
     name: "redirect",
@@ -326,6 +294,8 @@ pub(crate) struct RouteDraft {
     pub(crate) matches: RouteMatch,
     pub(crate) pool: Option<Spanned<String>>,
     pub(crate) backends: Option<Vec<Spanned<String>>>,
+    pub(crate) split: Option<SplitDraft>,
+    pub(crate) mirror: Option<MirrorDraft>,
     pub(crate) redirect: Option<Redirect>,
     pub(crate) respond: Option<Respond>,
     pub(crate) transform: Transform,
@@ -352,10 +322,16 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
                 .with_related(block.key_place(first), "the other one is here"),
         );
     }
-    for key in ["redirect", "respond"] {
-        if block.has("backends") && block.has(key) {
-            let message = format!("`backends` has no effect beside `{key}`");
-            diagnostics.warning(block.key_place("backends"), message);
+    for (extra, action) in [
+        ("backends", "redirect"),
+        ("backends", "respond"),
+        ("backends", "split"),
+        ("mirror", "redirect"),
+        ("mirror", "respond"),
+    ] {
+        if block.has(extra) && block.has(action) {
+            let message = format!("`{extra}` has no effect beside `{action}`");
+            diagnostics.warning(block.key_place(extra), message);
         }
     }
     RouteDraft {
@@ -367,6 +343,8 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
             .unwrap_or_default(),
         pool: block.spanned_text("pool"),
         backends: block.has("backends").then(|| texts(block, "backends")),
+        split: split::read(block, diagnostics),
+        mirror: block.block("mirror").and_then(mirror::read),
         redirect: block
             .block("redirect")
             .map(|block| read_redirect(block, diagnostics)),
@@ -380,7 +358,7 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
             .iter()
             .filter_map(|item| read_test(item.block()?, diagnostics))
             .collect(),
-        is_reported: !written.is_empty() || block.has("mirror"),
+        is_reported: !written.is_empty(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use balance_core::{Algorithm, BackendId, HashKey, PathPolicy, PoolId, RouteId, Weight};
 
 use crate::{
-    AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mode,
-    PathMatch, PoolKind, RouteScope, Severity, Version, load,
+    AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mirror,
+    Mode, PathMatch, PoolKind, RouteScope, Severity, Version, load,
 };
 
 /// A good file of three lines, to add to.
@@ -190,6 +190,55 @@ fn the_full_form_resolves_names_and_order() {
             },
         ]
     );
+}
+
+#[test]
+fn a_share_of_a_split_has_its_own_deadlines() {
+    let yaml = "
+pools:
+  a: { backends: [\"a:1\"], timeouts: { connect: 1s, request: 9s } }
+  b: { backends: [\"b:1\"], timeouts: { connect: 2s, request: 0 } }
+  shadow: { backends: [\"s:1\"] }
+routes:
+  - { name: r, split: [ { pool: b, weight: 95 }, { pool: a, weight: 5 } ], timeouts: { read: 7s }, mirror: shadow }
+  - { name: m, pool: a, mirror: { pool: b, sample: 12.5%, body_bytes_max: 1KiB, in_flight_max: 3, timeout: 2s } }
+";
+    let config = config(&format!("{BASE}{yaml}"));
+    let Action::Split(shares) = &config.routes[0].action else {
+        panic!("a split");
+    };
+    let pool = |name| config.pool(name).unwrap();
+    let seen: Vec<_> = shares
+        .iter()
+        .map(|share| {
+            let timeouts = &share.timeouts;
+            let deadlines = [timeouts.connect, timeouts.request, timeouts.read];
+            (share.pool, share.weight, deadlines.map(|one| one.as_secs()))
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (pool("b"), Weight(95), [2, 0, 7]),
+            (pool("a"), Weight(5), [1, 9, 7])
+        ]
+    );
+    let defaults = Mirror {
+        pool: pool("shadow"),
+        sample: 1.0,
+        body_bytes_max: 64 * 1024,
+        in_flight_max: 100,
+        timeout: seconds(10),
+    };
+    assert_eq!(config.routes[0].mirror, Some(defaults));
+    let written = Mirror {
+        pool: pool("b"),
+        sample: 0.125,
+        body_bytes_max: 1024,
+        in_flight_max: 3,
+        timeout: seconds(2),
+    };
+    assert_eq!(config.routes[1].mirror, Some(written));
 }
 
 #[test]

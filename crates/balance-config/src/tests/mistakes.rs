@@ -59,6 +59,7 @@ pub(super) fn samples() -> Vec<String> {
         names::backends_and_pools,
         names::routes,
         names::actions_and_edits,
+        names::splits_and_mirrors,
         names::listeners,
         values::types_and_ranges,
         values::words_and_shapes,

@@ -7,13 +7,15 @@ use balance_config::{
     Config, Diagnostic, Mode, PoolKind, Route, RouteScope, RouteTest, Severity, Spanned,
 };
 use balance_core::{PathPolicy, PoolId, RouteId, UnderscorePolicy};
-use balance_proxy::{Action, Filter, PathRewrite, PoolRules, RouteRules};
+use balance_proxy::{Action, Filter, PathRewrite, PoolRules};
 use balance_route::{Facts, RouteTable};
+
+use super::routes::CompiledRoutes;
 
 /// What tests are run against.
 pub(super) struct Served<'a> {
     pub(super) config: &'a Config,
-    pub(super) routes: &'a [RouteRules],
+    pub(super) routes: &'a CompiledRoutes,
     pub(super) pools: &'a [PoolRules],
     /// One for each listener of the configuration.
     pub(super) tables: &'a [Arc<RouteTable>],
@@ -109,11 +111,20 @@ impl Served<'_> {
         {
             return Outcome::answered(None, 400);
         }
-        let (route, filters, pool) = match self.tables[listener].decide(request) {
+        let (route, filters, pools) = match self.tables[listener].decide(request) {
             Some(id) => {
-                let rules = &self.routes[id.index()];
+                let rules = &self.routes.routes[id.index()];
                 match &rules.action {
-                    Action::Forward(pool) => (Some(id), &rules.filters, *pool),
+                    Action::Forward(pool) => (Some(id), &rules.filters, vec![*pool]),
+                    Action::Split(split) => {
+                        let shares = self.routes.splits[split.index()].shares().iter();
+                        let drawn = shares.filter(|share| share.weight.0 > 0);
+                        (
+                            Some(id),
+                            &rules.filters,
+                            drawn.map(|share| share.pool).collect(),
+                        )
+                    }
                     Action::Redirect(redirect) => {
                         return Outcome::answered(Some(id), redirect.status);
                     }
@@ -121,14 +132,14 @@ impl Served<'_> {
                 }
             }
             None => match self.config.listeners[listener].pool {
-                Some(pool) => (None, &self.pools[pool.index()].filters, pool),
+                Some(pool) => (None, &self.pools[pool.index()].filters, vec![pool]),
                 None => return Outcome::answered(None, 404),
             },
         };
         match rewritten(request.target, filters, policy) {
             Some(target) => Outcome {
                 route,
-                pool: Some(pool),
+                pools,
                 target: Some(target),
                 status: None,
             },
@@ -152,13 +163,19 @@ impl Served<'_> {
                     None => format!("no route takes it, `{wanted}` should"),
                 })
             }
-            "pool" => match outcome.pool {
-                Some(pool) => (!self.pool_names(pool).any(|name| name == wanted)).then(|| {
-                    let name = &self.config.pools[pool.index()].name;
-                    format!("it goes to pool `{name}`, not `{wanted}`")
-                }),
-                None => Some(format!("{} and goes to no pool", outcome.answer())),
-            },
+            "pool" if outcome.pools.is_empty() => {
+                Some(format!("{} and goes to no pool", outcome.answer()))
+            }
+            "pool" => {
+                let mut pools = outcome.pools.iter();
+                let fits = pools.any(|pool| self.pool_names(*pool).any(|name| name == wanted));
+                (!fits).then(|| {
+                    let name =
+                        |pool: &PoolId| format!("`{}`", self.config.pools[pool.index()].name);
+                    let names: Vec<String> = outcome.pools.iter().map(name).collect();
+                    format!("it goes to pool {}, not `{wanted}`", names.join(" or "))
+                })
+            }
             "path" => match &outcome.target {
                 Some(target) => {
                     let path = target.split('?').next().unwrap_or_default();
@@ -211,7 +228,8 @@ impl Served<'_> {
 /// What a request comes to.
 struct Outcome {
     route: Option<RouteId>,
-    pool: Option<PoolId>,
+    /// Of a split all that it may draw; empty when it is answered here.
+    pools: Vec<PoolId>,
     /// Path and query as the backend sees them.
     target: Option<String>,
     /// Of a response of our own.
@@ -222,7 +240,7 @@ impl Outcome {
     fn answered(route: Option<RouteId>, status: u16) -> Self {
         Self {
             route,
-            pool: None,
+            pools: Vec::new(),
             target: None,
             status: Some(status),
         }

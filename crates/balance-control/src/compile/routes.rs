@@ -3,27 +3,110 @@
 use std::sync::Arc;
 
 use balance_config::{
-    Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig,
+    Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig, Mirror,
     PathMatch as PathConfig, Place, Redirect as RedirectConfig, Respond as RespondConfig, Route,
-    RouteScope, Severity, Transform,
+    RouteScope, Severity, Share, Transform,
 };
-use balance_core::RouteId;
+use balance_core::{MirrorId, RouteId, SplitId};
+use balance_lb::Places;
 use balance_proxy::{
-    Action, Filter, HeaderAction, HeaderRule, PathRewrite, Redirect, Respond, RouteRules,
+    Action, Filter, HeaderAction, HeaderRule, MirrorRules, PathRewrite, Redirect, Respond,
+    RouteRules, Sample, ShareRules, SplitRules,
 };
 use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
 
-/// One for each route of the configuration, in its order.
-pub(super) fn compile(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<RouteRules> {
-    let routes = config.routes.iter();
-    routes
-        .map(|route| RouteRules {
+use crate::identity::Identities;
+
+/// What the routes of a configuration become.
+pub(super) struct CompiledRoutes {
+    /// One for each route of the configuration, in its order.
+    pub(super) routes: Vec<RouteRules>,
+    pub(super) splits: Vec<SplitRules>,
+    pub(super) mirrors: Vec<MirrorRules>,
+}
+
+pub(super) fn compile(
+    config: &Config,
+    identities: &Identities,
+    errors: &mut Vec<Diagnostic>,
+) -> CompiledRoutes {
+    let mut compiled = CompiledRoutes {
+        routes: Vec::with_capacity(config.routes.len()),
+        splits: Vec::new(),
+        mirrors: Vec::new(),
+    };
+    for (index, route) in config.routes.iter().enumerate() {
+        let rules = RouteRules {
             name: route.name.clone(),
-            action: action(route, errors),
+            action: compiled.action(route, identities, errors),
+            mirror: route.mirror.as_ref().map(|mirror| {
+                let in_flight = identities.mirror(&route.name);
+                let id = MirrorId::from_index(compiled.mirrors.len());
+                let route = RouteId::from_index(index);
+                compiled
+                    .mirrors
+                    .push(mirror_rules(route, mirror, in_flight));
+                id
+            }),
             filters: filters(&route.transform, &route.place, errors),
             timeouts: route.timeouts.clone(),
-        })
-        .collect()
+        };
+        compiled.routes.push(rules);
+    }
+    compiled
+}
+
+impl CompiledRoutes {
+    fn action(
+        &mut self,
+        route: &Route,
+        identities: &Identities,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Action {
+        match &route.action {
+            ActionConfig::Forward(pool) => Action::Forward(*pool),
+            ActionConfig::Split(shares) => {
+                let id = SplitId::from_index(self.splits.len());
+                let shares = shares.iter().map(share_rules).collect();
+                match SplitRules::compile(shares, identities.split(&route.name)) {
+                    Ok(split) => self.splits.push(split),
+                    Err(error) => errors.push(refuse(&route.place, format!("split: {error}"))),
+                }
+                Action::Split(id)
+            }
+            ActionConfig::Redirect(redirect) => Action::Redirect(compile_redirect(redirect)),
+            ActionConfig::Respond(respond) => {
+                for (name, value) in &respond.headers {
+                    if !Respond::check_header(name, value) {
+                        let message =
+                            format!("respond: `{name}: {value}` cannot be sent as a header");
+                        errors.push(refuse(&route.place, message));
+                    }
+                }
+                Action::Respond(compile_respond(respond))
+            }
+        }
+    }
+}
+
+fn share_rules(share: &Share) -> ShareRules {
+    ShareRules {
+        pool: share.pool,
+        weight: share.weight,
+        timeouts: share.timeouts.clone(),
+    }
+}
+
+fn mirror_rules(route: RouteId, mirror: &Mirror, in_flight: Arc<Places>) -> MirrorRules {
+    MirrorRules {
+        route,
+        pool: mirror.pool,
+        sample: Sample::of_share(mirror.sample),
+        body_bytes_max: mirror.body_bytes_max,
+        timeout: mirror.timeout,
+        in_flight_max: mirror.in_flight_max,
+        in_flight,
+    }
 }
 
 /// One table for each listener. Those that ask all routes share one.
@@ -94,22 +177,6 @@ fn header_rules(
         }
     }
     rules
-}
-
-fn action(route: &Route, errors: &mut Vec<Diagnostic>) -> Action {
-    match &route.action {
-        ActionConfig::Forward(pool) => Action::Forward(*pool),
-        ActionConfig::Redirect(redirect) => Action::Redirect(compile_redirect(redirect)),
-        ActionConfig::Respond(respond) => {
-            for (name, value) in &respond.headers {
-                if !Respond::check_header(name, value) {
-                    let message = format!("respond: `{name}: {value}` cannot be sent as a header");
-                    errors.push(refuse(&route.place, message));
-                }
-            }
-            Action::Respond(compile_respond(respond))
-        }
-    }
 }
 
 fn compile_redirect(redirect: &RedirectConfig) -> Redirect {

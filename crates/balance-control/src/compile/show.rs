@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use balance_config::{Action, Config, HostPattern, PathMatch, Pool, PoolKind, Route, Version};
-use balance_core::{HashKey, Limits, Timeouts};
+use balance_config::{
+    Action, Config, HostPattern, PathMatch, Pool, PoolKind, Route, Share, Version,
+};
+use balance_core::{HashKey, Limits, PoolId, Timeouts};
 use balance_route::RouteTable;
 
 use super::BoundAddress;
@@ -81,6 +83,7 @@ fn route(config: &Config, route: &Route) -> RouteView {
         HostPattern::Exact(name) => name.clone(),
         HostPattern::Under(name) => format!("*.{name}"),
     };
+    let name = |pool: PoolId| config.pools[pool.index()].name.as_str();
     RouteView {
         name: route.name.clone(),
         place: route.place.to_string(),
@@ -96,10 +99,21 @@ fn route(config: &Config, route: &Route) -> RouteView {
         methods: route.matches.methods.clone(),
         headers: route.matches.headers.clone(),
         action: match &route.action {
-            Action::Forward(pool) => format!("pool {}", config.pools[pool.index()].name),
+            Action::Forward(pool) => format!("pool {}", name(*pool)),
+            Action::Split(shares) => {
+                let share = |share: &Share| format!("{} {}", name(share.pool), share.weight.0);
+                format!(
+                    "split {}",
+                    shares.iter().map(share).collect::<Vec<_>>().join(", ")
+                )
+            }
             Action::Redirect(redirect) => format!("redirect {}", redirect.status),
             Action::Respond(respond) => format!("respond {}", respond.status),
         },
+        mirror: route.mirror.as_ref().map(|mirror| {
+            let percent = mirror.sample * 100.0;
+            format!("{} {percent}%", name(mirror.pool))
+        }),
     }
 }
 

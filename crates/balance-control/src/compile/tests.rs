@@ -149,6 +149,43 @@ fn backends_and_cursors_are_carried_by_identity() {
     );
 }
 
+#[test]
+fn splits_and_copies_under_way_are_carried_by_the_name_of_their_route() {
+    let yaml = |weight: u32, sample: &str, name: &str| {
+        let pools =
+            "  q: { backends: ['127.0.0.1:9003'] }\n  s: { backends: ['127.0.0.1:9004'] }\n";
+        let route = format!(
+            "  - {{ name: {name}, split: [ {{ pool: p, weight: {weight} }}, {{ pool: q, weight: 1 }} ], mirror: {{ pool: s, sample: {sample} }} }}\n"
+        );
+        TWO.replace("routes:\n", &format!("{pools}routes:\n{route}"))
+    };
+    let first = prepared(&yaml(1, "10%", "r"), None).next;
+    let snapshot = &first.snapshot;
+    assert!(matches!(snapshot.routes[0].action, Action::Split(id) if id.index() == 0));
+    let shares = snapshot.splits[0].shares().iter();
+    let shares: Vec<_> = shares
+        .map(|share| (share.pool.index(), share.weight.0))
+        .collect();
+    assert_eq!(shares, [(0, 1), (1, 1)]);
+    assert_eq!(snapshot.routes[0].mirror.map(|id| id.index()), Some(0));
+    let mirror = &snapshot.mirrors[0];
+    assert_eq!((mirror.route.index(), mirror.pool.index()), (0, 2));
+
+    let second = prepared(&yaml(9, "100%", "r"), Some(&first)).next;
+    let same = |a: &Compiled, b: &Compiled| {
+        let name = |one: &Compiled| one.config.routes[0].name.clone();
+        let cursors = [a, b].map(|one| one.identities.split(&name(one)));
+        let places = [a, b].map(|one| Arc::clone(&one.snapshot.mirrors[0].in_flight));
+        (
+            Arc::ptr_eq(&cursors[0], &cursors[1]),
+            Arc::ptr_eq(&places[0], &places[1]),
+        )
+    };
+    assert_eq!(same(&first, &second), (true, true));
+    let renamed = prepared(&yaml(9, "100%", "other"), Some(&second)).next;
+    assert_eq!(same(&second, &renamed), (false, false));
+}
+
 fn next_pick(compiled: &Compiled) -> usize {
     let pool = &compiled.snapshot.pools[0];
     assert_eq!(compiled.config.pools[0].algorithm, Algorithm::RoundRobin);

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use balance_config::{Action, Config, Diagnostic, Mode, PoolKind, RouteScope, Severity};
+use balance_config::{Config, Diagnostic, Mode, PoolKind, RouteScope, Severity};
 use balance_core::{BackendId, PoolId, RouteId};
 
 /// A warning for each. In a file of tcp listeners that routes do nothing is said once, elsewhere.
@@ -38,9 +38,9 @@ fn routes(config: &Config, remarks: &mut Vec<Diagnostic>) {
 
 fn pools(config: &Config, remarks: &mut Vec<Diagnostic>) {
     // A route that is reported already counts as a user of its pool: one mistake, one warning.
-    let by_routes = config.routes.iter().filter_map(|route| match route.action {
-        Action::Forward(pool) => Some(pool),
-        Action::Redirect(_) | Action::Respond(_) => None,
+    let by_routes = config.routes.iter().flat_map(|route| {
+        let mirror = route.mirror.as_ref().map(|mirror| mirror.pool);
+        route.action.pools().chain(mirror)
     });
     let by_listeners = config.listeners.iter().filter_map(|one| one.pool);
     let used: HashSet<PoolId> = by_routes.chain(by_listeners).collect();

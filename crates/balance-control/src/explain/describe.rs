@@ -9,7 +9,7 @@ use balance_proxy::explain::{
     Answer as OwnAnswer, Author, Candidate, Destination, Explainer, Forward, Hashed,
     Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, Stage,
 };
-use balance_proxy::{Action, Filter as FilterRules, PoolRules};
+use balance_proxy::{Action, Filter as FilterRules, PoolRules, ShareRules};
 use balance_route::Trace;
 
 use super::{
@@ -29,7 +29,10 @@ impl Subject<'_> {
             Fate::Forwarded(forward) => (Some(&**forward), None),
             Fate::Stranded(forward, answer) => (Some(&**forward), Some(answer)),
         };
-        let pool = forward.map(|forward| self.pool(&forward.destination));
+        let pool = forward.map(|forward| Pool {
+            turn: self.turn(explained, forward.destination.pool),
+            ..self.pool(&forward.destination)
+        });
         let answer = answer.map(|answer| self.answer(answer, explained));
         let verdict = verdict(pool.as_ref(), answer.as_ref(), explained);
         let mut explanation = self.common(explainer, verdict);
@@ -125,6 +128,7 @@ impl Subject<'_> {
             asked: asked.collect(),
             unasked: trace.unasked,
             decided: decided.map(|route| self.snapshot.routes[route.index()].name.clone()),
+            mirror: decided.and_then(|route| self.mirror(route)),
             action: match (decided, rules.pool) {
                 (Some(route), _) => self.action(&self.snapshot.routes[route.index()].action),
                 (None, Some(pool)) => format!("{} of the listener", self.pool_text(pool)),
@@ -136,9 +140,39 @@ impl Subject<'_> {
     fn action(&self, action: &Action) -> String {
         match action {
             Action::Forward(pool) => self.pool_text(*pool),
+            Action::Split(split) => {
+                let shares = self.snapshot.splits[split.index()].shares().iter();
+                let share = |share: &ShareRules| {
+                    let name = &self.snapshot.pools[share.pool.index()].name;
+                    format!("{name} {}", share.weight.0)
+                };
+                format!(
+                    "split over pools {}",
+                    shares.map(share).collect::<Vec<_>>().join(", ")
+                )
+            }
             Action::Redirect(redirect) => format!("redirect {}", redirect.status),
             Action::Respond(respond) => format!("respond {}", respond.status),
         }
+    }
+
+    /// Where copies of its requests go.
+    fn mirror(&self, route: RouteId) -> Option<String> {
+        let mirror = self.config.routes[route.index()].mirror.as_ref()?;
+        let name = &self.config.pools[mirror.pool.index()].name;
+        let percent = mirror.sample * 100.0;
+        Some(format!("{percent}% are copied to pool {name}"))
+    }
+
+    /// What a split gives a pool: `95 of 100`. `None` without one.
+    fn turn(&self, explained: &RequestExplanation, pool: PoolId) -> Option<String> {
+        let Action::Split(split) = self.snapshot.routes[explained.route?.index()].action else {
+            return None;
+        };
+        let shares = self.snapshot.splits[split.index()].shares();
+        let own = shares.iter().find(|share| share.pool == pool)?;
+        let sum: u64 = shares.iter().map(|share| u64::from(share.weight.0)).sum();
+        Some(format!("{} of {sum}", own.weight.0))
     }
 
     fn pool_text(&self, pool: PoolId) -> String {
@@ -179,6 +213,7 @@ impl Subject<'_> {
                 PoolKind::Definition => None,
                 PoolKind::View { of, .. } => Some(self.config.pools[of.index()].name.clone()),
             },
+            turn: None,
             algorithm: rules.balancer.algorithm().name().to_owned(),
             hashed: destination.hashed.as_ref().map(hashed),
             pick,
@@ -307,9 +342,13 @@ fn forwarded(pool: &Pool) -> Verdict {
     let to = pool.pick.as_ref().map_or_else(String::new, |pick| {
         format!(", backend {} ({})", pick.backend, pick.address)
     });
+    let turn = pool
+        .turn
+        .as_ref()
+        .map_or_else(String::new, |turn| format!(" (its turn is next: {turn})"));
     Verdict {
         outcome: Outcome::Forwarded,
-        text: format!("would go to pool {}{to}", pool.name),
+        text: format!("would go to pool {}{turn}{to}", pool.name),
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Routes {
     pub decided: Option<String>,
     /// What it does, or what is done without one.
     pub action: String,
+    /// Where copies go, and how many of the requests.
+    pub mirror: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +135,9 @@ pub struct Pool {
     pub place: String,
     /// The definition, when this is a route's choice among its backends.
     pub view_of: Option<String>,
+    /// Its share, `95 of 100`, where a split draws the pool. It is the one whose turn is next; each request of the
+    /// route takes a turn.
+    pub turn: Option<String>,
     pub algorithm: String,
     /// What is hashed.
     pub hashed: Option<String>,

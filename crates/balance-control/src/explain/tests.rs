@@ -597,3 +597,28 @@ fn when_all_rest_the_last_resort_is_told() {
         },
     );
 }
+
+#[test]
+fn a_split_is_told_with_its_shares_and_whose_turn_is_next() {
+    let yaml = "
+version: 2
+listeners: [ { name: web, listen: ':8080', mode: http } ]
+pools:
+  new: { backends: [ { name: n, address: '10.0.0.1:80' } ], timeouts: { connect: 1s } }
+  old: { backends: [ { name: o, address: '10.0.0.2:80' } ], timeouts: { connect: 2s } }
+  shadow: { backends: ['10.0.0.3:80'] }
+routes:
+  - { name: r, split: [ { pool: new, weight: 1 }, { pool: old, weight: 3 } ], mirror: { pool: shadow, sample: 12.5% } }
+";
+    let sources = MemorySources::file("t.yaml", yaml);
+    let explanation = explain(&sources, "t.yaml", &question("GET http://a.test/")).unwrap();
+    assert_eq!(
+        explanation.verdict.text,
+        "would go to pool new (its turn is next: 1 of 4), backend n (10.0.0.1:80)"
+    );
+    let routes = explanation.routes.unwrap();
+    assert_eq!(routes.action, "split over pools new 1, old 3");
+    let mirror = "12.5% are copied to pool shadow";
+    assert_eq!(routes.mirror.as_deref(), Some(mirror));
+    assert_eq!(explanation.timeouts[0].ms, 1_000, "those of the share");
+}

@@ -40,9 +40,12 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
         routes: vec![RouteRules {
             name: "r".to_owned(),
             action: Action::Forward(PoolId(0)),
+            mirror: None,
             filters,
             timeouts: Default::default(),
         }],
+        splits: Vec::new(),
+        mirrors: Vec::new(),
         pools: vec![PoolRules {
             name: "p".to_owned(),
             balancer: Balancer::compile(Algorithm::RoundRobin, &[member], Arc::new(Cursor::new())),

@@ -153,11 +153,8 @@ pub(super) fn routes() {
 pub(super) fn actions_and_edits() {
     check(&[
         (
-            "+routes:\n  - { name: r, split: [ { pool: default, weight: 1 } ], rate_limit: { requests_per_second: 1 } }\n",
-            &[
-                "5:16: error: not supported yet: `split` over several pools…",
-                "5:57: error: not supported yet: rate limits…",
-            ],
+            "+routes:\n  - { name: r, rate_limit: { requests_per_second: 1 } }\n",
+            &["5:16: error: not supported yet: rate limits…"],
         ),
         (
             "+routes:\n  - { name: r, pool: default, respond: { status: 200 } }\n",
@@ -183,7 +180,9 @@ pub(super) fn actions_and_edits() {
         ),
         (
             "listen: \":80\"\npools: { p: { backends: [\"b:1\"] } }\nroutes: [ { name: r } ]\n",
-            &["3:11: error: route `r` does nothing\n  help: give `pool`, `redirect` or `respond`"],
+            &[
+                "3:11: error: route `r` does nothing\n  help: give `pool`, `split`, `redirect` or `respond`",
+            ],
         ),
         (
             "listen: \":80\"\npools: { p: { backends: [\"b:1\"] } }\nroutes: [ { name: r, backends: [\"b:1\"] } ]\n",
@@ -206,6 +205,66 @@ pub(super) fn actions_and_edits() {
             &[
                 "4:65: error: `value`: `a\u{fffd}\u{fffd}B: c` is not a text without control characters",
             ],
+        ),
+    ]);
+}
+
+#[test]
+pub(super) fn splits_and_mirrors() {
+    check(&[
+        (
+            "+routes:\n  - { name: r, split: [] }\n",
+            &["5:16: error: `split` names no pool\n  help: add at least one"],
+        ),
+        (
+            "+routes:\n  - { name: r, split: [ { pool: default, weight: 0 } ] }\n",
+            &[
+                "5:16: error: `split`: all weights are 0, so no pool gets requests\n  help: give one a weight",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, split: [ { pool: default, weight: 1 }, { pool: default, weight: 2 } ] }\n",
+            &[
+                "5:63: error: `split` names pool `default` twice\n  5:33: it is named here first\n  help: add the weights up",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, split: [ { pool: defualt, weight: 1 } ], mirror: no }\n",
+            &[
+                "5:33: error: there is no pool `defualt`\n  help: did you mean `default`?",
+                "5:65: error: there is no pool `no`…",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, split: [ { pool: default } ], pool: default }\n",
+            &[
+                "5:16: error: `split` beside `pool`: a route does one thing\n  5:46: the other one is here",
+                "5:25: error: `weight` is missing in `split`…",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, split: [ { pool: default, weight: -1 } ], backends: [a] }\n",
+            &[
+                "5:50: error: `weight`: -1 is outside 0 to 1000000",
+                "5:58: warning: `backends` has no effect beside `split`",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, mirror: { pool: default, sample: 110%, in_flight_max: 0, timeout: 0 } }\n",
+            &[
+                "5:32: error: `mirror`: pool `default` serves the route, and would get each request twice\n  help: name a pool of its own",
+                "5:49: error: `sample`: 1.1 is outside 0 to 1",
+                "5:70: error: `in_flight_max`: 0 is outside 1 to 100000",
+                "5:82: error: `timeout`: `0` is too short…",
+            ],
+        ),
+        (
+            "+routes:\n  - { name: r, mirror: default, respond: { status: 200 } }\n",
+            &["5:16: warning: `mirror` has no effect beside `respond`"],
+        ),
+        (
+            "+routes:\n  - { name: r, mirror: { sample: 1% } }\n",
+            &["5:24: error: `pool` is missing in `mirror`…"],
         ),
     ]);
 }

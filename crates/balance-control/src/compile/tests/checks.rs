@@ -231,6 +231,27 @@ fn tests_of_routes_run_as_requests_would() {
 }
 
 #[test]
+fn pools_of_splits_and_mirrors_are_used_and_tested() {
+    let split = "name: s, split: [ { pool: a, weight: 1 }, { pool: b, weight: 9 }, { pool: off, weight: 0 } ]";
+    let yaml = |expect: &str| {
+        let tests = format!("tests: [ {{ request: GET /, expect: {{ pool: {expect} }} }} ]");
+        format!(
+            "version: 2\nlisteners: [ {{ name: web, listen: '127.0.0.1:0', mode: http }} ]\npools: {{ a: {{ backends: ['a:1'] }}, b: {{ backends: ['b:1'] }}, off: {{ backends: ['c:1'] }}, shadow: {{ backends: ['d:1'] }} }}\nroutes: [ {{ {split}, mirror: shadow, {tests} }} ]\n"
+        )
+    };
+    for expected in ["a", "b"] {
+        let diagnostics = check(&config(&yaml(expected)));
+        assert!(diagnostics.is_empty(), "{diagnostics:#?}");
+    }
+    let refused = super::refused(&yaml("off"), None);
+    let [refused] = &refused[..] else {
+        panic!("{refused:#?}");
+    };
+    let message = "error: route test: it goes to pool `a` or `b`, not `off`";
+    assert!(refused.ends_with(message), "{refused}");
+}
+
+#[test]
 fn a_failed_test_refuses_the_configuration() {
     let yaml = format!(
         "{BASE}routes: [ {{ name: r, pool: a, tests: [ {{ request: 'GET /', expect: {{ pool: b }} }} ] }} ]\n"

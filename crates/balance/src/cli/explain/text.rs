@@ -101,6 +101,9 @@ fn show_routes(page: &mut Page, routes: &Routes, all: bool) {
     if routes.decided.is_none() {
         page.row("routes", &format!("none: {}", routes.action), "");
     }
+    if let Some(mirror) = &routes.mirror {
+        page.row("routes", mirror, "");
+    }
     if routes.unasked > 0 {
         let text = format!("{} behind it: not asked", routes.unasked);
         page.row("routes", &text, "");
@@ -136,6 +139,10 @@ fn show_pool(page: &mut Page, pool: &Pool, is_running: bool) {
         let _ = write!(text, " of {hashed}");
     }
     page.row("pool", &text, &pool.place);
+    if let Some(turn) = &pool.turn {
+        let text = format!("its turn in the split is next: {turn} (each request takes a turn)");
+        page.row("pool", &text, "");
+    }
     if let Some(of) = &pool.view_of {
         page.row(
             "pool",
