@@ -301,3 +301,6 @@ const ROUTES_MAX: usize = 20;
 const BODY_LINES_MAX: usize = 5;
 /// A longer text pushes its own note to the right, not everybody's.
 const TEXT_WIDTH_MAX: usize = 72;
+
+#[cfg(test)]
+mod tests;
