@@ -28,6 +28,7 @@ routes:
   - { name: one, match: { path_prefix: /one }, pool: a, backends: [a2] }
   - { name: deep, match: { path_prefix: /deep }, pool: a, transform: { strip_prefix: /deep/er, add_prefix: /x/y } }
   - { name: unsafe, match: { path_prefix: /unsafe }, pool: a, transform: { strip_prefix: /unsafe } }
+  - { name: divided, match: { path_prefix: /split }, split: [ { pool: a, weight: 2 }, { pool: b, weight: 1 } ] }
   - { name: hashed, match: { path_prefix: /hash }, pool: h }
   - { name: dead, match: { path_prefix: /dead }, pool: dead }
   - { name: moved, match: { path: /moved }, redirect: { path: /here, status: 308 } }
@@ -104,6 +105,10 @@ const ROWS: &[Row] = &[
     ("web", "GET /hash", &["X-User: u2"]),
     ("web", "GET /hash", &["X-User: u5"]),
     ("web", "GET /hash", &["X-Forwarded-For: 198.51.100.7"]),
+    ("web", "GET /split/1", &[]),
+    ("web", "GET /split/2", &[]),
+    ("web", "GET /split/3", &[]),
+    ("web", "GET /split/4", &[]),
     ("web", "GET /dead", &[]),
     ("web", "GET /moved", &[]),
     ("web", "GET /moved/x", &[]),
