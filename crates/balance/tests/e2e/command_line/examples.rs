@@ -166,6 +166,35 @@ fn the_http_example_routes_as_its_comments_say() {
     assert_eq!(lines, 4 * TURNS + 1, "a line for each exchange");
 }
 
+#[test]
+fn the_canary_example_splits_and_mirrors() {
+    let _ports = FixedPorts::take();
+    let origins = origins(["stable", "canary", "shadow"]);
+    let mut process = start("canary.yaml");
+    let web = process.listener("web");
+    let counts = count((0..40).map(|_| get(web, "/").text()));
+    assert_eq!(
+        counts,
+        HashMap::from([("stable".to_owned(), 38), ("canary".to_owned(), 2)])
+    );
+    let metrics = SocketAddr::from(([127, 0, 0, 1], 9090));
+    let copies = |outcome: &str| -> usize {
+        let labels = format!("route=\"app\",pool=\"shadow\",outcome=\"{outcome}\"");
+        let text = get(metrics, "/metrics").text();
+        let series = format!("balance_mirror_requests_total{{{labels}}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap().parse().unwrap()
+    };
+    wait_until(
+        || copies("sent") + copies("skipped_sample") == 40,
+        "each request is copied or was not drawn",
+    );
+    // Of 40 none or all are drawn once in 10¹¹ runs.
+    assert!((1..40).contains(&copies("sent")));
+    assert_eq!(origins[2].requests().len(), copies("sent"));
+    assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
+}
+
 /// With three backends, missing one of them by chance is as likely as one in 10¹¹.
 const TURNS: usize = 64;
 
