@@ -39,7 +39,7 @@ fn a_split_is_exact_over_workers_and_reloads() {
     let web = process.listener("web");
     // 30 and 50: neither is a whole number of rounds, both together are.
     ask_at_once(web, 30);
-    reload(&process, &config.clone().with("timeouts: { connect: 2s }"));
+    reload(&process, &config.with("timeouts: { connect: 2s }"));
     ask_at_once(web, 50);
     assert_eq!((stable.requests().len(), canary.requests().len()), (76, 4));
     let counted = |pool: &str| {
