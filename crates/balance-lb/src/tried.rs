@@ -17,6 +17,7 @@ impl TriedSet {
     }
 
     /// Returns whether it was not in the set before.
+    #[inline]
     pub fn insert(&mut self, index: usize) -> bool {
         if self.contains(index) {
             return false;
@@ -34,6 +35,7 @@ impl TriedSet {
         true
     }
 
+    #[inline]
     pub fn contains(&self, index: usize) -> bool {
         match index.checked_sub(LOW_BITS) {
             None => self.low >> index & 1 == 1,

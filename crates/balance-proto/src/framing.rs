@@ -217,7 +217,7 @@ const fn check_encoding(version: Version, fields: FramingFields) -> Result<(), F
 }
 
 /// Digits only: no sign, prefix, list or white space (robustness SM-07).
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     // 19 digits hold every number below 2^63 and cannot overflow a u64.
     if value.is_empty() || value.len() > 19 {
         return None;

@@ -1,8 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 on the wire (RFC 9112): heads, chunked bodies, encoding.
 //!
-//! Heads are found with httparse, and what httparse is lax about (bare LF, several empty lines, the
-//! form of a target) is checked here in the same pass that classifies the fields. Stateless between
-//! calls: the caller gives the whole input again when a head was partial, and [`worth_parsing`]
+//! Ordinary heads are read in one pass of our own (`scan`); all others are found with httparse, and what httparse
+//! is lax about (bare LF, several empty lines, the form of a target) is checked here in the pass that classifies the
+//! fields. Stateless between calls: the caller gives the whole input again when a head was partial, and [`worth_parsing`]
 //! tells when that makes sense.
 
 mod chunked;
@@ -13,6 +13,7 @@ mod reason;
 mod request;
 mod request_error;
 mod response;
+mod scan;
 
 pub use chunked::{
     ChunkError, ChunkLimits, ChunkedDecoder, Filtered, Keep, LAST_CHUNK, encode_chunk_head,
@@ -23,7 +24,7 @@ pub use request::RequestHead;
 pub use request_error::RequestError;
 pub use response::{ResponseContext, ResponseError, ResponseHead};
 
-use crate::head::Scheme;
+use crate::head::{Scheme, Version};
 use balance_core::{Limits, PathPolicy, ProtocolSettings, UnderscorePolicy};
 
 /// What heads are held to.
@@ -55,6 +56,13 @@ impl HeadSettings {
             scheme,
         }
     }
+
+    fn bounds(&self) -> scan::Bounds {
+        scan::Bounds {
+            head_bytes_max: self.head_bytes_max.min(HEAD_BYTES_CEILING),
+            fields_max: self.fields_max.min(Limits::FIELDS_CEILING),
+        }
+    }
 }
 
 impl Default for HeadSettings {
@@ -77,6 +85,14 @@ pub enum Progress {
         /// Bytes of input that belong to the head, a skipped empty line included.
         consumed: usize,
     },
+}
+
+/// The version of a head by its minor number; httparse knows 0 and 1.
+fn version_of(minor: Option<u8>) -> Version {
+    match minor {
+        Some(0) => Version::Http10,
+        _ => Version::Http11,
+    }
 }
 
 /// Whether a head of which the first `seen` bytes were partial should be parsed again: an empty

@@ -77,11 +77,11 @@ impl Worker {
     /// 32 hex digits. Even, not secret: request ids are no credentials.
     pub(crate) fn new_request_id(&self) -> [u8; 32] {
         let mut rng = self.rng.borrow_mut();
-        let number = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
         let mut id = [0; 32];
-        for (pair, byte) in id.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 0xf)];
+        for half in id.chunks_exact_mut(16) {
+            let number = rng.next_u64();
+            half[..8].copy_from_slice(&hex((number >> 32) as u32));
+            half[8..].copy_from_slice(&hex(number as u32));
         }
         id
     }
@@ -113,6 +113,19 @@ impl BufferSource for RelayBuffers {
     }
 }
 
+/// The eight hex digits of a number, all at once: every exchange makes an id of four of these.
+fn hex(number: u32) -> [u8; 8] {
+    // Each step halves the pieces and moves them apart, until every byte holds four bits.
+    let mut nibbles = u64::from(number);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 6 more carries those from ten on into bit 4: they are letters.
+    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let distance = u64::from(b'a' - b'0' - 10);
+    (nibbles + 0x3030_3030_3030_3030 + letters * distance).to_be_bytes()
+}
+
 /// The wall clock, for logs only.
 pub(crate) fn unix_ms() -> u64 {
     let since_epoch = SystemTime::now()
@@ -120,8 +133,6 @@ pub(crate) fn unix_ms() -> u64 {
         .unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How long an idle connection is kept while its worker drains: a request that is on its way arrives
 /// within a round trip, and a close would lose it.
@@ -140,3 +151,21 @@ pub(crate) const ANSWER_MS: u64 = 5_000;
 const PARTS_KEPT_MAX: usize = 256;
 const RELAY_BUFFER_KEPT_BYTES: usize = 64 * 1024;
 const RELAY_BUFFERS_KEPT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::hex;
+
+    #[test]
+    fn hex_digits_are_those_of_the_standard_library() {
+        for number in (0..32).map(|bit| 0x0123_4567_u32.rotate_left(bit)).chain([
+            0,
+            9,
+            0xa,
+            0x99aa_f0ff,
+            u32::MAX,
+        ]) {
+            assert_eq!(hex(number), *format!("{number:08x}").as_bytes());
+        }
+    }
+}

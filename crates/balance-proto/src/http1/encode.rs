@@ -9,7 +9,7 @@ use super::reason::reason_phrase;
 use crate::decimal::{push_decimal, three_digits};
 use crate::edits::HeadEdits;
 use crate::field::{FieldClass, FieldName, FieldValue};
-use crate::framing::FramingLine;
+use crate::framing::{FramingLine, parse_length};
 use crate::head::{HeadView, RequestView, ResponseView, Version, field_bit};
 
 /// What the encoder writes about the connection.
@@ -60,6 +60,7 @@ pub fn encode_response<V: ResponseView>(
 ) {
     let framing = match framing {
         FramingLine::Chunked if to == Version::Http10 => FramingLine::None,
+        FramingLine::Length(bytes) if says_length(view, edits, bytes) => FramingLine::Keep,
         other => other,
     };
     match edits.status() {
@@ -102,6 +103,17 @@ pub fn encode_own_response(
     if !head_only && !has_no_content {
         out.extend_from_slice(body);
     }
+}
+
+/// Whether the view's own Content-Length says `bytes` just as we would write it. Then it passes with its neighbours in
+/// one copy.
+fn says_length<V: ResponseView>(view: &V, edits: &HeadEdits, bytes: u64) -> bool {
+    let Some(index) = view.find(FieldClass::ContentLength) else {
+        return false;
+    };
+    let digits = view.field(index).value;
+    let is_canonical = matches!(digits, [b'1'..=b'9', ..] | b"0");
+    is_canonical && !edits.is_dropped(index) && parse_length(digits) == Some(bytes)
 }
 
 /// The fields of the view that are neither dropped nor ours to write.

@@ -76,6 +76,10 @@ impl Span {
         self.end as usize
     }
 
+    pub(super) fn len(self) -> usize {
+        self.end().saturating_sub(self.start())
+    }
+
     pub(super) fn get(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start()..self.end()).unwrap_or_default()
     }
@@ -157,7 +161,7 @@ impl HeadLines {
             if !is_good {
                 return false;
             }
-            self.push(line);
+            self.push_line(line);
             start = end;
         }
         start == lines_end(head)
@@ -194,7 +198,7 @@ impl HeadLines {
                 check_framing_tabs(class, head, name.end(), line_end)?;
                 facts.on_field(class, self.lines.len(), header.value)?;
             }
-            self.push(Line { name, value, class });
+            self.push(name, value, class);
         }
         self.rebuild(head, first_line_end(head, headers));
         Ok(())
@@ -259,7 +263,18 @@ impl HeadLines {
         Span::new(start, self.bytes.len())
     }
 
-    fn push(&mut self, line: Line) {
+    /// Adds a line that stands in the head at these places. [`HeadLines::keep`] then takes the head.
+    pub(super) fn push(&mut self, name: Span, value: Span, class: FieldClass) {
+        self.push_line(Line { name, value, class });
+    }
+
+    /// Takes over the bytes of a head whose lines were all pushed: first line and fields, each exactly as it is
+    /// written, without the empty line.
+    pub(super) fn keep(&mut self, head: &[u8]) {
+        self.bytes.extend_from_slice(head);
+    }
+
+    fn push_line(&mut self, line: Line) {
         if line.class.is_encoder_owned() {
             self.encoder_owned |= field_bit(self.lines.len());
         }
@@ -326,7 +341,7 @@ fn check_framing_tabs(
 
 /// Looks at two overlapping words where they cover the name: most names have 8 to 16 bytes, and a
 /// loop over their bytes was a tenth of parsing.
-fn has_underscore(name: &[u8]) -> bool {
+pub(super) fn has_underscore(name: &[u8]) -> bool {
     match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) if name.len() <= 16 => {
             word_has_underscore(*first) | word_has_underscore(*last)

@@ -2,16 +2,17 @@
 //! has ended.
 //!
 //! ```text
-//!   input ──skip one empty line──▶ httparse ──error──▶ explain ──▶ RequestError
-//!                                     │ partial ──▶ within limits? ──▶ Partial
-//!                                     ▼ complete
+//!   input ──skip one empty line──▶ scan ──not ordinary──▶ httparse ──error──▶ explain ──▶ RequestError
+//!                                   │                       │ └ partial ──▶ within limits? ──▶ Partial
+//!                                   ▼ complete              ▼ complete
 //!            fields → HeadLines + HeadFacts ──▶ target, Host, framing, Expect ──▶ Complete
 //! ```
 
 use super::facts::{Expect, HeadFacts, Upgrade};
 use super::lines::{HeadLines, HeaderSlots, Span};
 use super::request_error::{RequestError, explain};
-use super::{HEAD_BYTES_CEILING, HeadSettings, Progress};
+use super::scan::{self, RequestLine};
+use super::{HeadSettings, Progress, version_of};
 use crate::authority::Authority;
 use crate::field::FieldClass;
 use crate::framing::{self, BodyLength};
@@ -70,28 +71,49 @@ impl RequestHead {
         let Some(message) = skip_empty_line(input)? else {
             return Ok(Progress::Partial);
         };
+        let mut facts = HeadFacts::default();
+        let scanned = scan::request(message, settings.bounds(), &mut self.lines, &mut facts);
+        let accepted = match scanned {
+            Some((line, length)) => self.accept(line, &facts, settings).map(|()| length),
+            None => match self.read_unusual(message, settings) {
+                Ok(None) => return Ok(Progress::Partial),
+                Ok(Some(length)) => Ok(length),
+                Err(error) => Err(error),
+            },
+        };
+        if accepted.is_err() {
+            self.clear();
+        }
+        let skipped = input.len().saturating_sub(message.len());
+        accepted.map(|length| Progress::Complete {
+            consumed: skipped.saturating_add(length),
+        })
+    }
+
+    /// Reads a head that is not an ordinary one, or none at all: its length, or `None` when it is not complete.
+    pub(super) fn read_unusual(
+        &mut self,
+        message: &[u8],
+        settings: &HeadSettings,
+    ) -> Result<Option<usize>, RequestError> {
+        self.lines.clear();
         let mut slots: HeaderSlots<'_> = [const { MaybeUninit::uninit() }; _];
         let fields_max = settings.fields_max.min(slots.len());
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed
             .parse_with_uninit_headers(message, slots.get_mut(..fields_max).unwrap_or_default());
-        let length = match status {
-            Err(error) => return Err(explain(message, error)),
+        match status {
+            Err(error) => Err(explain(message, error)),
             Ok(httparse::Status::Partial) => {
                 check_partial(message, settings)?;
-                return Ok(Progress::Partial);
+                Ok(None)
             }
-            Ok(httparse::Status::Complete(length)) => length,
-        };
-        let result = self.accept(message.get(..length).unwrap_or_default(), &parsed, settings);
-        if result.is_err() {
-            self.clear();
+            Ok(httparse::Status::Complete(length)) => {
+                let head = message.get(..length).unwrap_or_default();
+                self.accept_unusual(head, &parsed, settings)?;
+                Ok(Some(length))
+            }
         }
-        result?;
-        let skipped = input.len().saturating_sub(message.len());
-        Ok(Progress::Complete {
-            consumed: skipped.saturating_add(length),
-        })
     }
 
     /// Forgets the request, keeps the memory.
@@ -151,14 +173,14 @@ impl RequestHead {
         self.lines.bytes()
     }
 
-    /// Checks a complete head and takes it over.
-    fn accept(
+    /// Checks a complete head that httparse found, and takes it over.
+    fn accept_unusual(
         &mut self,
         head: &[u8],
         parsed: &httparse::Request<'_, '_>,
         settings: &HeadSettings,
     ) -> Result<(), RequestError> {
-        if head.len() > settings.head_bytes_max.min(HEAD_BYTES_CEILING) {
+        if head.len() > settings.bounds().head_bytes_max {
             return Err(RequestError::HeadTooLarge);
         }
         let method = parsed.method.unwrap_or_default().as_bytes();
@@ -166,23 +188,35 @@ impl RequestHead {
         if method.len() > METHOD_BYTES_MAX {
             return Err(RequestError::MethodTooLong);
         }
-        if target.len() > settings.target_bytes_max {
-            return Err(RequestError::TargetTooLong);
-        }
-        self.method = Span::of(method, head);
-        self.method_kind = Method::parse(method);
-        self.version = match parsed.version {
-            Some(0) => Version::Http10,
-            _ => Version::Http11,
+        // Before the fields are looked at: of two mistakes the target's is told.
+        check_target_len(target.len(), settings)?;
+        let line = RequestLine {
+            method: Span::of(method, head),
+            method_kind: Method::parse(method),
+            target: Span::of(target, head),
+            version: version_of(parsed.version),
         };
-        self.scheme = settings.scheme;
-
         let mut facts = HeadFacts::default();
         self.lines
             .load(head, parsed.headers, settings.underscores, &mut facts)?;
-        self.accept_host(&facts)?;
-        self.accept_target(Span::of(target, head), settings)?;
-        self.accept_facts(&facts)
+        self.accept(line, &facts, settings)
+    }
+
+    /// What every head must fulfil once its lines are known.
+    fn accept(
+        &mut self,
+        line: RequestLine,
+        facts: &HeadFacts,
+        settings: &HeadSettings,
+    ) -> Result<(), RequestError> {
+        check_target_len(line.target.len(), settings)?;
+        self.method = line.method;
+        self.method_kind = line.method_kind;
+        self.version = line.version;
+        self.scheme = settings.scheme;
+        self.accept_host(facts)?;
+        self.accept_target(line.target, settings)?;
+        self.accept_facts(facts)
     }
 
     /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1, at most one before.
@@ -407,9 +441,16 @@ fn skip_empty_line(input: &[u8]) -> Result<Option<&[u8]>, RequestError> {
     }
 }
 
+fn check_target_len(len: usize, settings: &HeadSettings) -> Result<(), RequestError> {
+    if len > settings.target_bytes_max {
+        return Err(RequestError::TargetTooLong);
+    }
+    Ok(())
+}
+
 /// A head that is not complete may already be too much.
 fn check_partial(message: &[u8], settings: &HeadSettings) -> Result<(), RequestError> {
-    if message.len() >= settings.head_bytes_max.min(HEAD_BYTES_CEILING) {
+    if message.len() >= settings.bounds().head_bytes_max {
         // Which limit? The target's own status tells the client more.
         check_first_line(message, settings)?;
         return Err(RequestError::HeadTooLarge);

@@ -4,7 +4,8 @@
 
 use super::facts::{FieldError, HeadFacts};
 use super::lines::{HeadLines, HeaderSlots};
-use super::{HEAD_BYTES_CEILING, HeadSettings, Progress};
+use super::scan::{self, StatusLine};
+use super::{HeadSettings, Progress, version_of};
 use crate::field::FieldClass;
 use crate::framing::{self, FramingError, ResponseBody};
 use crate::grammar::elements;
@@ -108,6 +109,30 @@ impl ResponseHead {
             Some(_) => return Err(ResponseError::StatusLineInvalid),
             None => return Ok(Progress::Partial),
         }
+        let mut facts = HeadFacts::default();
+        let scanned = scan::response(input, settings.bounds(), &mut self.lines, &mut facts);
+        let accepted = match scanned {
+            Some((line, length)) => self.accept(line, &facts, context).map(|()| length),
+            None => match self.read_unusual(input, context, settings) {
+                Ok(None) => return Ok(Progress::Partial),
+                Ok(Some(length)) => Ok(length),
+                Err(error) => Err(error),
+            },
+        };
+        if accepted.is_err() {
+            self.clear();
+        }
+        accepted.map(|consumed| Progress::Complete { consumed })
+    }
+
+    /// Reads a head that is not an ordinary one, or none at all: its length, or `None` when it is not complete.
+    pub(super) fn read_unusual(
+        &mut self,
+        input: &[u8],
+        context: ResponseContext,
+        settings: &HeadSettings,
+    ) -> Result<Option<usize>, ResponseError> {
+        self.lines.clear();
         let mut slots: HeaderSlots<'_> = [const { MaybeUninit::uninit() }; _];
         let fields_max = settings.fields_max.min(slots.len());
         let mut parsed = httparse::Response::new(&mut []);
@@ -116,23 +141,20 @@ impl ResponseHead {
             input,
             slots.get_mut(..fields_max).unwrap_or_default(),
         );
-        let head_bytes_max = settings.head_bytes_max.min(HEAD_BYTES_CEILING);
+        let head_bytes_max = settings.bounds().head_bytes_max;
         match status {
             Err(error) => Err(explain(error)),
             Ok(httparse::Status::Partial) if input.len() >= head_bytes_max => {
                 Err(ResponseError::HeadTooLarge)
             }
-            Ok(httparse::Status::Partial) => Ok(Progress::Partial),
+            Ok(httparse::Status::Partial) => Ok(None),
             Ok(httparse::Status::Complete(length)) if length > head_bytes_max => {
                 Err(ResponseError::HeadTooLarge)
             }
             Ok(httparse::Status::Complete(length)) => {
                 let head = input.get(..length).unwrap_or_default();
-                if let Err(error) = self.accept(head, &parsed, context) {
-                    self.clear();
-                    return Err(error);
-                }
-                Ok(Progress::Complete { consumed: length })
+                self.accept_unusual(head, &parsed, context)?;
+                Ok(Some(length))
             }
         }
     }
@@ -198,25 +220,35 @@ impl ResponseHead {
         self.lines.bytes()
     }
 
-    /// Checks a complete head and takes it over.
-    fn accept(
+    /// Checks a complete head that httparse found, and takes it over.
+    fn accept_unusual(
         &mut self,
         head: &[u8],
         parsed: &httparse::Response<'_, '_>,
         context: ResponseContext,
     ) -> Result<(), ResponseError> {
-        self.status = parsed.code.unwrap_or_default();
-        if self.status < 100 {
-            return Err(ResponseError::StatusInvalid);
-        }
-        self.version = match parsed.version {
-            Some(0) => Version::Http10,
-            _ => Version::Http11,
+        let line = StatusLine {
+            version: version_of(parsed.version),
+            status: parsed.code.unwrap_or_default(),
         };
+        check_status(line.status)?;
         let mut facts = HeadFacts::default();
         // The underscore policy protects backends from clients; answers pass.
         self.lines
             .load(head, parsed.headers, UnderscorePolicy::Pass, &mut facts)?;
+        self.accept(line, &facts, context)
+    }
+
+    /// What every head must fulfil once its lines are known.
+    fn accept(
+        &mut self,
+        line: StatusLine,
+        facts: &HeadFacts,
+        context: ResponseContext,
+    ) -> Result<(), ResponseError> {
+        check_status(line.status)?;
+        self.status = line.status;
+        self.version = line.version;
         if self.is_switching() && !context.upgrade_offered {
             return Err(ResponseError::UnexpectedSwitch);
         }
@@ -303,6 +335,13 @@ impl From<FieldError> for ResponseError {
             FieldError::Framing(error) => Self::Framing(error),
         }
     }
+}
+
+fn check_status(status: u16) -> Result<(), ResponseError> {
+    if status < 100 {
+        return Err(ResponseError::StatusInvalid);
+    }
+    Ok(())
 }
 
 #[cold]

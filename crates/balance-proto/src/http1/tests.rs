@@ -289,6 +289,34 @@ fn never_writes_transfer_encoding_for_http10() {
     assert_eq!(out, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
 }
 
+/// The length is that of the body that was framed, however the field wrote it.
+#[test]
+fn a_length_passes_only_as_we_would_write_it() {
+    for (field, bytes, expected) in [
+        ("Content-Length: 7", 7, "Content-Length: 7\r\nA: b\r\n"),
+        ("content-length: 70", 70, "content-length: 70\r\nA: b\r\n"),
+        ("Content-Length: 0", 0, "Content-Length: 0\r\nA: b\r\n"),
+        ("Content-Length: 07", 7, "A: b\r\nContent-Length: 7\r\n"),
+        ("Content-Length: 7", 8, "A: b\r\nContent-Length: 8\r\n"),
+        ("B: c", 8, "B: c\r\nA: b\r\nContent-Length: 8\r\n"),
+    ] {
+        let head = response(&format!("HTTP/1.1 200 OK\r\n{field}\r\nA: b\r\n\r\n"));
+        let (edits, framing) = (HeadEdits::default(), FramingLine::Length(bytes));
+        let mut out = Vec::new();
+        let connection = ConnectionLine::None;
+        encode_response(
+            &mut out,
+            &head,
+            &edits,
+            Version::Http11,
+            framing,
+            connection,
+        );
+        let expected = format!("HTTP/1.1 200 OK\r\n{expected}\r\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{field}");
+    }
+}
+
 #[test]
 fn own_responses() {
     let check = |status, head_only, expected: &str| {

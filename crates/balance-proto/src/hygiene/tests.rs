@@ -220,7 +220,7 @@ fn responses_lose_their_hop_by_hop_fields() {
     );
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        "HTTP/1.1 200 Fine\r\nA: b\r\nVia: 1.1 p\r\nContent-Length: 2\r\n\r\n"
+        "HTTP/1.1 200 Fine\r\nA: b\r\nContent-Length: 2\r\nVia: 1.1 p\r\n\r\n"
     );
 }
 
