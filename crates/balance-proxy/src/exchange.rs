@@ -16,7 +16,7 @@ use balance_core::{Cause, PoolId, Timeouts};
 use balance_lb::Lease;
 use balance_proto::RequestView;
 
-use crate::filter;
+use crate::filter::{self, Needs};
 use crate::mirror;
 use crate::own_response::OwnResponse;
 use crate::upstream::{ConnectError, Member};
@@ -90,10 +90,15 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
         Plan::Own(response) => return respond(context, exchange, down, &response).await,
         Plan::Forward(destination) => destination,
     };
-    if let Err(response) = edit_request(context, exchange, down).await {
+    let needs = exchange.needs();
+    if let Err(response) = edit_request(context, exchange, down, needs).await {
         return respond(context, exchange, down, &response).await;
     }
     let pool = destination.draw(&exchange.snapshot().rules);
+    exchange.on_pool(pool, down.request());
+    if let Some(mirror) = needs.mirror {
+        mirror::begin(context.worker, context.transport, exchange, down, mirror);
+    }
     match forward(context, exchange, down, pool).await {
         Ok((Transferred::Complete, upstream, lease)) => {
             let clean = exchange.upload_is_complete;
@@ -121,11 +126,12 @@ async fn edit_request<D: Downstream, T: Transport>(
     context: &Context<'_, T>,
     exchange: &mut Exchange,
     down: &D,
+    needs: Needs,
 ) -> Result<(), OwnResponse> {
     exchange
         .clean_request(context.worker, down.request())
         .map_err(OwnResponse::refused)?;
-    if !exchange.needs().request {
+    if !needs.request {
         return Ok(());
     }
     let snapshot = exchange.snapshot_handle();
@@ -147,10 +153,6 @@ async fn forward<D: Downstream, T: Transport>(
     down: &mut D,
     pool: PoolId,
 ) -> Result<(Transferred, T::Upstream, Lease<Member>), Cause> {
-    exchange.on_pool(pool, down.request());
-    if let Some(mirror) = exchange.needs().mirror {
-        mirror::begin(context.worker, context.transport, exchange, down, mirror);
-    }
     let snapshot = exchange.snapshot_handle();
     let mut left_behind = None;
     loop {

@@ -130,7 +130,6 @@ impl Exchange {
         self.response_edits.clear();
         self.selection.clear();
         self.replay = None;
-        self.collecting = None;
         self.upload_began = false;
         self.upload_is_complete = false;
         self.response_began = false;
