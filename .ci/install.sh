@@ -61,8 +61,10 @@ if ! cmp -s crates/balance-testkit/real/package.json "$peers/package.json" || [ 
     npm install --prefix "$peers" --no-audit --no-fund --no-package-lock --silent
 fi
 
-# The validator that holds the JSON Schema of the configuration against the examples and the tests' mistakes.
-if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator' 2> /dev/null; then
-    echo "installing jsonschema into $peers"
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$peers/python" 'jsonschema>=4,<5'
+# The validator that holds the JSON Schema of the configuration against the examples and the tests' mistakes; and the
+# WSGI server among the origins.
+if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn' 2> /dev/null; then
+    echo "installing jsonschema and gunicorn into $peers"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
+        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28'
 fi

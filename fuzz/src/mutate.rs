@@ -1,28 +1,26 @@
 //! Seeded mutations, for the runs without libFuzzer: the same seed gives the same inputs everywhere.
 
+use balance_testkit::SeededNumbers;
+
 use crate::TOKENS;
 
 /// Makes inputs out of others.
 #[derive(Clone, Debug)]
 pub struct Mutator {
-    state: u64,
+    numbers: SeededNumbers,
 }
 
 impl Mutator {
     /// The inputs that follow depend on `seed` alone.
     pub fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self {
+            numbers: SeededNumbers::new(seed),
+        }
     }
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64: it has no bad seed.
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % limit as u64).unwrap_or(0)
+        self.numbers.below(limit)
     }
 
     /// One of `corpus` with a few changes, some of them taken from another one. At most
@@ -83,7 +81,7 @@ impl Mutator {
     }
 
     fn one_of<'t, T>(&mut self, choices: &'t [T]) -> &'t T {
-        &choices[self.below(choices.len())]
+        self.numbers.one_of(choices)
     }
 }
 

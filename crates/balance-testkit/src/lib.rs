@@ -12,9 +12,11 @@ mod pause;
 mod peer;
 mod process;
 mod real_origin;
+mod seeded;
 mod silent;
 pub mod sm_data;
 mod strict;
+mod tap;
 mod temp_dir;
 
 pub use careless_proxy::{CarelessProxy, Carelessness};
@@ -24,9 +26,11 @@ pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
 pub use pause::pause;
 pub use peer::{DeadBackend, EchoServer, End, PeerMode, Session};
 pub use process::{Process, ProcessOptions, Signal};
-pub use real_origin::{Program, RealOrigin};
+pub use real_origin::{Program, RealOrigin, Sight};
+pub use seeded::SeededNumbers;
 pub use silent::SilentAddress;
 pub use strict::{Field, Framing, StrictError};
+pub use tap::Tap;
 pub use temp_dir::TempDir;
 
 /// How long anything here waits before it is a failure. Long, because loaded machines are slow; no test

@@ -169,26 +169,25 @@ impl Process {
         self.directory.write(CONFIG_NAME, config).map(|_| ())
     }
 
-    /// Waits for the line `listening name=NAME address=IP:PORT` and returns its address (the last one,
-    /// when a reload has bound the name again).
+    /// Waits for the line `listening name=NAME address=IP:PORT`, or its JSON, and returns its address (the last
+    /// one, when a reload has bound the name again).
     ///
     /// # Panics
     /// When it does not come within [`PATIENCE`] or the process ends.
     pub fn listener(&self, name: &str) -> SocketAddr {
-        let needle = format!("name={name} ");
-        self.wait_for_stderr(|line| line.contains("listening") && line.contains(&needle));
+        let needles = [format!("name={name} "), format!("\"name\":\"{name}\"")];
+        let is_wanted = |line: &str| {
+            line.contains("listening") && needles.iter().any(|needle| line.contains(needle))
+        };
+        self.wait_for_stderr(is_wanted);
         let lines = self.stderr_lines();
-        let line = lines
-            .iter()
-            .rfind(|line| line.contains("listening") && line.contains(&needle));
-        let word = line
-            .and_then(|line| line.split("address=").nth(1))
-            .unwrap_or_default();
-        let address = word
-            .split_whitespace()
-            .next()
+        let line = lines.iter().rfind(|line| is_wanted(line));
+        let value = line
+            .and_then(|line| line.split("address").nth(1))
             .unwrap_or_default()
-            .trim_matches('"');
+            .trim_start_matches(['=', '"', ':']);
+        let end = value.find([' ', '"', ',']).unwrap_or(value.len());
+        let address = &value[..end];
         match address.parse::<SocketAddr>() {
             // A wildcard is reached over loopback.
             Ok(address) if address.ip().is_unspecified() => {

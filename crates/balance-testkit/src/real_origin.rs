@@ -1,8 +1,11 @@
-//! Origins that people really use: nginx, Apache, Node, Python's http.server and Go's net/http, with a generated
-//! configuration in a directory of their own.
+//! Origins that people really use: nginx, Apache, Node, Python's http.server, Go's net/http and gunicorn, with a
+//! generated configuration in a directory of their own.
 //!
-//! All of them serve the same files: `/` (the program's name), `/small.txt`, `/large.bin`
+//! As origins, all but gunicorn serve the same files: `/` (the program's name), `/small.txt`, `/large.bin`
 //! ([`RealOrigin::LARGE_BYTES`]). Node and Go also answer `/echo` with the body they got and `/chunked` without a length.
+//! As witnesses, all but Go say what they saw of each request ([`witness`]).
+
+mod witness;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +17,8 @@ use anyhow::{Context, bail};
 use crate::process::Process;
 use crate::{PATIENCE, TempDir, pause};
 
+pub use witness::Sight;
+
 /// A program that can serve as an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -22,6 +27,16 @@ pub enum Program {
     Node,
     Python,
     Go,
+    Gunicorn,
+}
+
+/// What it is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Serves files.
+    Origin,
+    /// Answers everything and logs what it saw.
+    Witness,
 }
 
 /// A running origin. Dropping it stops it.
@@ -33,12 +48,13 @@ pub struct RealOrigin {
 }
 
 impl Program {
-    pub const ALL: [Self; 5] = [
+    /// Those that can be witnesses.
+    pub const WITNESSES: [Self; 5] = [
         Self::Nginx,
         Self::Apache,
         Self::Node,
         Self::Python,
-        Self::Go,
+        Self::Gunicorn,
     ];
 
     /// What `/` answers.
@@ -49,12 +65,14 @@ impl Program {
             Self::Node => "node",
             Self::Python => "python",
             Self::Go => "go",
+            Self::Gunicorn => "gunicorn",
         }
     }
 
     /// Whether it is installed here.
     pub fn is_available(self) -> bool {
-        self.binary().is_some()
+        let is_installed = self != Self::Gunicorn || modules().join("gunicorn").is_dir();
+        is_installed && self.binary().is_some()
     }
 
     /// Whether it keeps connections open and answers `/echo` and `/chunked`.
@@ -67,7 +85,7 @@ impl Program {
             Self::Nginx => "nginx",
             Self::Apache => "apache2",
             Self::Node => "node",
-            Self::Python => "python3",
+            Self::Python | Self::Gunicorn => "python3",
             Self::Go => "go",
         };
         // Debian keeps daemons in sbin, which is not in every PATH.
@@ -91,11 +109,15 @@ impl RealOrigin {
     /// # Errors
     /// The program is not installed, or it ended at once; with what it wrote.
     pub fn start(program: Program) -> anyhow::Result<Self> {
+        Self::start_in(Role::Origin, program)
+    }
+
+    fn start_in(role: Role, program: Program) -> anyhow::Result<Self> {
         // Another program may take the port between our look and its start.
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match Self::start_on(program, free_port()?) {
+            match Self::spawn(role, program, free_port()?) {
                 Err(_) if attempts < 3 => {}
                 result => return result,
             }
@@ -107,11 +129,15 @@ impl RealOrigin {
     /// # Errors
     /// As [`RealOrigin::start`].
     pub fn start_on(program: Program, port: u16) -> anyhow::Result<Self> {
+        Self::spawn(Role::Origin, program, port)
+    }
+
+    fn spawn(role: Role, program: Program, port: u16) -> anyhow::Result<Self> {
         let binary = program.binary();
         let binary = binary.with_context(|| format!("{} is not installed", program.name()))?;
         let directory = TempDir::new(program.name())?;
         write_files(&directory, program)?;
-        let command = command(program, &binary, &directory, port)?;
+        let command = command(role, program, &binary, &directory, port)?;
         let process = Process::spawn(command, directory)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut origin = Self {
@@ -191,7 +217,16 @@ fn write_files(directory: &TempDir, program: Program) -> std::io::Result<()> {
     )
 }
 
+/// Where `.ci/install.sh` puts what Python takes from a registry.
+fn modules() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join(target.unwrap_or_else(|| PathBuf::from("target")))
+        .join("test-peers/python")
+}
+
 fn command(
+    role: Role,
     program: Program,
     binary: &Path,
     directory: &TempDir,
@@ -209,9 +244,15 @@ fn command(
             .replace("@DIRECTORY@", &path.display().to_string())
             .replace("@USER_LINE@", user_line)
     };
+    let is_witness = role == Role::Witness;
     match program {
         Program::Nginx => {
-            let config = directory.write("nginx.conf", fill(NGINX_CONF))?;
+            let text = if is_witness {
+                witness::NGINX_CONF
+            } else {
+                NGINX_CONF
+            };
+            let config = directory.write("nginx.conf", fill(text))?;
             command
                 .arg("-p")
                 .arg(path)
@@ -220,13 +261,38 @@ fn command(
                 .args(["-e", "stderr"]);
         }
         Program::Apache => {
-            let config = directory.write("apache.conf", fill(APACHE_CONF))?;
+            let text = if is_witness {
+                witness::APACHE_CONF
+            } else {
+                APACHE_CONF
+            };
+            let config = directory.write("apache.conf", fill(text))?;
             command.arg("-f").arg(config).arg("-DFOREGROUND");
         }
         Program::Node => {
-            let script = directory.write("server.js", fill(NODE_SERVER))?;
+            let text = if is_witness {
+                witness::NODE_SERVER
+            } else {
+                NODE_SERVER
+            };
+            let script = directory.write("server.js", fill(text))?;
             command.arg(script);
         }
+        Program::Python if is_witness => {
+            let script = directory.write("server.py", fill(witness::PYTHON_SERVER))?;
+            command.arg(script);
+        }
+        Program::Gunicorn if is_witness => {
+            directory.write("application.py", fill(witness::WSGI_APPLICATION))?;
+            command
+                .env("PYTHONPATH", modules())
+                .args(["-m", "gunicorn"]);
+            command.arg("--chdir").arg(path);
+            command.arg("--bind").arg(format!("127.0.0.1:{port}"));
+            command.args(witness::GUNICORN_OPTIONS);
+        }
+        Program::Gunicorn => bail!("gunicorn serves no files here"),
+        Program::Go if is_witness => bail!("go is no witness"),
         Program::Python => {
             command.args([
                 "-m",

@@ -13,23 +13,37 @@ impl Recorded {
     /// # Errors
     /// It would refuse them, or they end in the middle of one.
     pub fn parse_all(bytes: &[u8]) -> Result<Vec<Self>, StrictError> {
+        match Self::parse_until_error(bytes) {
+            (requests, StrictError::Closed) => Ok(requests),
+            (_, error) => Err(error),
+        }
+    }
+
+    /// As [`Recorded::parse_all`], with what there is before the error: [`StrictError::Closed`] when the bytes end
+    /// behind a request. The last one may be incomplete.
+    pub fn parse_until_error(bytes: &[u8]) -> (Vec<Self>, StrictError) {
         let mut reader = StrictReader::new(bytes);
         let mut requests = Vec::new();
         loop {
-            let (recorded, framing) = match read_request_head(&mut reader) {
+            let (mut recorded, framing) = match read_request_head(&mut reader) {
                 Ok(head) => head,
-                Err(StrictError::Closed) => return Ok(requests),
-                Err(error) => return Err(error),
+                Err(error) => return (requests, error),
             };
-            let body = reader.read_body(framing)?;
-            requests.push(Self {
-                index: requests.len(),
-                body: body.bytes,
-                trailers: body.trailers,
-                raw: reader.take_log(),
-                is_complete: true,
-                ..recorded
-            });
+            let body = reader.read_body(framing);
+            recorded.index = requests.len();
+            recorded.raw = reader.take_log();
+            recorded.is_complete = body.is_ok();
+            match body {
+                Ok(body) => {
+                    recorded.body = body.bytes;
+                    recorded.trailers = body.trailers;
+                    requests.push(recorded);
+                }
+                Err(error) => {
+                    requests.push(recorded);
+                    return (requests, error);
+                }
+            }
         }
     }
 }
@@ -102,5 +116,8 @@ mod tests {
             Recorded::parse_all(&bytes[..bytes.len() - 1]),
             Err(StrictError::Truncated)
         );
+        let (requests, error) = Recorded::parse_until_error(&bytes[..bytes.len() - 1]);
+        assert_eq!((requests.len(), error), (1, StrictError::Truncated));
+        assert!(requests[0].is_complete);
     }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod canary;
 mod command_line;
 mod deadlines;
+mod differential;
 mod explain;
 mod http1;
 mod life_cycle;
