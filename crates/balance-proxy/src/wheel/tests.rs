@@ -178,4 +178,48 @@ proptest! {
             }
         }
     }
+
+    /// A driver that sleeps as it is told, to the moment: whoever waits is woken in time, near or far, and timers
+    /// that come, go and move in between change nothing about that.
+    #[test]
+    fn a_driver_that_sleeps_as_told_is_one_slot_late_at_most(steps in steps(), dropped in 0..8_usize) {
+        let mut inner = Inner::new(0);
+        let mut keys: Vec<u32> = (0..8).map(|_| inner.insert()).collect();
+        // By timer: its deadline, and how late it may be.
+        let mut model: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+        let mut now_ms = 0;
+        for step in steps {
+            match step {
+                Step::Set { timer, in_ms } => {
+                    inner.set(keys[timer], now_ms, now_ms + in_ms);
+                    model.insert(timer, (now_ms + in_ms, if in_ms < 10_000 { FINE_MS } else { COARSE_MS }));
+                }
+                Step::Clear { timer } if timer == dropped => {
+                    inner.remove(keys[timer]);
+                    keys[timer] = inner.insert();
+                    model.remove(&timer);
+                }
+                Step::Clear { timer } => {
+                    inner.clear(keys[timer]);
+                    model.remove(&timer);
+                }
+                Step::Pass { ms } => {
+                    let end_ms = now_ms + ms;
+                    loop {
+                        let next_ms = turn(&mut inner, now_ms);
+                        for (timer, (deadline_ms, late_ms)) in &model {
+                            let fired = is_fired(&mut inner, keys[*timer]);
+                            prop_assert!(!fired || *deadline_ms <= now_ms, "early");
+                            prop_assert!(fired || now_ms < deadline_ms + late_ms, "late");
+                        }
+                        match next_ms {
+                            Some(next_ms) if next_ms <= end_ms => now_ms = next_ms.max(now_ms + 1),
+                            _ => break,
+                        }
+                    }
+                    now_ms = end_ms;
+                }
+            }
+        }
+    }
 }

@@ -165,11 +165,11 @@ impl Evidence {
         };
         let markers = sent.headers("x-marker");
         let marker_is_same = list(&sight.marker) == list(&markers.join(","))
-            || markers.first().copied() == Some(sight.marker.as_str());
+            || sight.marker == as_logged(markers.first().copied());
         let is_same = [
             ("method", sight.method == sent.method),
             ("target", sight.target == sent.target),
-            ("host", Some(sight.host.as_str()) == sent.header("host")),
+            ("host", sight.host == as_logged(sent.header("host"))),
             ("marker", marker_is_same),
             ("body", body_is_same),
             ("length", length_is_same),
@@ -188,6 +188,11 @@ impl Evidence {
             is_target && self.log.get(id).is_some_and(|entry| !was_answered(entry))
         })
     }
+}
+
+/// `-` alone stands for nothing in these logs.
+fn as_logged(value: Option<&str>) -> &str {
+    value.filter(|value| *value != "-").unwrap_or_default()
 }
 
 /// The elements of a list, however they are joined.
