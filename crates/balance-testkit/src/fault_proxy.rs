@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
 use crate::client::reset;
+use pump::{Direction, Pump};
 
 /// What goes wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +106,8 @@ struct Link {
     fault: Option<Fault>,
     passed_up: u64,
     passed_down: u64,
+    /// The direction that goes byte by byte, until the next exchange.
+    drips: Option<(Direction, Duration)>,
     /// Nothing is passed on any more.
     is_cut: bool,
     /// Directions that have ended.
@@ -293,6 +296,7 @@ impl Shared {
             fault: None,
             passed_up: 0,
             passed_down: 0,
+            drips: None,
             is_cut: false,
             ended: 0,
         };
@@ -300,10 +304,10 @@ impl Shared {
             state.links.push(link);
             (state.links.len() - 1, state.fault_at_accept())
         });
-        for direction in [pump::Direction::Up, pump::Direction::Down] {
+        for direction in [Direction::Up, Direction::Down] {
             let (near, far) = (near.try_clone()?, far.try_clone()?);
-            let mut pump = pump::Pump::new(Arc::clone(self), number, direction, near, far);
-            let strikes = fault.clone().filter(|_| direction == pump::Direction::Up);
+            let mut pump = Pump::new(Arc::clone(self), number, direction, near, far);
+            let strikes = fault.clone().filter(|_| direction == Direction::Up);
             self.spawn(move |_| pump.run(strikes));
         }
         Ok(())

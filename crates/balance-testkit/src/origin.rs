@@ -226,6 +226,16 @@ impl Origin {
         self.requests()
     }
 
+    /// Waits until the head of a request to this target has arrived.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    pub fn wait_for_head_of(&self, target: &str) {
+        self.wait_until(&format!("request to {target}"), |log| {
+            log.requests.iter().any(|each| each.target == target)
+        });
+    }
+
     /// Waits until `count` connections have been accepted.
     ///
     /// # Panics

@@ -95,8 +95,33 @@ fn classify(error: &io::Error) -> ConnectError {
         return ConnectError::OutOfResources;
     }
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectError::Refused,
+        // A reset can be faster than our look at the handshake that came before it: a listener whose process
+        // is ending does that, and no network.
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::NotFound => ConnectError::Refused,
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
         _ => ConnectError::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::{ConnectError, classify};
+
+    #[test]
+    fn who_refuses_is_told_from_what_cannot_be_reached() {
+        for (kind, expected) in [
+            (ErrorKind::ConnectionRefused, ConnectError::Refused),
+            (ErrorKind::ConnectionReset, ConnectError::Refused),
+            (ErrorKind::NotFound, ConnectError::Refused),
+            (ErrorKind::TimedOut, ConnectError::TimedOut),
+            (ErrorKind::HostUnreachable, ConnectError::Unreachable),
+            (ErrorKind::NetworkUnreachable, ConnectError::Unreachable),
+        ] {
+            assert_eq!(classify(&Error::from(kind)), expected, "{kind}");
+        }
     }
 }

@@ -22,8 +22,6 @@ pub(super) struct Pump {
     direction: Direction,
     near: TcpStream,
     far: TcpStream,
-    /// The pause before each byte.
-    drip: Option<Duration>,
     /// What still comes in this direction goes nowhere.
     discards: bool,
 }
@@ -32,6 +30,8 @@ pub(super) struct Pump {
 enum Order {
     Pass,
     Discard,
+    /// Pass byte by byte, with a pause before each.
+    Drip(Duration),
     /// Pass so many, then act.
     Strike(usize, FaultAction),
 }
@@ -50,7 +50,6 @@ impl Pump {
             direction,
             near,
             far,
-            drip: None,
             discards: false,
         }
     }
@@ -65,18 +64,12 @@ impl Pump {
             let read = self.from().read(&mut block);
             match read {
                 Ok(0) => {
-                    // The other side may be gone already.
-                    if !self.is_cut() {
-                        let _ = self.to().shutdown(Shutdown::Write);
-                    }
+                    self.pass_end_on();
                     break;
                 }
                 Ok(read) => self.take(&block[..read]),
                 Err(_) => {
-                    // A reset is passed on as one; so is the end of a socket that a fault has reset.
-                    if !self.is_cut() {
-                        let _ = reset(self.to());
-                    }
+                    self.pass_reset_on();
                     break;
                 }
             }
@@ -89,6 +82,22 @@ impl Pump {
                 link.streams = None;
             }
         });
+    }
+
+    /// The other side may be gone already, here and below.
+    fn pass_end_on(&self) {
+        if !self.is_cut() {
+            let _ = self.to().shutdown(Shutdown::Write);
+        } else if self.direction == Direction::Up {
+            // Who connected has given up: nobody is left who could be deceived.
+            let _ = self.far.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn pass_reset_on(&self) {
+        if !self.is_cut() || self.direction == Direction::Up {
+            let _ = reset(self.to());
+        }
     }
 
     fn from(&self) -> &TcpStream {
@@ -114,25 +123,30 @@ impl Pump {
             .shared
             .change(|state| state.on_bytes(self.number, self.direction, bytes));
         match order {
-            Order::Pass => self.pass(bytes),
+            Order::Pass => self.pass(bytes, None),
+            Order::Drip(gap) => self.pass(bytes, Some(gap)),
             Order::Discard => {}
             Order::Strike(before, action) => {
-                self.pass(&bytes[..before]);
+                self.pass(&bytes[..before], None);
+                let gap = match action {
+                    FaultAction::Drip(gap) => Some(gap),
+                    _ => None,
+                };
                 self.strike(action);
                 if !self.is_cut() {
-                    self.pass(&bytes[before..]);
+                    self.pass(&bytes[before..], gap);
                 }
             }
         }
     }
 
-    fn pass(&self, bytes: &[u8]) {
+    fn pass(&self, bytes: &[u8], gap: Option<Duration>) {
         if self.discards || bytes.is_empty() {
             return;
         }
         let mut to = self.to();
         // Who has closed is not interested; its side's own pump finds out.
-        let _ = match self.drip {
+        let _ = match gap {
             None => to.write_all(bytes),
             Some(gap) => bytes.chunks(1).try_for_each(|byte| {
                 pause(gap);
@@ -173,11 +187,13 @@ impl Pump {
                 self.discards = true;
             }
             FaultAction::Garbage(bytes) => {
-                self.pass(&bytes);
+                self.pass(&bytes, None);
                 self.discards = true;
             }
-            FaultAction::Drip(gap) => self.drip = Some(gap),
-            FaultAction::Blackhole | FaultAction::Stall | FaultAction::Delay(_) => {}
+            FaultAction::Drip(_)
+            | FaultAction::Blackhole
+            | FaultAction::Stall
+            | FaultAction::Delay(_) => {}
         }
         self.count();
     }
@@ -208,6 +224,7 @@ impl State {
             let link = &mut self.links[number];
             link.fault = self.armed.pop_front();
             (link.passed_up, link.passed_down) = (0, 0);
+            link.drips = None;
         }
         match direction {
             Direction::Up => carried.up.extend_from_slice(bytes),
@@ -230,7 +247,10 @@ impl Link {
         *passed += len as u64;
         let place = match (self.fault.as_ref().map(|fault| fault.place), direction) {
             (Some(Place::Up(at)), Direction::Up) | (Some(Place::Down(at)), Direction::Down) => at,
-            _ => return Order::Pass,
+            _ => {
+                let gap = self.drips.filter(|(drips, _)| *drips == direction);
+                return gap.map_or(Order::Pass, |(_, gap)| Order::Drip(gap));
+            }
         };
         if *passed < place {
             return Order::Pass;
@@ -238,6 +258,9 @@ impl Link {
         let Some(Fault { action, .. }) = self.fault.take() else {
             return Order::Pass;
         };
+        if let FaultAction::Drip(gap) = action {
+            self.drips = Some((direction, gap));
+        }
         // As the fault is taken when it strikes, what was passed before is less than its place.
         let left = place.saturating_sub(before);
         Order::Strike(usize::try_from(left).unwrap_or(len).min(len), action)

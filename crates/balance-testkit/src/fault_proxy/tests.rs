@@ -90,6 +90,8 @@ fn a_blackhole_says_nothing_and_a_stall_takes_nothing() {
     assert_eq!(client.read_to_end(), Err(StrictError::TimedOut));
     // Nothing of the echo of its two bytes came back either.
     assert_eq!(server.wait_for(1)[0].end, None);
+    drop(client);
+    proxy.wait_until_closed();
 
     let (_server, _proxy, mut client) = echo(Place::Up(0), FaultAction::Stall);
     let timeout = Duration::from_millis(50);

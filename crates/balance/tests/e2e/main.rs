@@ -8,6 +8,7 @@ mod command_line;
 mod deadlines;
 mod differential;
 mod explain;
+mod faults;
 mod http1;
 mod life_cycle;
 mod limits;

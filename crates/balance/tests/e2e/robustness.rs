@@ -20,7 +20,7 @@ const ROW_ANSWER: &str = "row";
 const SMUGGLED_TARGET: &str = "/admin";
 
 /// Runs each job on one of several threads, each with its own `bench`, and shows all that fail.
-fn run_all<J: Sync, B>(
+pub(super) fn run_all<J: Sync, B>(
     jobs: &[J],
     bench: impl Fn() -> B + Sync,
     run: impl Fn(&B, &J) -> Outcome + Sync,
@@ -52,11 +52,11 @@ fn run_all<J: Sync, B>(
 }
 
 /// What is wrong, with the row's title.
-type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), String>;
 
 fn failed(row: &Row, what: &str, seen: impl std::fmt::Debug) -> Outcome {
     Err(format!("{}: {what}: {seen:?}", row.title()))
 }
 
 /// Most of a run is waiting for the other side to have read.
-const THREADS: usize = 8;
+pub(super) const THREADS: usize = 8;

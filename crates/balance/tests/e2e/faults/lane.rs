@@ -1,0 +1,412 @@
+//! A lane: an origin behind a fault proxy, and pools of its own in a Balance that all lanes share. Its cases run
+//! one after the other, so that it is known which connection is idle; lanes run side by side, so that bytes
+//! which went astray would show in another's exchange.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use balance_testkit::{
+    Fault, FaultProxy, Framing, Origin, Place, RawClient, Recorded, Response, Script, StrictError,
+};
+
+use super::table::{Phase, Request, Row, Setting, TableFault};
+use crate::robustness::Outcome;
+
+/// Where cases run.
+pub(super) struct Lane {
+    number: usize,
+    pub(super) origin: Origin,
+    pub(super) proxy: FaultProxy,
+    web: SocketAddr,
+    /// How many bytes a body has more than it needs.
+    filler_bytes: usize,
+    cases: Cell<usize>,
+    /// How long everything is without a fault, by request and response.
+    shapes: RefCell<HashMap<(Request, String), Shape>>,
+    pub(super) promises: RefCell<Vec<Promise>>,
+}
+
+/// The lengths of a clean exchange, as they pass between Balance and a backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) request_head: u64,
+    pub(super) request: u64,
+    pub(super) response_head: u64,
+    pub(super) response: u64,
+}
+
+/// What the access log must say in the end, once.
+pub(super) struct Promise {
+    pub(super) title: String,
+    pub(super) path: String,
+    /// Alternatives.
+    pub(super) causes: Vec<String>,
+}
+
+/// What became of a case.
+#[derive(Debug)]
+struct Seen {
+    outcome: String,
+    client: &'static str,
+    backend: &'static str,
+    sent: usize,
+}
+
+impl Lane {
+    pub(super) fn new(number: usize, making: (Origin, FaultProxy), web: SocketAddr) -> Self {
+        let (origin, proxy) = making;
+        Self {
+            number,
+            origin,
+            proxy,
+            web,
+            filler_bytes: 0,
+            cases: Cell::new(0),
+            shapes: RefCell::default(),
+            promises: RefCell::default(),
+        }
+    }
+
+    /// Makes bodies so much longer than they need to be.
+    pub(super) fn with_filler(self, filler_bytes: usize) -> Self {
+        Self {
+            filler_bytes,
+            ..self
+        }
+    }
+
+    /// Plays a row, its fault in the middle of its phase.
+    pub(super) fn run(&self, row: &Row) -> Outcome {
+        let faults = match &row.fault {
+            None => Vec::new(),
+            Some(fault) => vec![self.place(&row.setting, fault); fault.times],
+        };
+        self.run_with(row, &row.title(), faults)
+    }
+
+    /// Plays a row with these faults.
+    pub(super) fn run_with(&self, row: &Row, title: &str, faults: Vec<Fault>) -> Outcome {
+        let case = self.next_case();
+        let seen = self.play(&row.setting, case, faults);
+        let seen = seen.map_err(|problem| format!("{title}: {problem}"))?;
+        let expected = &row.expected;
+        let is_as_expected = expected.outcome.contains(&seen.outcome)
+            && expected.client.iter().any(|each| each == seen.client)
+            && expected.sent.contains(&seen.sent)
+            && expected
+                .backend
+                .as_ref()
+                .is_none_or(|each| each == seen.backend);
+        if !is_as_expected {
+            return Err(format!("{title}: {seen:?} instead of {expected:?}"));
+        }
+        self.promises.borrow_mut().push(Promise {
+            title: title.to_owned(),
+            path: self.target(&row.setting.pool, case, CASE, &row.setting.response),
+            causes: expected.causes.clone(),
+        });
+        Ok(())
+    }
+
+    /// How long this exchange is without a fault.
+    pub(super) fn shape(&self, setting: &Setting) -> Shape {
+        let request = match setting.request {
+            Request::Uploading | Request::Big => Request::Post,
+            other => other,
+        };
+        let key = (request, setting.response.clone());
+        if let Some(shape) = self.shapes.borrow().get(&key) {
+            return *shape;
+        }
+        let (case, response) = (self.next_case(), &setting.response);
+        self.proxy.begin([]);
+        let mut client = RawClient::connect(self.web).unwrap();
+        let target = self.target(&setting.pool, case, CASE, response);
+        let sent = self.encode(request, &target);
+        client.exchange(sent).unwrap();
+        let carried = self.proxy.carried();
+        self.follow(&mut client, &setting.pool, case, LAST).unwrap();
+        let shape = Shape {
+            request_head: head_len(&carried.up),
+            request: carried.up.len() as u64,
+            response_head: head_len(&carried.down),
+            response: carried.down.len() as u64,
+        };
+        self.shapes.borrow_mut().insert(key, shape);
+        shape
+    }
+
+    /// A connection to Balance.
+    pub(super) fn connect(&self) -> RawClient {
+        RawClient::connect(self.web).unwrap()
+    }
+
+    pub(super) fn next_case(&self) -> usize {
+        self.cases.set(self.cases.get() + 1);
+        self.cases.get()
+    }
+
+    /// Always of the same length in one pool, so that every case has the same offsets.
+    pub(super) fn target(&self, pool: &str, case: usize, part: char, response: &str) -> String {
+        let Self {
+            number,
+            filler_bytes,
+            ..
+        } = self;
+        format!("/{pool}-{number}/{case:06}{part}/{response}/{filler_bytes}")
+    }
+
+    /// The request's bytes.
+    pub(super) fn encode(&self, request: Request, target: &str) -> Vec<u8> {
+        let body = request_body(target);
+        let (method, framing, body) = match request {
+            Request::Get => ("GET", String::new(), String::new()),
+            Request::Post | Request::Uploading => {
+                let length = format!("Content-Length: {}\r\n", body.len());
+                ("POST", length, body)
+            }
+            Request::Chunked => {
+                let (first, second) = body.split_at(body.len() / 2);
+                let (first_len, second_len) = (first.len(), second.len());
+                let body =
+                    format!("{first_len:x}\r\n{first}\r\n{second_len:x}\r\n{second}\r\n0\r\n\r\n");
+                ("POST", "Transfer-Encoding: chunked\r\n".to_owned(), body)
+            }
+            Request::Big => {
+                let length = format!("Content-Length: {BIG_BYTES}\r\n");
+                (
+                    "POST",
+                    length,
+                    char::from(BIG_BYTE).to_string().repeat(BIG_BYTES),
+                )
+            }
+        };
+        format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{framing}\r\n{body}").into_bytes()
+    }
+
+    /// An exchange that must go well, and leaves no idle connection when it is the last one of a case.
+    pub(super) fn follow(
+        &self,
+        client: &mut RawClient,
+        pool: &str,
+        case: usize,
+        part: char,
+    ) -> Result<(), String> {
+        let response = if part == LAST { "last" } else { "length" };
+        let target = self.target(pool, case, part, response);
+        let response = client
+            .exchange(self.encode(Request::Get, &target))
+            .map_err(|error| format!("the exchange {target} failed: {error}"))?;
+        if response.status == 200 && response.text() == answer(&target) {
+            Ok(())
+        } else {
+            Err(format!("{target}: {response:?}"))
+        }
+    }
+
+    fn place(&self, setting: &Setting, fault: &TableFault) -> Fault {
+        // Nothing else tells when the queue of a backend that does not read is full.
+        if setting.request == Request::Big {
+            return fault_at(Place::Up(100_000), fault);
+        }
+        let shape = self.shape(setting);
+        let middle = |from: u64, to: u64| u64::midpoint(from, to);
+        let place = match fault.phase {
+            Phase::Accept => Place::Accept,
+            Phase::RequestHead => Place::Up(shape.request_head / 2),
+            Phase::RequestBody => Place::Up(middle(shape.request_head, shape.request)),
+            Phase::BeforeHead => Place::Down(0),
+            Phase::InHead => Place::Down(shape.response_head / 2),
+            Phase::AfterHead => Place::Down(shape.response_head),
+            Phase::InBody => Place::Down(middle(shape.response_head, shape.response)),
+            Phase::AtEnd => Place::Down(shape.response),
+        };
+        fault_at(place, fault)
+    }
+
+    fn play(&self, setting: &Setting, case: usize, faults: Vec<Fault>) -> Result<Seen, String> {
+        let pool = setting.pool.as_str();
+        if setting.is_reused {
+            // In turn, so that each backend has an idle connection.
+            for part in WARM_UPS.chars().take(if pool == "two" { 2 } else { 1 }) {
+                self.follow(&mut self.connect(), pool, case, part)?;
+            }
+        }
+        let known = self.proxy.connections();
+        self.proxy.begin(faults.iter().cloned());
+        let mut client = self.connect();
+        let target = self.target(pool, case, CASE, &setting.response);
+        let result = self.exchange(&mut client, setting.request, &target, &faults);
+        let outcome = outcome(&setting.response, &target, &result)?;
+        let attempts = self.proxy.carried().senders;
+        if let Some(first) = attempts.first()
+            && (*first < known) != setting.is_reused
+        {
+            return Err(format!(
+                "the first attempt met connection {first} of {known}"
+            ));
+        }
+        self.proxy.begin([]);
+        let client_is_kept = result.as_ref().is_ok_and(Response::keeps_alive);
+        if client_is_kept {
+            self.follow_in(&mut client, pool, case)?;
+        } else {
+            if result.is_ok() && !client.is_closed_by_peer() {
+                return Err("something followed the last response".to_owned());
+            }
+            self.follow_in(&mut self.connect(), pool, case)?;
+        }
+        let next = self.proxy.carried().senders;
+        let backend_is_kept = next.iter().any(|next| attempts.contains(next));
+        let state = |is_kept| if is_kept { "kept" } else { "closed" };
+        Ok(Seen {
+            outcome,
+            client: state(client_is_kept),
+            backend: state(backend_is_kept),
+            sent: attempts.len(),
+        })
+    }
+
+    /// The next request after a case, on whatever pool can serve one. Idle connections do not outlive it.
+    fn follow_in(&self, client: &mut RawClient, pool: &str, case: usize) -> Result<(), String> {
+        let working = match pool {
+            "dead" | "silent" => "one",
+            other => other,
+        };
+        self.follow(client, working, case, LAST)?;
+        if working != "one" && working != "hasty" {
+            self.proxy.close_connections();
+        }
+        Ok(())
+    }
+
+    fn exchange(
+        &self,
+        client: &mut RawClient,
+        request: Request,
+        target: &str,
+        faults: &[Fault],
+    ) -> Result<Response, StrictError> {
+        let bytes = self.encode(request, target);
+        match request {
+            Request::Get | Request::Post | Request::Chunked => client.exchange(bytes),
+            Request::Big => {
+                // The answer comes while it is sent, and the rest may meet a closed connection.
+                let _ = client.send(bytes);
+                client.read_response()
+            }
+            Request::Uploading => {
+                // As much of the body as the fault lets pass, so that it strikes.
+                let body = request_body(target);
+                let passed = match faults.first().map(|fault| fault.place) {
+                    Some(Place::Up(at)) => at.saturating_sub(self.forwarded_head_bytes(target)),
+                    _ => body.len() as u64 / 2,
+                };
+                let cut = bytes.len() - body.len() + usize::try_from(passed).unwrap();
+                client.send(&bytes[..cut])?;
+                // The answer is there before the rest is sent, so that it is known who was first.
+                let early = client.read_response();
+                let _ = client.send(&bytes[cut..]);
+                early
+            }
+        }
+    }
+
+    /// How long the head of a POST to this target is when Balance has forwarded it.
+    fn forwarded_head_bytes(&self, target: &str) -> u64 {
+        let response = target.split('/').nth(3).unwrap();
+        let key = (Request::Post, response.to_owned());
+        self.shapes.borrow()[&key].request_head
+    }
+}
+
+/// The script of the origins. It knows all from the target.
+pub(super) fn script(request: &Recorded) -> Script {
+    let body = answer(&request.target);
+    let (first, second) = body.as_bytes().split_at(body.len() / 2);
+    let interim = |count| (0..count).fold(Script::ok(&*body), |script, _| script.interim(103, &[]));
+    match request.target.split('/').nth(3).unwrap_or_default() {
+        "chunked" => Script::default().chunked(&[first, second]),
+        "close" => Script::default().until_close(&*body),
+        "interim8" => interim(8),
+        "interim9" => interim(9),
+        "early" => Script::ok(&*body).early(),
+        "giant" => Script::ok(&*body).header("X-Giant", &"g".repeat(200_000)),
+        "last" => Script::ok(&*body)
+            .header("Connection", "close")
+            .then_close(),
+        _ => Script::ok(&*body),
+    }
+}
+
+/// The body of the answer to a target, which no other target has.
+fn answer(target: &str) -> String {
+    format!("answer to {target}{}", filler(target))
+}
+
+/// The body of a request to a target.
+pub(super) fn request_body(target: &str) -> String {
+    format!("sent to {target}{}", filler(target))
+}
+
+fn filler(target: &str) -> String {
+    let bytes = target
+        .rsplit('/')
+        .next()
+        .and_then(|count| count.parse().ok());
+    let part = format!(" {target}");
+    let parts = part.bytes().cycle().take(bytes.unwrap_or(0));
+    String::from_utf8(parts.collect()).unwrap()
+}
+
+/// In the words of the table.
+fn outcome(
+    response: &str,
+    target: &str,
+    result: &Result<Response, StrictError>,
+) -> Result<String, String> {
+    let expected = answer(target);
+    match result {
+        Err(StrictError::Truncated | StrictError::Reset) => Ok("broken".to_owned()),
+        Err(error) => Err(format!("no response: {error:?}")),
+        Ok(answered) if answered.status != 200 => {
+            if answered.text().contains("answer to") {
+                return Err(format!(
+                    "bytes of a backend in our own response: {answered:?}"
+                ));
+            }
+            Ok(answered.status.to_string())
+        }
+        Ok(answered) if answered.text() == expected => Ok("200".to_owned()),
+        Ok(answered)
+            if response == "close"
+                && answered.framing == Framing::Chunked
+                && expected.starts_with(&answered.text()) =>
+        {
+            Ok("short".to_owned())
+        }
+        Ok(answered) => Err(format!("it looks complete and is not: {answered:?}")),
+    }
+}
+
+fn fault_at(place: Place, fault: &TableFault) -> Fault {
+    Fault {
+        place,
+        action: fault.action.clone(),
+    }
+}
+
+fn head_len(message: &[u8]) -> u64 {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
+    end.map_or(0, |end| end as u64 + 4)
+}
+
+/// The parts of a case, as they stand in its targets.
+pub(super) const CASE: char = 'c';
+const WARM_UPS: &str = "vw";
+pub(super) const LAST: char = 'z';
+
+/// More than both sockets' buffers and all of Balance's take.
+const BIG_BYTES: usize = 24 << 20;
+pub(super) const BIG_BYTE: u8 = b'x';
