@@ -3,10 +3,10 @@
 use std::time::UNIX_EPOCH;
 
 use balance_control::{
-    BackendView, Changes, ControlHandle, ListenerView, PoolView, Problem, ReloadSummary, RouteView,
-    Setting,
+    BackendView, Changes, ConditionView, ControlHandle, ListenerView, PoolView, Problem,
+    ReloadSummary, RouteView, Setting,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub(crate) fn version(control: &ControlHandle) -> Value {
     json!({ "name": "balance", "version": control.identity().version })
@@ -138,11 +138,6 @@ fn backend(backend: &BackendView, weight: u32) -> Value {
 }
 
 fn route(route: &RouteView) -> Value {
-    let headers: Map<String, Value> = route
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
     json!({
         "name": route.name,
         "place": route.place,
@@ -151,11 +146,26 @@ fn route(route: &RouteView) -> Value {
             "hosts": route.hosts,
             "path": route.path,
             "methods": route.methods,
-            "headers": headers,
+            "headers": conditions(&route.headers),
+            "query": conditions(&route.query),
+            "cookie": conditions(&route.cookies),
         },
         "action": route.action,
         "mirror": route.mirror,
     })
+}
+
+/// In the form that the configuration has them.
+fn conditions(conditions: &[(String, ConditionView)]) -> Value {
+    let show = |condition: &ConditionView| match condition {
+        ConditionView::Value(value) => json!(value),
+        ConditionView::Regex(pattern) => json!({ "regex": pattern }),
+        ConditionView::Present(present) => json!({ "present": present }),
+    };
+    let pairs = conditions
+        .iter()
+        .map(|(name, one)| (name.clone(), show(one)));
+    Value::Object(pairs.collect())
 }
 
 fn settings(view: &[(&'static str, Setting)]) -> Value {

@@ -245,13 +245,6 @@ impl Checker<'_> {
 
     fn scalar(&mut self, node: &Node, kind: &'static Kind, name: &str) -> Value {
         let NodeKind::Scalar { text, .. } = &node.kind else {
-            if matches!((kind, &node.kind), (Kind::HeaderMatch, NodeKind::Map(_))) {
-                self.not_yet(
-                    &node.place(),
-                    "matching a header other than by its exact value",
-                );
-                return Value::Invalid;
-            }
             let message = format!(
                 "`{name}` takes {}, not {}",
                 expectation(kind),
@@ -363,9 +356,7 @@ fn parse_value(text: &str, kind: &Kind) -> Parsed {
             Value::Text(text.to_owned()),
         ),
         Kind::Token => plain(scalar::is_token(text), Value::Text(text.to_owned())),
-        Kind::FieldValue | Kind::HeaderMatch => {
-            plain(scalar::is_field_value(text), Value::Text(text.to_owned()))
-        }
+        Kind::FieldValue => plain(scalar::is_field_value(text), Value::Text(text.to_owned())),
         // The rest was taken apart by the caller.
         _ => Ok(Value::Text(text.to_owned())),
     }
@@ -497,7 +488,7 @@ fn not_a(text: &str, what: &str) -> (String, Option<String>) {
 fn expectation(kind: &Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
-        Kind::Text | Kind::FieldValue | Kind::HeaderMatch => "a text without control characters",
+        Kind::Text | Kind::FieldValue => "a text without control characters",
         Kind::Integer { .. } => "a whole number",
         Kind::Number { .. } => "a number",
         Kind::Share => "a share like 30% or 0.3",

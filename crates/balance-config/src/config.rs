@@ -152,8 +152,28 @@ pub struct RouteMatch {
     pub hosts: Vec<HostPattern>,
     pub path: PathMatch,
     pub methods: Vec<String>,
-    /// Lower-case names and exact values.
-    pub headers: Vec<(String, String)>,
+    /// Names in lower case.
+    pub headers: Vec<NamedMatch>,
+    pub query: Vec<NamedMatch>,
+    pub cookies: Vec<NamedMatch>,
+}
+
+/// A condition on a header, a query parameter or a cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedMatch {
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+/// What must stand under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    Exact(String),
+    /// Not compiled here.
+    Regex(Spanned<String>),
+    /// With any value.
+    Present,
+    Absent,
 }
 
 /// A host of a route: lower case, without port and trailing dot.
@@ -175,6 +195,8 @@ pub enum PathMatch {
     /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. With `version: 2`.
     SegmentPrefix(String),
     Exact(String),
+    /// Of the whole path; not compiled here.
+    Regex(Spanned<String>),
 }
 
 /// What a route does.

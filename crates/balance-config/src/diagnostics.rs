@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::check::quoted;
@@ -73,6 +74,29 @@ impl Place {
             column: 0,
             end_line: 0,
             end_column: 0,
+        }
+    }
+
+    /// Where some octets of a scalar stand, if it is written on one line just as it reads; else the whole of it.
+    pub fn of_part(&self, text: &str, octets: &Range<usize>) -> Self {
+        let letters = |text: Option<&str>| u32::try_from(text?.chars().count()).ok();
+        let (Some(before), Some(inside), Some(all)) = (
+            letters(text.get(..octets.start)),
+            letters(text.get(octets.clone())),
+            letters(Some(text)),
+        ) else {
+            return self.clone();
+        };
+        let written = self.end_column.saturating_sub(self.column);
+        let quotes = match written.checked_sub(all) {
+            Some(extra @ (0 | 2)) if self.line == self.end_line => extra / 2,
+            _ => return self.clone(), // Escapes, folded lines, or another source.
+        };
+        let column = self.column + quotes + before;
+        Self {
+            column,
+            end_column: column + inside,
+            ..self.clone()
         }
     }
 

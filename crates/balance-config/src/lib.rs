@@ -27,8 +27,9 @@ use std::sync::Arc;
 pub use alias::{Alias, Target, aliases_of};
 pub use config::{
     AccessLog, Action, Admin, Backend, Config, HeaderEdit, HostPattern, Listener, LogFormat,
-    LogLevel, Logging, Metrics, Mirror, Mode, PathMatch, Pool, PoolKind, Redirect, Respond, Route,
-    RouteMatch, RouteScope, RouteTest, Share, Shutdown, Transform, Version,
+    LogLevel, Logging, Metrics, Mirror, Mode, NamedMatch, PathMatch, Pool, PoolKind, Redirect,
+    Respond, Route, RouteMatch, RouteScope, RouteTest, Share, Shutdown, Transform, ValueMatch,
+    Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::reference;

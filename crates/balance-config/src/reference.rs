@@ -174,7 +174,6 @@ fn kind_name(kind: &Kind) -> String {
         Kind::UrlPath => "path".to_owned(),
         Kind::Token => "token".to_owned(),
         Kind::FieldValue => "field value".to_owned(),
-        Kind::HeaderMatch => "exact value".to_owned(),
         Kind::BoolOrText => "boolean or text".to_owned(),
         Kind::List(inner) => format!("list of {}", kind_name(inner)),
         Kind::OneOrMany(inner) => format!("{}, or a list", kind_name(inner)),

@@ -266,7 +266,7 @@ fn scalar(kind: &Kind) -> Vec<Value> {
             text(&format!("^{TOKEN}+$")),
             json!({ "type": ["number", "boolean"] }),
         ],
-        Kind::FieldValue | Kind::HeaderMatch => vec![
+        Kind::FieldValue => vec![
             text("^[^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*$"),
             json!({ "type": ["number", "boolean"] }),
         ],

@@ -2,6 +2,7 @@
 //! say about one another is for `resolve`.
 
 pub(crate) mod backend;
+pub(crate) mod condition;
 pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod limits;

@@ -67,8 +67,6 @@ pub enum Kind {
     Token,
     /// Without control characters.
     FieldValue,
-    /// A field value that must be equal; `{ regex: … }` and `{ present: … }` come later.
-    HeaderMatch,
     /// `true`, `false` or a text.
     BoolOrText,
     List(&'static Self),

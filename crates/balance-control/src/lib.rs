@@ -44,5 +44,6 @@ pub use handle::{
 pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{
-    BackendView, ListenerView, MemberView, PoolView, RouteView, Setting, SettingsView, View,
+    BackendView, ConditionView, ListenerView, MemberView, PoolView, RouteView, Setting,
+    SettingsView, View,
 };

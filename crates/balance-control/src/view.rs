@@ -89,14 +89,25 @@ pub struct RouteView {
     pub place: String,
     pub priority: i64,
     pub hosts: Vec<String>,
-    /// `/v1*`, `/v1/…` and the like.
+    /// `any`, `prefix /v1`, `exact /v1`, `regex /v[0-9]+`.
     pub path: String,
     pub methods: Vec<String>,
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, ConditionView)>,
+    pub query: Vec<(String, ConditionView)>,
+    pub cookies: Vec<(String, ConditionView)>,
     /// `pool x`, `split x 95, y 5`, `redirect 308`, `respond 200`.
     pub action: String,
     /// `shadow 10%`: where copies go, and how many of the requests.
     pub mirror: Option<String>,
+}
+
+/// What a route wants under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConditionView {
+    Value(String),
+    Regex(String),
+    /// There with any value, or not there.
+    Present(bool),
 }
 
 /// Settings of the whole process, as names and values.

@@ -5,6 +5,7 @@
 //! whose automaton would be larger than [`AUTOMATON_BYTES_MAX`] is refused. A lazily built automaton would accept more
 //! patterns, but each worker would need a cache for each of them, which grows while requests are served.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -102,6 +103,26 @@ impl Regex {
     /// What every text that matches begins with, as far as the pattern spells it out.
     pub fn prefix(&self) -> &[u8] {
         &self.0.prefix
+    }
+
+    /// Whether it takes every text that begins with these octets and has no line feed after them, as no part of a
+    /// request has.
+    pub fn takes_all_below(&self, begin: &[u8]) -> bool {
+        let automaton = &self.0.automaton;
+        let first = begin.iter().fold(self.0.start, |state, byte| {
+            automaton.next_state(state, *byte)
+        });
+        let mut known = HashSet::from([first]);
+        let mut open = vec![first];
+        while let Some(state) = open.pop() {
+            if !automaton.is_match_state(automaton.next_eoi_state(state)) {
+                return false;
+            }
+            let octets = (0..=u8::MAX).filter(|byte| *byte != b'\n');
+            let next = octets.map(|byte| automaton.next_state(state, byte));
+            open.extend(next.filter(|state| known.insert(*state)));
+        }
+        true
     }
 
     /// Whether a text that matches can begin with this octet. May say yes where an anchor in the middle forbids it.

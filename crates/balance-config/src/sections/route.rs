@@ -4,6 +4,7 @@
 use balance_core::Method;
 
 use super::backend::count;
+use super::condition::{self, CONDITION, Carrier};
 use super::mirror::{self, MirrorDraft};
 use super::security::RATE_LIMIT;
 use super::split::{self, SplitDraft};
@@ -124,10 +125,9 @@ const PATH_REGEX: Key = Key::new(
     "path_regex",
     Kind::Text,
     "",
-    "A regular expression on the whole path.",
+    "A regular expression that the whole path matches, without the query.",
 )
-.example("\"/v[0-9]+/.*\"")
-.later("`path_regex`");
+.example("\"/v[0-9]+/.*\"");
 const METHOD: Key = Key::new(
     "method",
     Kind::OneOrMany(&Kind::Token),
@@ -137,22 +137,25 @@ const METHOD: Key = Key::new(
 .example("[GET, HEAD]");
 const HEADERS: Key = Key::new(
     "headers",
-    Kind::Map(&Kind::HeaderMatch),
+    Kind::Map(&CONDITION_ITEM),
     "",
-    "Field names and the exact values they must have.",
+    "Field names and what one of their values must be.",
 )
 .example("{ X-Api: \"1\" }");
 const QUERY: Key = Key::new(
     "query",
-    Kind::Map(&Kind::HeaderMatch),
+    Kind::Map(&CONDITION_ITEM),
     "",
-    "Query parameters.",
+    "Parameters of the query and what their first value must be, as it is sent.",
 )
-.example("{ debug: \"1\" }")
-.later("matching on `query`");
-const COOKIE: Key = Key::new("cookie", Kind::Map(&Kind::HeaderMatch), "", "Cookies.")
-    .example("{ beta: \"1\" }")
-    .later("matching on `cookie`");
+.example("{ debug: \"1\" }");
+const COOKIE: Key = Key::new(
+    "cookie",
+    Kind::Map(&CONDITION_ITEM),
+    "",
+    "Cookies and what their first value must be, as it is sent.",
+)
+.example("{ beta: { present: true } }");
 const POOL: Key = Key::new("pool", Kind::Text, "default", "The pool that answers.").example("api");
 const BACKENDS: Key = Key::new(
     "backends",
@@ -208,6 +211,7 @@ const TESTS: Key = Key::new(
     "Requests and what must come of them; `balance check` and every start and reload run them.",
 );
 
+static CONDITION_ITEM: Kind = Kind::Block(&CONDITION);
 static SHARE_ITEM: Kind = Kind::Block(&split::SHARE);
 static TEST_ITEM: Kind = Kind::Block(&TEST);
 
@@ -384,11 +388,13 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
             );
         }
     }
-    if block.has("path") && block.has("path_prefix") {
-        let message = "`path` beside `path_prefix`: the exact path decides alone";
+    let paths = ["path", "path_prefix", "path_regex"];
+    let written: Vec<&str> = paths.into_iter().filter(|key| block.has(key)).collect();
+    if let [first, second, ..] = written[..] {
+        let message = format!("`{first}` beside `{second}`: a route looks at the path in one way");
         diagnostics.push(
-            Diagnostic::new(Severity::Error, block.key_place("path"), message)
-                .with_related(block.key_place("path_prefix"), "the prefix is here")
+            Diagnostic::new(Severity::Error, block.key_place(first), message)
+                .with_related(block.key_place(second), "the other one is here")
                 .with_help("keep one of the two"),
         );
     }
@@ -402,6 +408,7 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
             diagnostics.error(place, message);
         }
     }
+    let regex = condition::read_regex(block, "path_regex", "path", diagnostics);
     let path = match (block.text("path"), block.text("path_prefix"), version) {
         (Some(path), _, _) => PathMatch::Exact(path.to_owned()),
         (None, Some("/") | None, _) => PathMatch::Any,
@@ -414,12 +421,11 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
             .iter()
             .filter_map(|item| item.host().cloned())
             .collect(),
-        path,
+        path: regex.map_or(path, PathMatch::Regex),
         methods: methods.into_iter().map(|method| method.value).collect(),
-        headers: fields(block, "headers", diagnostics)
-            .into_iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value))
-            .collect(),
+        headers: condition::read(block, Carrier::Headers, diagnostics),
+        query: condition::read(block, Carrier::Query, diagnostics),
+        cookies: condition::read(block, Carrier::Cookies, diagnostics),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mirror,
     Mode, PathMatch, PoolKind, RouteScope, Severity, Version, load,
 };
+use crate::{NamedMatch, ValueMatch};
 
 /// A good file of three lines, to add to.
 pub(super) const BASE: &str =
@@ -100,7 +101,13 @@ fn every_original_key_loads() {
         [HostPattern::Under("example.com".to_owned())]
     );
     assert_eq!(route.matches.path, PathMatch::BytePrefix("/v1/".to_owned()));
-    assert_eq!(route.matches.headers, [("x-k".to_owned(), "v".to_owned())]);
+    assert_eq!(
+        route.matches.headers,
+        [NamedMatch {
+            name: "x-k".to_owned(),
+            value: ValueMatch::Exact("v".to_owned())
+        }]
+    );
     assert_eq!(route.priority, 20);
     assert_eq!(route.action, Action::Forward(PoolId(1)));
     let view = &config.pools[1];

@@ -58,6 +58,7 @@ pub(super) fn samples() -> Vec<String> {
         ten_mistakes_show_ten,
         names::backends_and_pools,
         names::routes,
+        names::conditions,
         names::actions_and_edits,
         names::splits_and_mirrors,
         names::listeners,

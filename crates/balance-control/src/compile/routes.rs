@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use balance_config::{
     Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig, Mirror,
-    PathMatch as PathConfig, Place, Redirect as RedirectConfig, Respond as RespondConfig, Route,
-    RouteScope, Severity, Share, Transform,
+    NamedMatch as NamedConfig, PathMatch as PathConfig, Place, Redirect as RedirectConfig,
+    Respond as RespondConfig, Route, RouteScope, Severity, Share, Spanned, Transform,
+    ValueMatch as ValueConfig,
 };
 use balance_core::{MirrorId, RouteId, SplitId};
 use balance_lb::Places;
@@ -13,7 +14,10 @@ use balance_proxy::{
     Action, Filter, HeaderAction, HeaderRule, MirrorRules, PathRewrite, Redirect, Respond,
     RouteRules, Sample, ShareRules, SplitRules,
 };
-use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
+use balance_route::{
+    HostPattern, NamedMatch, PathMatch, Regex, RegexError, RouteErrorKind, RouteSpec, RouteTable,
+    ValueMatch,
+};
 
 use crate::identity::Identities;
 
@@ -111,7 +115,10 @@ fn mirror_rules(route: RouteId, mirror: &Mirror, in_flight: Arc<Places>) -> Mirr
 
 /// One table for each listener. Those that ask all routes share one.
 pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<RouteTable>> {
-    let specs: Vec<RouteSpec> = config.routes.iter().enumerate().map(spec).collect();
+    let routes = config.routes.iter().enumerate();
+    let specs: Vec<RouteSpec> = routes
+        .map(|(index, route)| spec(index, route, errors))
+        .collect();
     let mut table_of_all: Option<Arc<RouteTable>> = None;
     let mut compile = |scope: &RouteScope| match scope {
         RouteScope::All => {
@@ -203,16 +210,12 @@ fn compile_respond(respond: &RespondConfig) -> Respond {
     }
 }
 
-fn spec((index, route): (usize, &Route)) -> RouteSpec {
+fn spec(index: usize, route: &Route, errors: &mut Vec<Diagnostic>) -> RouteSpec {
     let matches = &route.matches;
     let host = |host: &HostConfig| match host {
         HostConfig::Any => HostPattern::Any,
         HostConfig::Exact(name) => HostPattern::Exact(name.clone()),
         HostConfig::Under(name) => HostPattern::Suffix(name.clone()),
-    };
-    let header = |(name, value): &(String, String)| NamedMatch {
-        name: name.clone(),
-        value: ValueMatch::Exact(value.clone()),
     };
     RouteSpec {
         id: RouteId::from_index(index),
@@ -223,12 +226,49 @@ fn spec((index, route): (usize, &Route)) -> RouteSpec {
             PathConfig::BytePrefix(path) => PathMatch::BytePrefix(path.clone()),
             PathConfig::SegmentPrefix(path) => PathMatch::SegmentPrefix(path.clone()),
             PathConfig::Exact(path) => PathMatch::Exact(path.clone()),
+            PathConfig::Regex(pattern) => {
+                regex(pattern, errors).map_or(PathMatch::Any, PathMatch::Regex)
+            }
         },
         methods: matches.methods.clone(),
-        headers: matches.headers.iter().map(header).collect(),
-        query: Vec::new(),
-        cookies: Vec::new(),
+        headers: conditions(&matches.headers, errors),
+        query: conditions(&matches.query, errors),
+        cookies: conditions(&matches.cookies, errors),
     }
+}
+
+fn conditions(conditions: &[NamedConfig], errors: &mut Vec<Diagnostic>) -> Vec<NamedMatch> {
+    let compile = |condition: &NamedConfig| NamedMatch {
+        name: condition.name.clone(),
+        value: match &condition.value {
+            ValueConfig::Exact(value) => ValueMatch::Exact(value.clone()),
+            ValueConfig::Regex(pattern) => {
+                regex(pattern, errors).map_or(ValueMatch::Present, ValueMatch::Regex)
+            }
+            ValueConfig::Present => ValueMatch::Present,
+            ValueConfig::Absent => ValueMatch::Absent,
+        },
+    };
+    conditions.iter().map(compile).collect()
+}
+
+/// `None` if it is reported: then nothing is compiled from what stands in its place.
+fn regex(pattern: &Spanned<String>, errors: &mut Vec<Diagnostic>) -> Option<Regex> {
+    let text = &pattern.value;
+    let error = match Regex::compile(text) {
+        Ok(regex) => return Some(regex),
+        Err(error) => error,
+    };
+    let diagnostic = match &error {
+        RegexError::Syntax { place, .. } => {
+            let letter = text.get(..place.start).unwrap_or_default().chars().count() + 1;
+            let message = format!("regular expression: {error}, at character {letter}");
+            refuse(&pattern.place.of_part(text, place), message)
+        }
+        _ => refuse(&pattern.place, format!("regular expression: {error}")),
+    };
+    errors.push(diagnostic);
+    None
 }
 
 /// A table, or an empty one when something is wrong, so that the other mistakes are found too.
@@ -244,7 +284,11 @@ fn table(
             for error in list {
                 let route = &config.routes[error.route.index()];
                 let message = format!("route `{}`: {error}", route.name);
-                let diagnostic = refuse(&route.place, message);
+                let place = match (&error.kind, &route.matches.path) {
+                    (RouteErrorKind::PathNeverMatches(_), PathConfig::Regex(regex)) => &regex.place,
+                    _ => &route.place,
+                };
+                let diagnostic = refuse(place, message);
                 // Two listeners with the same routes find the same mistakes.
                 if !errors.contains(&diagnostic) {
                     errors.push(diagnostic);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Mode, RouteScope, Severity};
 use balance_core::RouteId;
-use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable};
+use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
 
 /// One warning for each route that decides at none of the listeners that ask it.
 pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagnostic> {
@@ -178,9 +178,20 @@ fn covers(outer: &RouteSpec, inner: &RouteSpec) -> bool {
         && covers_named(cookies, &inner.cookies)
 }
 
-/// Whether every condition of `outer` is one of `inner`.
+/// Whether each condition of `outer` holds where those of `inner` do.
 fn covers_named(outer: &[NamedMatch], inner: &[NamedMatch]) -> bool {
-    outer.iter().all(|condition| inner.contains(condition))
+    outer.iter().all(|outer| {
+        let mut same_name = inner.iter().filter(|inner| inner.name == outer.name);
+        same_name.any(|inner| covers_value(&outer.value, &inner.value))
+    })
+}
+
+fn covers_value(outer: &ValueMatch, inner: &ValueMatch) -> bool {
+    match (outer, inner) {
+        (ValueMatch::Present, inner) => *inner != ValueMatch::Absent,
+        (ValueMatch::Regex(outer), ValueMatch::Exact(inner)) => outer.is_match(inner.as_bytes()),
+        _ => outer == inner,
+    }
 }
 
 fn covers_host(outer: &HostPattern, inner: &HostPattern) -> bool {
@@ -203,7 +214,12 @@ fn covers_path(outer: &PathMatch, inner: &PathMatch) -> bool {
         (PathMatch::Exact(_), PathMatch::SegmentPrefix(_) | PathMatch::Regex(_)) => false,
         (PathMatch::Regex(outer), PathMatch::Regex(inner)) => outer == inner,
         (PathMatch::Regex(outer), PathMatch::Exact(inner)) => outer.is_match(inner.as_bytes()),
-        (PathMatch::Regex(_), _) => false,
+        (PathMatch::Regex(outer), PathMatch::BytePrefix(_)) => {
+            outer.takes_all_below(text.as_bytes())
+        }
+        (PathMatch::Regex(outer), PathMatch::SegmentPrefix(_)) => {
+            outer.is_match(text.as_bytes()) && outer.takes_all_below(format!("{text}/").as_bytes())
+        }
         (PathMatch::Exact(outer), PathMatch::Exact(inner)) => outer == inner,
         (PathMatch::BytePrefix(prefix), _) => text.starts_with(prefix.as_str()),
         // These may go on in the middle of a segment, so the outer prefix must end before.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use balance_config::{
-    Action, Config, HostPattern, PathMatch, Pool, PoolKind, Route, Share, Version,
+    Action, Config, HostPattern, NamedMatch, PathMatch, Pool, PoolKind, Route, Share, ValueMatch,
+    Version,
 };
 use balance_core::{HashKey, Limits, PoolId, Timeouts};
 use balance_route::RouteTable;
@@ -12,7 +13,8 @@ use balance_route::RouteTable;
 use super::BoundAddress;
 use crate::identity::Identities;
 use crate::view::{
-    ListenerView, MemberView, PoolView, RouteView, Running, Setting, SettingsView, View,
+    ConditionView, ListenerView, MemberView, PoolView, RouteView, Running, Setting, SettingsView,
+    View,
 };
 
 pub(super) fn view(
@@ -95,9 +97,12 @@ fn route(config: &Config, route: &Route) -> RouteView {
                 format!("prefix {path}")
             }
             PathMatch::Exact(path) => format!("exact {path}"),
+            PathMatch::Regex(pattern) => format!("regex {}", pattern.value),
         },
         methods: route.matches.methods.clone(),
-        headers: route.matches.headers.clone(),
+        headers: conditions(&route.matches.headers),
+        query: conditions(&route.matches.query),
+        cookies: conditions(&route.matches.cookies),
         action: match &route.action {
             Action::Forward(pool) => format!("pool {}", name(*pool)),
             Action::Split(shares) => {
@@ -115,6 +120,19 @@ fn route(config: &Config, route: &Route) -> RouteView {
             format!("{} {percent}%", name(mirror.pool))
         }),
     }
+}
+
+fn conditions(conditions: &[NamedMatch]) -> Vec<(String, ConditionView)> {
+    let show = |condition: &NamedMatch| match &condition.value {
+        ValueMatch::Exact(value) => ConditionView::Value(value.clone()),
+        ValueMatch::Regex(pattern) => ConditionView::Regex(pattern.value.clone()),
+        ValueMatch::Present => ConditionView::Present(true),
+        ValueMatch::Absent => ConditionView::Present(false),
+    };
+    conditions
+        .iter()
+        .map(|condition| (condition.name.clone(), show(condition)))
+        .collect()
 }
 
 fn settings(config: &Config) -> SettingsView {

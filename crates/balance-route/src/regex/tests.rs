@@ -142,3 +142,25 @@ fn all_that_matches_begins_with_the_prefix() {
     check("(?i)/v1", "/");
     check("/a|b", "");
 }
+
+#[test]
+fn all_below_a_text() {
+    let check = |pattern: &str, begin: &str, expected: bool| {
+        let regex = Regex::compile(pattern).unwrap();
+        let seen = regex.takes_all_below(begin.as_bytes());
+        assert_eq!(seen, expected, "{pattern} {begin}");
+    };
+    check(".*", "", true);
+    check(".+", "", false);
+    check("/.*", "/", true);
+    check("/.*", "", false);
+    check("/v[0-9]/.*", "/v1/", true);
+    check("/v[0-9]/.*", "/v1/users", true);
+    check("/v[0-9]/.*", "/v1", false);
+    check("/v[0-9](/.*)?", "/v1/", true);
+    check("/v[0-9](/.*)?", "/v1", false);
+    check("/[^x]*", "/", false);
+    check("/(x|[^x])*", "/", true);
+    check("/a", "/a", false);
+    check("/.{0,9}", "/", false);
+}

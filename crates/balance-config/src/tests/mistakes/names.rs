@@ -120,16 +120,12 @@ pub(super) fn routes() {
         (
             "+http:\n  routes:\n    - { path: /a, path_prefix: /b }\n",
             &[
-                "6:9: error: `path` beside `path_prefix`: the exact path decides alone\n  6:19: the prefix is here\n  help: keep one of the two",
+                "6:9: error: `path` beside `path_prefix`: a route looks at the path in one way\n  6:19: the other one is here\n  help: keep one of the two",
             ],
         ),
         (
             "+http:\n  routes:\n    - { path: \"/a?b\" }\n",
             &["6:15: error: `path`: routes see the path without its query, so this never matches"],
-        ),
-        (
-            "+http:\n  routes:\n    - { headers: { X-A: { regex: x } } }\n",
-            &["6:25: error: not supported yet: matching a header other than by its exact value…"],
         ),
         (
             "+http:\n  routes:\n    - { headers: { \"X A\": x } }\n",
@@ -139,11 +135,63 @@ pub(super) fn routes() {
             "+routes:\n  - { name: r, pool: defualt }\n",
             &["5:22: error: there is no pool `defualt`\n  help: did you mean `default`?"],
         ),
+    ]);
+}
+
+#[test]
+pub(super) fn conditions() {
+    check(&[
         (
-            "+routes:\n  - { name: r, match: { query: { a: b }, cookie: {}, path_regex: x } }\n",
+            "+http:\n  routes:\n    - { path: /a, path_regex: /b }\n",
             &[
-                "5:25: error: not supported yet: matching on `query`…",
-                "5:54: error: not supported yet: `path_regex`…",
+                "6:9: error: `path` beside `path_regex`: a route looks at the path in one way\n  6:19: the other one is here\n  help: keep one of the two",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { X-A: { regexp: x } } }\n",
+            &[
+                "6:25: error: this condition says nothing\n  help: give one of `value`, `regex`, `present`",
+                "6:27: warning: unknown key `regexp` in `condition`\n  help: did you mean `regex`?",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { cookie: { a: { value: x, present: true } } }\n",
+            &[
+                "6:34: error: `present` beside `value`: a condition says one thing\n  6:24: the other one is here",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { X-A: { present: maybe } } }\n",
+            &["6:36: error: `present`: `maybe` is not true or false"],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { X-A: [x] } }\n",
+            &["6:25: error: `condition` takes keys and values, not a list…"],
+        ),
+        (
+            "+http:\n  routes:\n    - { headers: { X-A: } }\n",
+            &["6:23: error: `value` takes a text without control characters, and nothing is here"],
+        ),
+        (
+            "+http:\n  routes:\n    - { query: { \"a b\": x, \"\": x, q: \"x y&\" } }\n",
+            &[
+                "6:18: error: `a b` is not the name of a parameter as requests send it\n  help: nothing is decoded: write it as clients send it, perhaps `a%20b`",
+                "6:28: error: `` is not the name of a parameter as requests send it",
+                "6:38: error: no parameter has the value `x y&`\n  help: nothing is decoded: write it as clients send it, perhaps `x%20y%26`",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { cookie: { \"a;b\": x, c: \"x;y\" } }\n",
+            &[
+                "6:19: error: `a;b` is not a cookie name",
+                "6:32: error: no cookie has the value `x;y`",
+            ],
+        ),
+        (
+            "+http:\n  routes:\n    - { path_regex: \"^/api/\", headers: { X-A: { regex: \"b$\" } } }\n    - { path_regex: \"^/api/.*\", headers: { X-A: { regex: \".*b$\" } } }\n    - { path_regex: \"^/api$\", headers: { X-A: { regex: 'b\\$' } } }\n",
+            &[
+                "6:21: warning: `path_regex` must match the whole path, also without `^` and `$`\n  help: write `.*` at its end if anything may follow, else remove the anchor",
+                "6:56: warning: `regex` must match the whole value, also without `^` and `$`\n  help: write `.*` at its beginning if anything may come before, else remove the anchor",
             ],
         ),
     ]);

@@ -262,3 +262,104 @@ fn a_failed_test_refuses_the_configuration() {
         ["t.yaml:6:76: error: route test: it goes to pool `a`, not `b`"]
     );
 }
+
+#[test]
+fn shadows_by_expressions_and_conditions_are_only_what_is_certain() {
+    let route =
+        |name: &str, matches: &str| format!("name: {name}, match: {{ {matches} }}, pool: a");
+    let shadows = |outer: &str, inner: &str| {
+        let mut yaml = format!("{BASE}routes:\n");
+        for route in [route("outer", outer), route("inner", inner)] {
+            yaml.push_str(&format!("  - {{ {route} }}\n"));
+        }
+        let found = found(&yaml);
+        assert!(found.len() <= 1, "{found:#?}");
+        found
+            .iter()
+            .any(|one| one.contains("`inner` never decides"))
+    };
+    let rows = [
+        // By path.
+        ("path_regex: '/v[0-9]+'", "path_regex: '/v[0-9]+'", true),
+        ("path_regex: '/v[0-9]+'", "path_regex: '/v[0-9]'", false), // It does, and who can say so for all?
+        ("path_regex: '/v[0-9]+'", "path: /v12", true),
+        ("path_regex: '/v[0-9]+'", "path: /vx", false),
+        ("path_regex: '/v[0-9]/.*'", "path_prefix: /v1/x", true),
+        ("path_regex: '/v[0-9]/.*'", "path_prefix: /v1", false),
+        ("path_regex: '/v[0-9](/.*)?'", "path_prefix: /v1", true),
+        ("path_regex: '.*'", "path_prefix: /v1", true),
+        ("path_prefix: /v1", "path_regex: '/v1/[0-9]+'", true),
+        ("path_prefix: /v1", "path_regex: '/v1[0-9]+'", false),
+        ("path_prefix: /v1", "path_regex: '/v[0-9]/x'", false),
+        ("path: /v1", "path_regex: '/v1'", false),
+        ("host: '*'", "path_regex: '/v1'", true),
+        // By condition.
+        ("query: { a: '1' }", "query: { a: '1', b: '2' }", true),
+        ("query: { a: '1' }", "cookie: { a: '1' }", false),
+        ("query: { a: '1' }", "query: { a: '2' }", false),
+        ("query: { a: '1' }", "path: /", false),
+        (
+            "headers: { X-A: { present: true } }",
+            "headers: { x-a: v }",
+            true,
+        ),
+        (
+            "headers: { X-A: { present: true } }",
+            "headers: { X-A: { present: false } }",
+            false,
+        ),
+        (
+            "headers: { X-A: { present: false } }",
+            "headers: { X-A: { present: false } }",
+            true,
+        ),
+        (
+            "headers: { X-A: { regex: 'v.*' } }",
+            "headers: { X-A: v1 }",
+            true,
+        ),
+        (
+            "headers: { X-A: { regex: 'v.*' } }",
+            "headers: { X-A: w1 }",
+            false,
+        ),
+        (
+            "headers: { X-A: { regex: 'v.*' } }",
+            "headers: { X-A: { regex: 'v.*' }, X-B: c }",
+            true,
+        ),
+        (
+            "headers: { X-A: v1 }",
+            "headers: { X-A: { regex: 'v1' } }",
+            false,
+        ),
+        (
+            "cookie: { a: { present: true } }",
+            "cookie: { a: { regex: b } }, method: GET",
+            true,
+        ),
+    ];
+    for (outer, inner, expected) in rows {
+        assert_eq!(shadows(outer, inner), expected, "{outer} before {inner}");
+    }
+}
+
+#[test]
+fn a_wrong_regular_expression_is_shown_at_its_place() {
+    check_routes(
+        &[
+            "name: a, match: { path_regex: '/a(b' }, pool: a",
+            "name: b, match: { headers: { X-A: { regex: 'x{3,2}' } } }, pool: a",
+            "name: c, match: { query: { q: { regex: \"\\x61[\" } } }, pool: a",
+            "name: d, match: { path_regex: '/.*a.{30}' }, pool: a",
+            "name: e, match: { path_regex: 'v1/.*' }, pool: a",
+        ],
+        &[
+            "7:40: error: regular expression: unclosed group, at character 3",
+            "8:52: error: regular expression: invalid repetition count range",
+            "9:46: error: regular expression: unclosed character class, at character 2",
+            "10:37: error: regular expression: its automaton would be larger than 1024 KiB",
+            "11:37: error: route `e`: no path matches `v1/.*`: a path begins with `/`",
+        ],
+    );
+}
