@@ -1,5 +1,5 @@
 //! Death at every byte: of the backend, after it has read N bytes of a request or has sent N bytes of a
-//! response, and of the client. Runs concurrently; `FAULTS_FILLER_BYTES` makes the exchanges longer (ci/long).
+//! response, and of the client. Runs concurrently; `BALANCE_FAULTS_FILLER_BYTES` makes the exchanges longer (ci/long).
 
 use balance_testkit::{Fault, FaultAction, Place, StrictError};
 
@@ -211,5 +211,5 @@ fn a_client_may_die_at_every_byte_of_its_response() {
 }
 
 fn filler_bytes() -> usize {
-    std::env::var("FAULTS_FILLER_BYTES").map_or(0, |count| count.parse().unwrap())
+    std::env::var("BALANCE_FAULTS_FILLER_BYTES").map_or(0, |count| count.parse().unwrap())
 }
