@@ -50,6 +50,10 @@ fn the_examples_load_without_a_word() {
         ),
         ("http.yaml", include_str!("../../../../config/http.yaml")),
         (
+            "routing.yaml",
+            include_str!("../../../../config/routing.yaml"),
+        ),
+        (
             "minimal.yaml",
             include_str!("../../../../config/minimal.yaml"),
         ),

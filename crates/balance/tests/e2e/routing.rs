@@ -119,6 +119,71 @@ fn by_exact_path_method_and_fields() {
 }
 
 #[test]
+fn by_regular_expressions_on_the_bytes_that_are_forwarded() {
+    let site = Site::new(
+        "routes:\n\
+         - { name: users, match: { path_regex: '/v[0-9]+/users/[^/]+' }, pool: b }\n\
+         - { name: files, match: { path_regex: '(?i).*\\.(png|svg)' }, pool: b }\n\
+         - { name: encoded, match: { path_regex: '/a%20b/.*' }, pool: b }\n",
+    );
+    for target in [
+        "/v2/users/7",
+        "/v2/users/7?next=/x",
+        "/v10/users/%41",
+        "/x/y.PNG",
+        "/.svg",
+        "/a%20b/c",
+    ] {
+        site.check(&on("x", target), &format!("b {target}"));
+    }
+    for target in [
+        "/v2/users/",
+        "/v2/users/7/",
+        "/x/v2/users/7",
+        "/%762/users/7",
+        "/y.pngx",
+        "/y?z.png",
+        "/a+b/c",
+    ] {
+        site.check(&on("x", target), &format!("a {target}"));
+    }
+}
+
+#[test]
+fn by_query_cookie_pattern_and_presence() {
+    let site = Site::new(
+        "routes:\n\
+         - { name: query, match: { path: /q, query: { a: '1', b: { present: true } } }, pool: b }\n\
+         - { name: cookie, match: { path: /c, cookie: { g: { regex: 'beta-[0-9]+' } } }, pool: b }\n\
+         - { name: pattern, match: { path: /h, headers: { X-K: { regex: 'v[0-9]' } } }, pool: b }\n\
+         - { name: absent, match: { path: /n, headers: { X-K: { present: false } } }, pool: b }\n",
+    );
+    let rows = [
+        ("/q?a=1&b", "", "b"),
+        ("/q?b=&a=1&a=2", "", "b"),
+        ("/q?a=1", "", "a"),
+        ("/q?a=2&a=1&b", "", "a"),
+        ("/q?a=%31&b", "", "a"),
+        ("/q?A=1&b", "", "a"),
+        ("/c", "Cookie: f=1; g=beta-12\r\n", "b"),
+        ("/c", "Cookie: f=1\r\nCookie: g=beta-1\r\n", "b"),
+        ("/c", "Cookie: g=x; g=beta-1\r\n", "a"),
+        ("/c", "Cookie: G=beta-1\r\n", "a"),
+        ("/c?g=beta-1", "", "a"),
+        ("/h", "X-K: v1\r\n", "b"),
+        ("/h", "X-K: w\r\nx-k: v2\r\n", "b"),
+        ("/h", "X-K: v1, v2\r\n", "a"),
+        ("/h", "", "a"),
+        ("/n", "", "b"),
+        ("/n", "X-K:\r\n", "a"),
+    ];
+    for (target, fields, origin) in rows {
+        let request = request("GET", target, "x", fields);
+        site.check(&request, &format!("{origin} {target}"));
+    }
+}
+
+#[test]
 fn by_priority_then_by_order() {
     let site = Site::new(
         "routes:\n\

@@ -89,7 +89,7 @@ fn every_example_is_valid_without_a_warning() {
             seen += 1;
         }
     }
-    assert!(seen >= 4, "{seen}");
+    assert!(seen >= 5, "{seen}");
 }
 
 #[test]
@@ -192,6 +192,39 @@ fn the_canary_example_splits_and_mirrors() {
     // Of 40 none or all are drawn once in 10¹¹ runs.
     assert!((1..40).contains(&copies("sent")));
     assert_eq!(origins[2].requests().len(), copies("sent"));
+    assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
+}
+
+#[test]
+fn the_routing_example_routes_as_its_comments_say() {
+    let _ports = FixedPorts::take();
+    let _origins = origins(["one", "two", "three"]);
+    let mut process = start("routing.yaml");
+    let web = process.listener("web");
+    let local = "Host: localhost\r\n";
+    let beta = "Host: localhost\r\nCookie: group=beta-2\r\n";
+    let tenant = "Host: x.y.example.com\r\n";
+    // Every pool answers with each of its backends in turn.
+    let rows: [(&str, &str, &[&str]); 6] = [
+        ("/v2/users/7", local, &["two", "three"]),
+        ("/v2/users/7?preview=1", local, &["three"]),
+        ("/v2/users/7", beta, &["three"]),
+        ("/img/logo.png", local, &["two", "three"]),
+        ("/", tenant, &["two", "three"]),
+        ("/", local, &["one", "two"]),
+    ];
+    for (target, fields, expected) in rows {
+        let counts = count((0..4).map(|_| ask(web, target, fields).text()));
+        let expected: HashMap<String, usize> = expected
+            .iter()
+            .map(|name| ((*name).to_owned(), 4 / expected.len()))
+            .collect();
+        assert_eq!(counts, expected, "{target} {fields:?}");
+    }
+    let phone = "Host: localhost\r\nUser-Agent: Mozilla (iPhone) Mobile\r\n";
+    let redirect = ask(web, "/", phone);
+    assert_eq!(redirect.status, 302);
+    assert_eq!(redirect.header("location"), Some("https://m.example.com/"));
     assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
 }
 
