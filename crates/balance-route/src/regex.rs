@@ -32,6 +32,9 @@ struct Compiled {
     prefix: Box<[u8]>,
     automaton: dense::DFA<Vec<u32>>,
     start: StateID,
+    /// Where the automaton is behind the prefix. With ten thousand expressions each step is a line of memory that no
+    /// cache holds, and comparing the prefix at once saves most of them.
+    after_prefix: StateID,
 }
 
 /// Why a text is no regular expression for us.
@@ -63,7 +66,7 @@ impl Regex {
         if hir.properties().look_set().contains_word_unicode() {
             return Err(RegexError::UnicodeWordBoundary);
         }
-        let prefix = Extractor::new()
+        let prefix: Box<[u8]> = Extractor::new()
             .extract(&hir)
             .longest_common_prefix()
             .unwrap_or_default()
@@ -74,11 +77,13 @@ impl Regex {
         let start = automaton
             .start_state(&at_start)
             .map_err(|_| RegexError::TooLarge)?;
+        let after_prefix = walk(&automaton, start, &prefix);
         Ok(Self(Arc::new(Compiled {
             pattern: pattern.to_owned(),
             prefix,
             automaton,
             start,
+            after_prefix,
         })))
     }
 
@@ -89,9 +94,12 @@ impl Regex {
 
     /// Whether it takes the whole text. Allocates nothing; time grows with the text and with nothing else.
     pub fn is_match(&self, text: &[u8]) -> bool {
+        let Some(rest) = text.strip_prefix(&*self.0.prefix) else {
+            return false;
+        };
         let automaton = &self.0.automaton;
-        let mut state = self.0.start;
-        for byte in text {
+        let mut state = self.0.after_prefix;
+        for byte in rest {
             state = automaton.next_state(state, *byte);
             if automaton.is_dead_state(state) {
                 return false;
@@ -109,9 +117,7 @@ impl Regex {
     /// request has.
     pub fn takes_all_below(&self, begin: &[u8]) -> bool {
         let automaton = &self.0.automaton;
-        let first = begin.iter().fold(self.0.start, |state, byte| {
-            automaton.next_state(state, *byte)
-        });
+        let first = walk(automaton, self.0.start, begin);
         let mut known = HashSet::from([first]);
         let mut open = vec![first];
         while let Some(state) = open.pop() {
@@ -159,6 +165,11 @@ impl Hash for Regex {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.pattern().hash(state);
     }
+}
+
+fn walk(automaton: &dense::DFA<Vec<u32>>, from: StateID, text: &[u8]) -> StateID {
+    text.iter()
+        .fold(from, |state, byte| automaton.next_state(state, *byte))
 }
 
 fn parse(pattern: &str) -> Result<Hir, RegexError> {
