@@ -19,6 +19,7 @@ use balance_proto::RequestView;
 use crate::filter::{self, Needs};
 use crate::mirror;
 use crate::own_response::OwnResponse;
+use crate::planted;
 use crate::upstream::{ConnectError, Member};
 use crate::wheel::Timer;
 use crate::worker::Worker;
@@ -116,6 +117,7 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
 
 fn route<D: Downstream>(exchange: &mut Exchange, down: &D) -> Plan {
     let request = down.request();
+    planted::panic_for("route", request);
     exchange.on_route(decision::route(exchange.listener(), request));
     let rules = &exchange.snapshot().rules;
     decision::plan(rules, exchange.listener(), exchange.route(), request)

@@ -14,7 +14,9 @@ use balance_lb::Lease;
 use balance_net::{Relay, RelayOptions, Stream, set_linger_zero};
 
 use crate::clock::millis;
-use crate::relay::{Carried, RelayDeadlines, carry};
+use crate::isolate::{Panicked, isolate};
+use crate::planted;
+use crate::relay::{RelayDeadlines, carry};
 use crate::upstream::{ConnectError, Member, Selection, connect};
 use crate::wheel::Timer;
 use crate::worker::{Counted, Session, Worker, WorkerListener, WorkerSnapshot};
@@ -33,29 +35,37 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, acce
         peer,
         counted: _counted,
     } = accepted;
+    let mut session = Session::new(peer, worker.clock.now_us());
+    let ran = isolate(run(&worker, &listener, &mut downstream, &mut session)).await;
+    let cause = ran.unwrap_or_else(|Panicked| {
+        worker.metrics.panicked();
+        let _ = set_linger_zero(&downstream);
+        Cause::ProxyInternalError
+    });
+    session.settle(&worker, &listener, cause);
+}
+
+/// The session's life; what it comes to know stays in `session`, however it ends.
+async fn run(
+    worker: &Worker,
+    listener: &WorkerListener,
+    downstream: &mut Stream,
+    session: &mut Session,
+) -> Cause {
     let timer = worker.wheel.timer();
-    let started_us = worker.clock.now_us();
     let snapshot = listener.snapshot();
-    let mut session = Session::new(peer, started_us);
     let Some(pool) = snapshot.rules.listeners[listener.index()].pool else {
-        return session.settle(&worker, &listener, &snapshot, Cause::NoRoute);
+        return Cause::NoRoute;
     };
-    session.pool = Some(pool);
+    session.asked = Some((Rc::clone(&snapshot), pool));
     // Boxed: connecting is a short part of a session's life, its state a large part of the future.
-    let connected = Box::pin(connect_backend(
-        &worker,
-        &snapshot,
-        &timer,
-        pool,
-        &mut session,
-    ))
-    .await;
+    let connected = Box::pin(connect_backend(worker, &snapshot, &timer, pool, session)).await;
     let (mut upstream, lease) = match connected {
         Ok(connected) => connected,
         Err(cause) => {
             // There is no other way to say in TCP that this failed.
-            let _ = set_linger_zero(&downstream);
-            return session.settle(&worker, &listener, &snapshot, cause);
+            let _ = set_linger_zero(&*downstream);
+            return cause;
         }
     };
     let timeouts = &snapshot.rules.pools[pool.index()].timeouts;
@@ -64,38 +74,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, acce
         write_progress_ms: millis(timeouts.write_progress),
     };
     // A session may last for days; the snapshot it began with need not.
+    session.asked = None;
     drop(snapshot);
+    planted::panic_at("session", || true);
     let relay = Relay::new(RelayOptions {
         zero_copy: worker.shared.zero_copy,
     });
-    let carried = carry(
-        &worker,
-        &timer,
-        relay,
-        &mut downstream,
-        &mut upstream,
-        deadlines,
-    )
-    .await;
-    settle(&worker, &listener, session, lease, carried);
-}
-
-fn settle(
-    worker: &Worker,
-    listener: &WorkerListener,
-    mut session: Session,
-    lease: Lease<Member>,
-    carried: Carried,
-) {
+    let carried = carry(worker, &timer, relay, downstream, &mut upstream, deadlines).await;
     session.bytes_in = carried.to_upstream_bytes;
     session.bytes_out = carried.to_downstream_bytes;
-    let now_us = worker.clock.now_us();
-    lease
-        .backend()
-        .series()
-        .record(now_us.saturating_sub(session.started_us));
-    drop(lease);
-    session.settle(worker, listener, &listener.snapshot(), carried.cause);
+    let lasted_us = worker.clock.now_us().saturating_sub(session.started_us);
+    lease.backend().series().record(lasted_us);
+    carried.cause
 }
 
 async fn connect_backend(

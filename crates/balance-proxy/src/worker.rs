@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use balance_core::Cause;
 use balance_lb::Rng;
 use balance_net::{BufferSource, PipeCache};
 use balance_telemetry::{WorkerLog, WorkerMetrics};
@@ -72,6 +73,12 @@ impl Worker {
     /// Whether what is still in flight ends now, finished or not.
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.get()
+    }
+
+    /// A panic in a connection that served nothing which could be settled: it has no other end.
+    fn on_panic(&self) {
+        self.metrics.panicked();
+        self.metrics.cause(Cause::ProxyInternalError);
     }
 
     /// 32 hex digits. Even, not secret: request ids are no credentials.

@@ -57,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) interim_responses: u32,
     pub(crate) interim_responses_max: u32,
     status: u16,
+    /// It was counted and logged.
+    is_settled: bool,
     times: Times,
     /// When the whole exchange must be over.
     pub(crate) deadline_ms: Option<u64>,
@@ -104,6 +106,7 @@ impl Exchange {
             interim_responses: 0,
             interim_responses_max: 0,
             status: 0,
+            is_settled: false,
             times: Times::default(),
             deadline_ms: None,
         }
@@ -135,6 +138,7 @@ impl Exchange {
         self.response_began = false;
         self.closes = false;
         self.status = 0;
+        self.is_settled = false;
         self.deadline_ms = None;
         self.arrival = Some(arrival);
     }
@@ -374,8 +378,19 @@ impl Exchange {
         timer.set_unless_zero(worker.clock.now_ms(), millis(timeout));
     }
 
+    /// The exchange ended in a panic: counts and logs it, unless the panic came after that.
+    pub(crate) fn on_panic<D: Downstream>(&mut self, worker: &Worker, down: &D) {
+        worker.metrics.panicked();
+        if !self.is_settled {
+            self.settle(worker, down, Cause::ProxyInternalError);
+        }
+    }
+
     /// The exchange is over: counts and logs it, once.
     pub(crate) fn settle<D: Downstream>(&mut self, worker: &Worker, down: &D, cause: Cause) {
+        debug_assert!(!self.is_settled, "an exchange is settled once");
+        // First of all: a panic from here on must not settle it again.
+        self.is_settled = true;
         let now_us = self.recent_us(worker);
         let duration_us = now_us.saturating_sub(self.times.started);
         let (received, sent) = (down.received_bytes(), down.sent_bytes());

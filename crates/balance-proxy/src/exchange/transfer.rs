@@ -23,6 +23,7 @@ use super::sides::{
     BodySink, BodySource, ClientEvent, Downstream, Form, Piece, ResponseStep, Transport, Upstream,
 };
 use crate::mirror;
+use crate::planted;
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -347,6 +348,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         scratch: &mut [u8],
         rest: Range<usize>,
     ) -> Result<(), TransferError> {
+        planted::panic_for("response-head", self.down.request());
         self.exchange
             .on_response_head(self.worker, self.up.response());
         let body = self.up.response_body();
@@ -404,6 +406,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Poll::Ready(Ok(piece)) => piece,
             Poll::Ready(Err(error)) => return Err(fail(error.cause())),
         };
+        planted::panic_for("response-body", self.down.request());
         self.push_down(cx, &scratch[piece.range], piece.form, piece.last)?;
         if piece.last {
             self.download = Download::Flushing;

@@ -28,6 +28,7 @@ use super::sink::Sink;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::Next;
 use crate::own_response::OwnResponse;
+use crate::planted;
 use crate::wheel::Timer;
 use crate::worker::{
     ANSWER_MS, Counted, DRAIN_IDLE_MS, LINGER_IDLE_MS, LINGER_TOTAL_MS, Session, Worker,
@@ -183,6 +184,7 @@ impl Connection {
 
     /// Tries `input` as a head. `None`: more input is needed.
     fn parse_head(&mut self, input: &[u8]) -> Option<Waited> {
+        planted::panic_over("head", input);
         let mut server = self.worker.servers.take(|| Box::new(Server::new()));
         let parts = server
             .parts
@@ -285,12 +287,7 @@ impl Connection {
         let mut session = Session::new(self.peer, self.worker.clock.now_us());
         session.status = response.status;
         session.bytes_out = sink.sent_bytes();
-        session.settle(
-            &self.worker,
-            &self.listener,
-            &self.listener.snapshot(),
-            cause,
-        );
+        session.settle(&self.worker, &self.listener, cause);
         if written {
             self.drain_input().await;
         }

@@ -25,6 +25,7 @@ use super::connection::Connection;
 use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts};
 use super::tunnel::carry_tunnel;
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
+use crate::isolate::{Panicked, isolate};
 
 /// A coroutine that serves one exchange at a time. Dropped in the middle of one, it takes the exchange's
 /// connections with it.
@@ -157,17 +158,30 @@ async fn serve_one(
         enable_websocket: state.listener().protocol.enable_websocket,
     };
     let mut down = Http1Downstream::new(stream, unread, parts, head_bytes, options);
-    let next = match exchange::run(&context, state, &mut down).await {
-        Ended::Exchange(next) => next,
-        Ended::Tunnel(tunnel) => {
+    let next = match isolate(exchange::run(&context, state, &mut down)).await {
+        Ok(Ended::Exchange(next)) => Ok(next),
+        Ok(Ended::Tunnel(tunnel)) => {
             // Boxed: rare, and larger than everything else here.
-            Box::pin(carry_tunnel(&context, state, &mut down, tunnel)).await;
-            Next::Abort
+            let carried = Box::pin(carry_tunnel(&context, state, &mut down, tunnel));
+            isolate(carried).await.map(|()| Next::Abort)
+        }
+        Err(panicked) => Err(panicked),
+    };
+    let (next, has_panicked) = match next {
+        Ok(next) => (next, false),
+        Err(Panicked) => {
+            state.on_panic(worker, &down);
+            (Next::Abort, true)
         }
     };
     if next == Next::Abort && down.ends_with_close() {
         // Otherwise a client could take a broken response for a complete one (robustness BE-03).
         let _ = set_linger_zero(&*down.stream);
+    }
+    if has_panicked {
+        // What was half done must not meet the next exchange.
+        *state = Exchange::new();
+        *parts = RequestParts::new();
     }
     next
 }

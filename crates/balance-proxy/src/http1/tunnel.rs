@@ -7,7 +7,9 @@ use super::Http1Transport;
 use super::downstream::Http1Downstream;
 use super::upstream::Http1Upstream;
 use crate::clock::millis;
+use crate::exchange::sides::Downstream;
 use crate::exchange::{Context, Exchange, Tunnel};
+use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
 
 /// Carries a tunnel to its end and settles its exchange.
@@ -22,6 +24,7 @@ pub(super) async fn carry_tunnel(
         mut upstream,
         lease,
     } = tunnel;
+    planted::panic_for("tunnel", down.request());
     let mut relay = Relay::new(RelayOptions {
         zero_copy: worker.shared.zero_copy,
     });

@@ -13,6 +13,8 @@ use balance_net::{
 
 use super::{Worker, WorkerListener, tracker};
 use crate::http1;
+use crate::isolate::{Panicked, isolate};
+use crate::planted;
 use crate::shared::{ConnectionGuard, Refused};
 use crate::snapshot::Mode;
 use crate::tcp;
@@ -23,7 +25,7 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, accept
     loop {
         wait_for_place(&worker, &listener).await;
         match next(&listener, &acceptor).await {
-            Next::Accepted(accepted) => start(&worker, &listener, accepted).await,
+            Next::Accepted(accepted) => take_in(&worker, &listener, accepted).await,
             Next::Failed(error) => {
                 worker.metrics.accept_error();
                 tracing::warn!(listener = %listener.key(), %error, "cannot accept; trying again");
@@ -39,7 +41,14 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, accept
     }
     // Whoever completed the handshake is served: closing now would reset them.
     while let Ok(Some(accepted)) = acceptor.try_accept() {
-        start(&worker, &listener, accepted).await;
+        take_in(&worker, &listener, accepted).await;
+    }
+}
+
+/// Starts the connection. A panic in that ends it alone: this loop is all that accepts here.
+async fn take_in(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Accepted) {
+    if let Err(Panicked) = isolate(start(worker, listener, accepted)).await {
+        worker.on_panic();
     }
 }
 
@@ -130,7 +139,10 @@ fn start_http(
         let mut scratch = worker.scratch.borrow();
         match first_read(&accepted.fd, &mut scratch) {
             Ok(Some(0)) | Err(_) => return, // gone already
-            Ok(Some(len)) => scratch[..len].to_vec(),
+            Ok(Some(len)) => {
+                planted::panic_over("accept", &scratch[..len]);
+                scratch[..len].to_vec()
+            }
             Ok(None) => Vec::new(),
         }
     };

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Worker;
+use crate::planted;
 use crate::wheel::{Timer, Wheel};
 
 pub(super) struct Housekeeping {
@@ -37,6 +38,7 @@ pub(super) async fn run(worker: Rc<Worker>) {
             // stand still in it. The lines that are left are handed over by the worker's end.
             return;
         }
+        planted::panic_at("housekeeping", || true);
         worker.housekeeping.is_armed.set(false);
         worker.housekeeping.timer.clear();
         let now_ms = worker.clock.now_ms();

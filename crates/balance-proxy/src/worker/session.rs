@@ -1,6 +1,7 @@
 //! What ends without having been an exchange: a TCP session, or a request that could not be read.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use balance_core::{Cause, Method, PoolId};
 use balance_telemetry::{AccessRecord, PhaseTimes};
@@ -13,7 +14,9 @@ use crate::upstream::Member;
 pub(crate) struct Session {
     pub(crate) peer: IpAddr,
     pub(crate) started_us: u64,
-    pub(crate) pool: Option<PoolId>,
+    /// The pool that is asked, in the snapshot where that position means something. Not there any more once a
+    /// backend is reached: a session may outlive many snapshots.
+    pub(crate) asked: Option<(Rc<WorkerSnapshot>, PoolId)>,
     pub(crate) backend: Option<Member>,
     pub(crate) attempts: u32,
     pub(crate) connect_us: u64,
@@ -28,7 +31,7 @@ impl Session {
         Self {
             peer,
             started_us,
-            pool: None,
+            asked: None,
             backend: None,
             attempts: 0,
             connect_us: 0,
@@ -38,23 +41,17 @@ impl Session {
         }
     }
 
-    /// Counts and logs it, once. `began_with` is asked for the pool where no backend was reached.
-    pub(crate) fn settle(
-        self,
-        worker: &Worker,
-        listener: &WorkerListener,
-        began_with: &WorkerSnapshot,
-        cause: Cause,
-    ) {
+    /// Counts and logs it, once.
+    pub(crate) fn settle(self, worker: &Worker, listener: &WorkerListener, cause: Cause) {
         let now_us = worker.clock.now_us();
         let duration_us = now_us.saturating_sub(self.started_us);
         // A session may outlive reloads, and positions only mean something in the snapshot they are from: the
         // listener's own goes with its index, and a pool is known by the backend that was picked from it.
         let snapshot = listener.snapshot();
         let rules = &snapshot.rules.listeners[listener.index()];
-        let pool = match (&self.backend, self.pool) {
+        let pool = match (&self.backend, &self.asked) {
             (Some(backend), _) => backend.identity().pool.as_str(),
-            (None, Some(pool)) => &began_with.rules.pools[pool.index()].name,
+            (None, Some((snapshot, pool))) => &snapshot.rules.pools[pool.index()].name,
             (None, None) => "",
         };
         if rules.mode == Mode::Http {

@@ -12,6 +12,7 @@ use balance_lb::Rng;
 use balance_net::Acceptor;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 
 use super::housekeeping::{self, Housekeeping};
 use super::mailbox::Message;
@@ -61,10 +62,16 @@ pub(super) fn spawn(start: Start) -> io::Result<JoinHandle<()>> {
 
 async fn run(mut start: Start) {
     let worker = Rc::new(Worker::new(&start));
-    tracker::spawn_local(worker.wheel.clone().drive(worker.clock));
-    tracker::spawn_local(housekeeping::run(Rc::clone(&worker)));
+    let mut deadlines = tracker::spawn_local(worker.wheel.clone().drive(worker.clock));
+    let mut housekeeping = tracker::spawn_local(housekeeping::run(Rc::clone(&worker)));
     let limit = loop {
-        match start.messages.recv().await {
+        let message = tokio::select! {
+            biased;
+            ended = &mut deadlines => return go_down(ended),
+            ended = &mut housekeeping => return go_down(ended),
+            message = start.messages.recv() => message,
+        };
+        match message {
             // Nobody is left who could say anything: the process ends.
             None => break Some(Duration::ZERO),
             Some(Message::Drain { limit }) => break limit,
@@ -77,6 +84,16 @@ async fn run(mut start: Start) {
     }
     // The receiver may be gone if control does not wait.
     let _ = start.ending.send(finished);
+}
+
+/// A part of the worker itself has ended, which only a panic does. Without deadlines nothing would ever end, so
+/// the thread ends as well: control takes that for what it is, and drains the other workers.
+fn go_down(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 impl Worker {

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use balance_core::Cause;
 use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
 
 use super::Worker;
 
@@ -64,8 +64,8 @@ impl<F: Future<Output = ()>> Future for Tracked<F> {
 
 /// Runs a part of the worker itself; it ends with the worker.
 #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
-pub(super) fn spawn_local(future: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(future);
+pub(super) fn spawn_local(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(future)
 }
 
 struct Guard {
@@ -84,9 +84,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Whatever it was serving has no other end.
-            self.worker.metrics.panicked();
-            self.worker.metrics.cause(Cause::ProxyInternalError);
+            self.worker.on_panic();
         }
         let tracker = &self.worker.tracker;
         tracker.active.set(tracker.active.get() - 1);

@@ -5,6 +5,7 @@
 
 mod lane;
 mod offsets;
+mod panics;
 mod table;
 
 use std::collections::HashMap;
