@@ -4,6 +4,7 @@
 //! architecture §4 names.
 
 mod accept;
+mod complaint;
 #[cfg(test)]
 mod for_test;
 mod housekeeping;

@@ -11,6 +11,7 @@ use balance_net::{
     ACCEPTS_PER_WAKE_MAX, AcceptError, Accepted, Acceptor, first_read, set_linger_zero,
 };
 
+use super::complaint::Complaint;
 use super::{Worker, WorkerListener, tracker};
 use crate::http1;
 use crate::isolate::{Panicked, isolate};
@@ -22,13 +23,18 @@ use crate::tcp;
 /// Accepts until the listener is retired, then what is still queued, and closes the socket.
 pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, acceptor: Acceptor) {
     let mut accepted_in_turn = 0;
+    let mut complaint = Complaint::default();
     loop {
         wait_for_place(&worker, &listener).await;
         match next(&listener, &acceptor).await {
             Next::Accepted(accepted) => take_in(&worker, &listener, accepted).await,
             Next::Failed(error) => {
                 worker.metrics.accept_error();
-                tracing::warn!(listener = %listener.key(), %error, "cannot accept; trying again");
+                if let Some(errors) = complaint.on_failure(worker.clock.now_ms()) {
+                    tracing::warn!(
+                        listener = %listener.key(), %error, errors, "cannot accept; trying again"
+                    );
+                }
                 pause().await;
             }
             Next::Stop => break,

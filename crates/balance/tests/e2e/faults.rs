@@ -88,7 +88,10 @@ impl Road {
             || metric(&self.process, active) == 0.0,
             "no connection is open",
         );
-        for series in ["balance_panics_total", "balance_log_lines_dropped_total"] {
+        for series in [
+            "balance_panics_total",
+            "balance_access_log_lines_dropped_total",
+        ] {
             assert_eq!(metric(&self.process, series), 0.0, "{series}");
         }
         assert_eq!(self.process.terminate().code(), Some(0));

@@ -75,8 +75,10 @@ fn without_descriptors_it_serves_what_it_has_and_recovers() {
     assert_eq!(get_on(&mut first, "/").text(), "here");
     assert_eq!(get_on(&mut clients[0], "/own").status, 204);
     // A second exchange at the same time would need a new one: that is our fault, not the backend's.
-    let log = process.stderr();
-    assert!(log.contains("cannot accept"), "{log}");
+    // It is tried again 50 times a second, and said seldom.
+    let log = process.stderr_lines();
+    let complaints = log.iter().filter(|line| line.contains("cannot accept"));
+    assert!((1..=3).contains(&complaints.count()), "{log:#?}");
 
     let mut waiting = clients.pop().unwrap();
     drop(clients);
@@ -89,7 +91,8 @@ fn without_descriptors_it_serves_what_it_has_and_recovers() {
         || process.open_descriptors() <= kept_open + 1,
         "all descriptors are given back",
     );
-    assert!(metric(&process, "balance_accept_errors_total") > 0.0);
+    // Each is counted: a second and more of them.
+    assert!(metric(&process, "balance_accept_errors_total") >= 20.0);
 }
 
 #[test]
