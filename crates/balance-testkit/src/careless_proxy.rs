@@ -1,12 +1,11 @@
 //! Proxies with a planted fault each, for tests of tests: who judges a proxy must be able to tell them from a good one.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
-use crate::{PATIENCE, RawClient};
+use crate::RawClient;
+use crate::accepting::{ANY_PORT, Accepting, Incoming};
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,56 +27,32 @@ pub enum Carelessness {
 /// A running proxy. Dropping it stops it, once its clients have closed.
 #[derive(Debug)]
 pub struct CarelessProxy {
-    address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Accepting,
 }
 
 impl CarelessProxy {
     /// Listens on a free port of 127.0.0.1, in front of this backend.
     pub fn start(backend: SocketAddr, carelessness: Carelessness) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
-        let stopping = Arc::new(AtomicBool::new(false));
-        let is_stopping = Arc::clone(&stopping);
-        let accepting = std::thread::spawn(move || {
-            let mut threads = Vec::new();
-            for client in listener.incoming() {
-                if is_stopping.load(Ordering::Acquire) {
-                    break;
-                }
-                let Ok(client) = client else { continue };
-                threads.push(std::thread::spawn(move || {
-                    // A connection that breaks is over, as everywhere.
-                    let _ = serve(client, backend, carelessness);
-                }));
-            }
+        let take_in = move |incoming: Incoming| {
+            let threads: Vec<_> = incoming
+                .map(|(client, _)| {
+                    std::thread::spawn(move || {
+                        // A connection that breaks is over, as everywhere.
+                        let _ = serve(client, backend, carelessness);
+                    })
+                })
+                .collect();
             for thread in threads {
                 let _ = thread.join();
             }
-        });
+        };
         Self {
-            address,
-            stopping,
-            accepting: Some(accepting),
+            accepting: Accepting::start(ANY_PORT, &Arc::default(), take_in),
         }
     }
 
     pub fn addr(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for CarelessProxy {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        // Wakes accept(); when nobody listens any more there is nothing to wake.
-        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
+        self.accepting.addr()
     }
 }
 

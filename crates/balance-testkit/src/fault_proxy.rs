@@ -1,8 +1,8 @@
 //! A TCP proxy that does to one exchange what networks and dying peers do: delay, drip, RST or FIN at byte N,
 //! half-close, silence, garbage, in either direction.
 //!
-//! It stands between Balance and an origin, or between a client and Balance. It knows nothing of HTTP: who
-//! uses it counts the bytes.
+//! It stands between Balance and an origin, or between a client and Balance, and keeps what passes: without a
+//! fault it is a wire-tap. It knows nothing of HTTP: who uses it counts the bytes.
 //!
 //! ```text
 //!   near (who connected) ── up ──► far (the target)
@@ -104,6 +104,8 @@ struct Link {
     streams: Option<(TcpStream, TcpStream)>,
     /// The one that was armed when this connection began to send.
     fault: Option<Fault>,
+    /// All that it sent to the target, faults or not.
+    sent: Vec<u8>,
     passed_up: u64,
     passed_down: u64,
     /// The direction that goes byte by byte, until the next exchange.
@@ -159,6 +161,12 @@ impl FaultProxy {
     /// What passed since then.
     pub fn carried(&self) -> Carried {
         self.shared.state().carried.clone()
+    }
+
+    /// What each connection has sent so far, in the order of accepting.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        let state = self.shared.state();
+        state.links.iter().map(|link| link.sent.clone()).collect()
     }
 
     /// How many connections were accepted so far.
@@ -294,6 +302,7 @@ impl Shared {
         let link = Link {
             streams: Some((near.try_clone()?, far.try_clone()?)),
             fault: None,
+            sent: Vec::new(),
             passed_up: 0,
             passed_down: 0,
             drips: None,

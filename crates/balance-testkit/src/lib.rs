@@ -4,6 +4,7 @@
 //! It shares no code with the proxy on purpose. Its parser is a second opinion: what this one refuses
 //! must not have been forwarded.
 
+mod accepting;
 mod careless_proxy;
 mod client;
 mod fault_proxy;
@@ -16,7 +17,6 @@ mod seeded;
 mod silent;
 pub mod sm_data;
 mod strict;
-mod tap;
 mod temp_dir;
 
 pub use careless_proxy::{CarelessProxy, Carelessness};
@@ -30,7 +30,6 @@ pub use real_origin::{Program, RealOrigin, Sight};
 pub use seeded::SeededNumbers;
 pub use silent::SilentAddress;
 pub use strict::{Field, Framing, StrictError};
-pub use tap::Tap;
 pub use temp_dir::TempDir;
 
 /// How long anything here waits before it is a failure. Long, because loaded machines are slow; no test

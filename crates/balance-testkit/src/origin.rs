@@ -7,13 +7,13 @@ mod request;
 mod script;
 mod serve;
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
+use crate::accepting::{ANY_PORT, Accepting};
 use crate::strict::{Field, values};
 
 pub use script::Script;
@@ -87,9 +87,8 @@ pub struct OriginOptions {
 
 /// The running backend. Dropping it closes everything.
 pub struct Origin {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Accepting,
 }
 
 type Scripted = dyn Fn(&Recorded) -> Script + Send + Sync;
@@ -97,7 +96,7 @@ type Scripted = dyn Fn(&Recorded) -> Script + Send + Sync;
 struct Shared {
     script: Box<Scripted>,
     options: OriginOptions,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     log: Mutex<Log>,
     changed: Condvar,
 }
@@ -139,33 +138,23 @@ impl Origin {
         options: OriginOptions,
         script: impl Fn(&Recorded) -> Script + Send + Sync + 'static,
     ) -> Self {
-        let listen = options
-            .listen
-            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let listener = TcpListener::bind(listen).expect("a test can listen on its address");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let listen = options.listen.unwrap_or(ANY_PORT);
         let shared = Arc::new(Shared {
             script: Box::new(script),
             options,
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             log: Mutex::default(),
             changed: Condvar::new(),
         });
-        let accepting = std::thread::spawn({
+        let accepting = Accepting::start(listen, &shared.stopping, {
             let shared = Arc::clone(&shared);
-            move || serve::accept_all(&listener, &shared)
+            move |incoming| serve::serve_all(incoming, &shared)
         });
-        Self {
-            address,
-            shared,
-            accepting: Some(accepting),
-        }
+        Self { shared, accepting }
     }
 
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        self.accepting.addr()
     }
 
     /// All requests so far, incomplete ones too, in the order of their heads.
@@ -289,13 +278,9 @@ impl Origin {
     }
 
     fn shut_down(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        // Wakes accept(); when nobody listens any more there is nothing to wake.
-        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+        self.accepting.stop();
         self.close_connections();
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
+        self.accepting.join();
     }
 }
 
@@ -308,7 +293,7 @@ impl Drop for Origin {
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Origin")
-            .field("address", &self.address)
+            .field("address", &self.addr())
             .finish_non_exhaustive()
     }
 }

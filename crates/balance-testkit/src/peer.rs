@@ -1,15 +1,15 @@
 //! TCP peers for layer 4: echo, sink, source, and one that answers only after FIN.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
+use crate::accepting::{ANY_PORT, Accepting, Incoming};
 use crate::client::reset;
 
 /// What the server does with each connection.
@@ -77,15 +77,14 @@ pub struct Session {
 /// A running TCP server. Dropping it closes everything.
 #[derive(Debug)]
 pub struct EchoServer {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Accepting,
 }
 
 #[derive(Debug)]
 struct Shared {
     mode: PeerMode,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     log: Mutex<Log>,
     changed: Condvar,
 }
@@ -102,29 +101,21 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 impl EchoServer {
     /// Listens on a free port of 127.0.0.1.
     pub fn start(mode: PeerMode) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             mode,
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             log: Mutex::default(),
             changed: Condvar::new(),
         });
-        let accepting = std::thread::spawn({
+        let accepting = Accepting::start(ANY_PORT, &shared.stopping, {
             let shared = Arc::clone(&shared);
-            move || accept_all(&listener, &shared)
+            move |incoming| serve_all(incoming, &shared)
         });
-        Self {
-            address,
-            shared,
-            accepting: Some(accepting),
-        }
+        Self { shared, accepting }
     }
 
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        self.accepting.addr()
     }
 
     /// All sessions so far, in the order of accepting.
@@ -159,8 +150,8 @@ impl EchoServer {
     }
 
     /// Closes everything. The port refuses connections from now on.
-    pub fn stop(mut self) {
-        self.shut_down();
+    pub fn stop(self) {
+        drop(self);
     }
 
     fn wait_until(&self, what: &str, is_met: impl Fn(&[Session]) -> bool) -> Vec<Session> {
@@ -175,21 +166,6 @@ impl EchoServer {
                 .0;
         }
         log.sessions.clone()
-    }
-
-    fn shut_down(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        // Wakes accept(); when nobody listens any more there is nothing to wake.
-        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
-    }
-}
-
-impl Drop for EchoServer {
-    fn drop(&mut self) {
-        self.shut_down();
     }
 }
 
@@ -206,12 +182,9 @@ impl Shared {
     }
 }
 
-fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
+fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
     let mut threads = Vec::new();
-    while let Ok((stream, peer)) = listener.accept() {
-        if shared.stopping.load(Ordering::Acquire) {
-            break;
-        }
+    for (stream, peer) in incoming {
         let Ok(kept) = stream.try_clone() else {
             continue;
         };

@@ -227,7 +227,10 @@ impl State {
             link.drips = None;
         }
         match direction {
-            Direction::Up => carried.up.extend_from_slice(bytes),
+            Direction::Up => {
+                carried.up.extend_from_slice(bytes);
+                self.links[number].sent.extend_from_slice(bytes);
+            }
             Direction::Down => carried.down.extend_from_slice(bytes),
         }
         self.links[number].on_bytes(direction, bytes.len())

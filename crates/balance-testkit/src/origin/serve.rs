@@ -1,7 +1,7 @@
 //! One thread per connection: read a request strictly, record it, answer by script.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::request::read_request_head;
 use super::script::After;
 use super::{OnConnect, Recorded, Script, Shared};
+use crate::accepting::Incoming;
 use crate::client::reset;
 use crate::pause;
 use crate::strict::{Body, Framing, StrictError, StrictReader, values};
@@ -20,13 +21,9 @@ const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Accepts until the origin stops, then waits for the connections it has.
-pub(super) fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
+pub(super) fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
     let mut threads = Vec::new();
-    for stream in listener.incoming() {
-        if shared.stopping.load(Ordering::Acquire) {
-            break;
-        }
-        let Ok(stream) = stream else { continue };
+    for (stream, _) in incoming {
         let Ok(kept) = stream.try_clone() else {
             continue;
         };

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use balance_testkit::sm_data::request_rows;
 use balance_testkit::{
-    PATIENCE, Process, Program, RawClient, RealOrigin, StrictError, Tap, TempDir, pause,
+    FaultProxy, PATIENCE, Process, Program, RawClient, RealOrigin, StrictError, TempDir, pause,
 };
 
 use crate::programs::must_be_here;
@@ -86,7 +86,7 @@ fn origins_see_the_requests_that_balance_believes_it_sent() {
 /// Plays the batches at one origin. Returns how many requests Balance decided about, and what is wrong.
 fn run(program: Program, draw: Draw) -> (usize, Vec<String>) {
     let origin = RealOrigin::start_witness(program).unwrap();
-    let tap = Tap::start(origin.addr());
+    let tap = FaultProxy::start(origin.addr());
     let folder = TempDir::new("differential").unwrap();
     let log = folder.path().join("access.log");
     let mut balance = Process::start(
