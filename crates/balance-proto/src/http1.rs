@@ -61,6 +61,7 @@ impl HeadSettings {
         scan::Bounds {
             head_bytes_max: self.head_bytes_max.min(HEAD_BYTES_CEILING),
             fields_max: self.fields_max.min(Limits::FIELDS_CEILING),
+            target_bytes_max: self.target_bytes_max,
         }
     }
 }

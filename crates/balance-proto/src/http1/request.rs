@@ -189,7 +189,9 @@ impl RequestHead {
             return Err(RequestError::MethodTooLong);
         }
         // Before the fields are looked at: of two mistakes the target's is told.
-        check_target_len(target.len(), settings)?;
+        if target.len() > settings.target_bytes_max {
+            return Err(RequestError::TargetTooLong);
+        }
         let line = RequestLine {
             method: Span::of(method, head),
             method_kind: Method::parse(method),
@@ -209,7 +211,6 @@ impl RequestHead {
         facts: &HeadFacts,
         settings: &HeadSettings,
     ) -> Result<(), RequestError> {
-        check_target_len(line.target.len(), settings)?;
         self.method = line.method;
         self.method_kind = line.method_kind;
         self.version = line.version;
@@ -439,13 +440,6 @@ fn skip_empty_line(input: &[u8]) -> Result<Option<&[u8]>, RequestError> {
         [b'\r', ..] => Err(RequestError::EmptyLines),
         _ => Ok(Some(message)),
     }
-}
-
-fn check_target_len(len: usize, settings: &HeadSettings) -> Result<(), RequestError> {
-    if len > settings.target_bytes_max {
-        return Err(RequestError::TargetTooLong);
-    }
-    Ok(())
 }
 
 /// A head that is not complete may already be too much.

@@ -4,7 +4,7 @@
 
 use super::facts::{FieldError, HeadFacts};
 use super::lines::{HeadLines, HeaderSlots};
-use super::scan::{self, StatusLine};
+use super::scan::{self, STATUS_MIN, StatusLine};
 use super::{HeadSettings, Progress, version_of};
 use crate::field::FieldClass;
 use crate::framing::{self, FramingError, ResponseBody};
@@ -231,7 +231,9 @@ impl ResponseHead {
             version: version_of(parsed.version),
             status: parsed.code.unwrap_or_default(),
         };
-        check_status(line.status)?;
+        if line.status < STATUS_MIN {
+            return Err(ResponseError::StatusInvalid);
+        }
         let mut facts = HeadFacts::default();
         // The underscore policy protects backends from clients; answers pass.
         self.lines
@@ -246,7 +248,6 @@ impl ResponseHead {
         facts: &HeadFacts,
         context: ResponseContext,
     ) -> Result<(), ResponseError> {
-        check_status(line.status)?;
         self.status = line.status;
         self.version = line.version;
         if self.is_switching() && !context.upgrade_offered {
@@ -335,13 +336,6 @@ impl From<FieldError> for ResponseError {
             FieldError::Framing(error) => Self::Framing(error),
         }
     }
-}
-
-fn check_status(status: u16) -> Result<(), ResponseError> {
-    if status < 100 {
-        return Err(ResponseError::StatusInvalid);
-    }
-    Ok(())
 }
 
 #[cold]

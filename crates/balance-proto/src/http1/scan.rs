@@ -37,6 +37,8 @@ pub(super) struct StatusLine {
 pub(super) struct Bounds {
     pub(super) head_bytes_max: usize,
     pub(super) fields_max: usize,
+    /// Of a request.
+    pub(super) target_bytes_max: usize,
 }
 
 /// An ordinary request head at the start of `input`, its fields in `lines`; and its length.
@@ -56,6 +58,10 @@ pub(super) fn request(
     if input.get(method_end) != Some(&b' ') || input.get(target_start) != Some(&b'/') {
         return None;
     }
+    let target = Span::new(target_start, target_end);
+    if target.len() > bounds.target_bytes_max {
+        return None;
+    }
     let version = match input.get(target_end..)?.first_chunk()? {
         b" HTTP/1.1\r\n" => Version::Http11,
         b" HTTP/1.0\r\n" => Version::Http10,
@@ -64,7 +70,7 @@ pub(super) fn request(
     let line = RequestLine {
         method: Span::new(0, method_end),
         method_kind,
-        target: Span::new(target_start, target_end),
+        target,
         version,
     };
     let fields_start = target_end.wrapping_add(b" HTTP/1.1\r\n".len());
@@ -111,10 +117,11 @@ pub(super) fn response(
 }
 
 fn status_code(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0_u16, |code, digit| {
+    let code = digits.iter().try_fold(0_u16, |code, digit| {
         let digit = digit.is_ascii_digit().then(|| digit.wrapping_sub(b'0'))?;
         Some(code.wrapping_mul(10).wrapping_add(u16::from(digit)))
-    })
+    });
+    code.filter(|code| *code >= STATUS_MIN)
 }
 
 /// The fields from `start` to the empty line; the length of the head.
@@ -253,6 +260,9 @@ const fn equal_to(word: u64, byte: u8) -> u64 {
 const fn repeat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
+
+/// RFC 9110 §15: the first digit is a class from 1 on.
+pub(super) const STATUS_MIN: u16 = 100;
 
 const HIGH_BITS: u64 = repeat(0x80);
 

@@ -3,6 +3,7 @@
 use super::super::{HeadSettings, Progress, RequestHead, ResponseContext, ResponseHead};
 use super::{Bounds, HeadFacts, HeadLines, Stops, request, response};
 use balance_core::Method;
+use std::fmt::Debug;
 
 const CONTEXT: ResponseContext = ResponseContext {
     request_method: Method::Get,
@@ -21,11 +22,7 @@ fn check_request(input: &[u8]) -> bool {
         seen.parse(input, &settings).map(consumed),
         expected.read_unusual(input, &settings),
     );
-    let text = String::from_utf8_lossy(input);
-    assert_eq!(lengths.0, lengths.1, "{text:?}");
-    if lengths.0.is_ok() {
-        assert_eq!(format!("{seen:?}"), format!("{expected:?}"), "{text:?}");
-    }
+    check_alike(input, lengths, (&seen, &expected));
     true
 }
 
@@ -41,12 +38,24 @@ fn check_response(input: &[u8]) -> bool {
         seen.parse(input, CONTEXT, &settings).map(consumed),
         expected.read_unusual(input, CONTEXT, &settings),
     );
+    check_alike(input, lengths, (&seen, &expected));
+    true
+}
+
+fn check_alike<E: Debug + PartialEq, H: Debug>(
+    input: &[u8],
+    lengths: (Result<Option<usize>, E>, Result<Option<usize>, E>),
+    heads: (&H, &H),
+) {
     let text = String::from_utf8_lossy(input);
     assert_eq!(lengths.0, lengths.1, "{text:?}");
     if lengths.0.is_ok() {
-        assert_eq!(format!("{seen:?}"), format!("{expected:?}"), "{text:?}");
+        assert_eq!(
+            format!("{:?}", heads.0),
+            format!("{:?}", heads.1),
+            "{text:?}"
+        );
     }
-    true
 }
 
 fn consumed(progress: Progress) -> Option<usize> {
@@ -131,23 +140,20 @@ fn both_ways_agree_on_white_space_and_line_ends() {
 
 #[test]
 fn bounds_are_left_to_the_other_way() {
-    let taken = |head: &[u8], head_bytes_max, fields_max| {
+    let taken = |head: &[u8], head_bytes_max, fields_max, target_bytes_max| {
         let bounds = Bounds {
             head_bytes_max,
             fields_max,
+            target_bytes_max,
         };
-        request(
-            head,
-            bounds,
-            &mut HeadLines::default(),
-            &mut HeadFacts::default(),
-        )
-        .is_some()
+        let (mut lines, mut facts) = (HeadLines::default(), HeadFacts::default());
+        request(head, bounds, &mut lines, &mut facts).is_some()
     };
     let length = REQUEST.len() - "GET".len();
-    assert!(taken(REQUEST, length, 4));
-    assert!(!taken(REQUEST, length - 1, 4));
-    assert!(!taken(REQUEST, length, 3));
+    assert!(taken(REQUEST, length, 4, 8));
+    assert!(!taken(REQUEST, length - 1, 4, 8));
+    assert!(!taken(REQUEST, length, 3, 8));
+    assert!(!taken(REQUEST, length, 4, 7));
 }
 
 /// Byte by byte, beside every neighbour that could send a borrow over.
