@@ -198,7 +198,11 @@ async fn bulk_is_spliced_both_ways_at_once() {
     assert_eq!(rig.pool.bytes(), 0);
 }
 
-async fn check_bulk_is_copied(mut rig: Rig, mut client: Stream, mut server: Stream) {
+async fn check_bulk_is_copied<S: AsyncReadExt + AsyncWriteExt + Unpin>(
+    mut rig: Rig,
+    mut client: S,
+    mut server: S,
+) {
     let bulk = pattern(8 * 1024 * 1024);
     let server_part = async {
         send_all(&mut server, &bulk).await;
@@ -219,7 +223,7 @@ async fn check_bulk_is_copied(mut rig: Rig, mut client: Stream, mut server: Stre
 #[tokio::test]
 async fn bulk_is_copied_when_splicing_is_off() {
     let (client, rig, server) = Rig::tcp(false).await;
-    check_bulk_is_copied(rig, client.into(), server.into()).await;
+    check_bulk_is_copied(rig, client, server).await;
 }
 
 #[tokio::test]
@@ -227,7 +231,7 @@ async fn bulk_is_copied_when_no_pipe_is_left() {
     let (client, mut rig, server) = Rig::tcp(true).await;
     rig.pool = PipePool::with_budget(0);
     rig.pipes = rig.pool.worker();
-    check_bulk_is_copied(rig, client.into(), server.into()).await;
+    check_bulk_is_copied(rig, client, server).await;
 }
 
 #[tokio::test]
@@ -235,7 +239,7 @@ async fn bulk_is_copied_on_unix_sockets() {
     let (client, downstream) = UnixStream::pair().unwrap();
     let (upstream, server) = UnixStream::pair().unwrap();
     let rig = Rig::new(downstream.into(), upstream.into(), true, PipePool::new());
-    check_bulk_is_copied(rig, client.into(), server.into()).await;
+    check_bulk_is_copied(rig, client, server).await;
 }
 
 /// Writes until `stream` has taken nothing for as long as the relay could move something.
