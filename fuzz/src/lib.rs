@@ -20,6 +20,7 @@ mod input;
 mod mutate;
 pub mod path_rules;
 pub mod pipelined;
+#[path = "../../crates/balance-proto/tests/shared/plain_view.rs"]
 mod plain_view;
 pub mod request_head;
 pub mod response_head;

@@ -1,6 +1,9 @@
 //! Routing: deciding by index, explaining, and asking every route in turn agree, for any table and any
 //! request.
 
+#[path = "../../crates/balance-route/tests/shared/request.rs"]
+mod request;
+
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,6 +16,8 @@ use balance_route::{
 
 use crate::input::Input;
 use crate::mutate::Mutator;
+
+use request::Request;
 
 /// The input chooses a table and requests to it, from few words, so that they meet.
 pub fn check(input: &[u8]) {
@@ -150,18 +155,9 @@ fn joined(input: &mut Input<'_>, words: &[&'static str], separator: &str) -> Str
     words.join(separator)
 }
 
-#[derive(Debug)]
-struct Request {
-    method: &'static str,
-    host: String,
-    path: String,
-    query: String,
-    headers: Vec<(&'static str, String)>,
-}
-
 impl Request {
     fn choose(input: &mut Input<'_>) -> Self {
-        let method = input.one_of(METHODS);
+        let method = input.one_of(METHODS).to_owned();
         let host = match input.below(8) {
             0 => String::new(),
             1 => format!(".{}", joined(input, LABELS, ".")),
@@ -175,11 +171,11 @@ impl Request {
         let query = joined(input, PAIRS, "&");
         let mut headers = Vec::new();
         for _ in 0..input.below(4) {
-            let name = input.one_of(NAMES);
+            let name = input.one_of(NAMES).to_owned();
             headers.push((name, input.one_of(VALUES).to_owned()));
         }
         for _ in 0..input.below(3) {
-            headers.push(("cookie", joined(input, PAIRS, "; ")));
+            headers.push(("cookie".to_owned(), joined(input, PAIRS, "; ")));
         }
         Self {
             method,
@@ -193,7 +189,7 @@ impl Request {
     /// What the documents say that a route takes, the slow way.
     fn matches(&self, spec: &RouteSpec) -> bool {
         let takes_host = |pattern| self.takes_host(pattern);
-        let takes_method = |method: &String| method == self.method;
+        let takes_method = |method: &String| *method == self.method;
         let cookies: Vec<&str> = self.values("cookie");
         let cookies = cookies.iter().flat_map(|line| line.split(';'));
         // What has no `=` is no cookie.
@@ -244,7 +240,7 @@ impl Request {
     fn values(&self, name: &str) -> Vec<&str> {
         self.headers
             .iter()
-            .filter(|(known, _)| *known == name)
+            .filter(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
             .collect()
     }
@@ -265,31 +261,6 @@ fn is_first_met(condition: &NamedMatch, pairs: &[(&str, &str)]) -> bool {
     let first = pairs.iter().find(|(name, _)| *name == condition.name);
     let values: Vec<&str> = first.map(|(_, value)| *value).into_iter().collect();
     is_met(&condition.value, &values)
-}
-
-impl Facts for Request {
-    fn method(&self) -> &[u8] {
-        self.method.as_bytes()
-    }
-
-    fn host(&self) -> &[u8] {
-        self.host.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        self.path.as_bytes()
-    }
-
-    fn query(&self) -> &[u8] {
-        self.query.as_bytes()
-    }
-
-    fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
-        self.headers
-            .iter()
-            .filter(move |(name, _)| name.as_bytes() == name_lower)
-            .map(|(_, value)| value.as_bytes())
-    }
 }
 
 const METHODS: &[&str] = &["GET", "POST", "get"];

@@ -1,6 +1,9 @@
 //! What holds for any input: one verdict however it is cut, the same bytes with and without runs,
 //! and what we write is what we would accept.
 
+#[path = "shared/plain_view.rs"]
+mod plain_view;
+
 use balance_core::Method;
 use balance_proto::http1::{
     ConnectionLine, HeadSettings, Progress, RequestHead, ResponseContext, ResponseHead,
@@ -8,68 +11,11 @@ use balance_proto::http1::{
 };
 use balance_proto::hygiene::{ForwardContext, edit_request, edit_response};
 use balance_proto::{
-    BodyLength, Field, FieldName, FieldValue, FramingLine, HeadEdits, HeadView, RequestView,
-    ResponseView, Scheme, Version,
+    BodyLength, FieldName, FieldValue, FramingLine, HeadEdits, RequestView, Scheme, Version,
 };
 use proptest::prelude::*;
 
-/// A view without runs, find or masks of its own: what an HTTP/2 head looks like to the encoder.
-struct Plain<'a, V>(&'a V);
-
-impl<V: HeadView> HeadView for Plain<'_, V> {
-    fn field_count(&self) -> usize {
-        self.0.field_count()
-    }
-
-    fn field(&self, index: usize) -> Field<'_> {
-        self.0.field(index)
-    }
-
-    // All that may be there: then nobody takes the short way.
-    fn classes(&self) -> u64 {
-        u64::MAX
-    }
-}
-
-impl<V: RequestView> RequestView for Plain<'_, V> {
-    fn method(&self) -> &[u8] {
-        self.0.method()
-    }
-
-    fn method_kind(&self) -> Method {
-        self.0.method_kind()
-    }
-
-    fn version(&self) -> Version {
-        self.0.version()
-    }
-
-    fn scheme(&self) -> Scheme {
-        self.0.scheme()
-    }
-
-    fn authority(&self) -> &[u8] {
-        self.0.authority()
-    }
-
-    fn path_and_query(&self) -> &[u8] {
-        self.0.path_and_query()
-    }
-}
-
-impl<V: ResponseView> ResponseView for Plain<'_, V> {
-    fn status(&self) -> u16 {
-        self.0.status()
-    }
-
-    fn version(&self) -> Version {
-        self.0.version()
-    }
-
-    fn reason(&self) -> &[u8] {
-        self.0.reason()
-    }
-}
+use plain_view::Plain;
 
 fn context(peer_is_trusted: bool) -> ForwardContext<'static> {
     ForwardContext {

@@ -10,38 +10,16 @@
     reason = "a measurement prints, and stops when its own input is wrong"
 )]
 
+#[path = "shared/request.rs"]
+mod request;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use balance_core::RouteId;
 use balance_route::{Facts, HostPattern, PathMatch, Regex, RouteSpec, RouteTable};
 
-struct Request {
-    host: String,
-    path: String,
-}
-
-impl Facts for Request {
-    fn method(&self) -> &[u8] {
-        b"GET"
-    }
-
-    fn host(&self) -> &[u8] {
-        self.host.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        self.path.as_bytes()
-    }
-
-    fn query(&self) -> &[u8] {
-        b""
-    }
-
-    fn header_values(&self, _: &[u8]) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
-    }
-}
+use request::Request;
 
 /// Route `id` of a kind, and a request that it takes.
 type Make = fn(u32) -> (RouteSpec, Request);
@@ -55,7 +33,13 @@ fn route(id: u32, host: &str, path: PathMatch) -> RouteSpec {
 }
 
 fn request(host: String, path: String) -> Request {
-    Request { host, path }
+    Request {
+        method: "GET".to_owned(),
+        host,
+        path,
+        query: String::new(),
+        headers: Vec::new(),
+    }
 }
 
 fn own_host(id: u32) -> (RouteSpec, Request) {

@@ -1,13 +1,13 @@
 //! Deciding allocates nothing, whatever a table asks and whatever a request has. Alone in its process, because the
 //! allocator is the process's.
 #![expect(
-    unsafe_code,
     clippy::unwrap_used,
-    reason = "an allocator that counts is an unsafe trait; a test stops when its own input is wrong"
+    reason = "a test stops when its own input is wrong"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "shared/request.rs"]
+mod request;
+
 use std::hint::black_box;
 
 use balance_core::RouteId;
@@ -15,65 +15,10 @@ use balance_route::{
     Facts, HostPattern, NamedMatch, PathMatch, Regex, RouteSpec, RouteTable, ValueMatch,
 };
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps alloc's contract, and it is the same here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from System.alloc with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use request::Request;
 
 fn allocations(run: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    run();
-    ALLOCATIONS.get() - before
-}
-
-struct Request {
-    host: String,
-    path: String,
-    query: String,
-    headers: Vec<(&'static [u8], &'static [u8])>,
-}
-
-impl Facts for Request {
-    fn method(&self) -> &[u8] {
-        b"GET"
-    }
-
-    fn host(&self) -> &[u8] {
-        self.host.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        self.path.as_bytes()
-    }
-
-    fn query(&self) -> &[u8] {
-        self.query.as_bytes()
-    }
-
-    fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let lines = self.headers.iter();
-        lines
-            .filter(move |(name, _)| *name == name_lower)
-            .map(|(_, value)| *value)
-    }
+    allocation_counter::measure(run).count_total
 }
 
 /// Routes of all kinds in turn, so that a table of any size has all of them.
@@ -117,14 +62,17 @@ fn deciding_allocates_nothing() {
         let table = RouteTable::compile((0..routes).map(route).collect()).unwrap();
         let requests: Vec<Request> = (0..routes)
             .map(|id| Request {
+                method: "GET".to_owned(),
                 host: format!("deep.below.S{id}.example.com"),
                 path: format!("/s{id}/users/42"),
                 query: format!("a&b=c&tenant=t{id}"),
-                headers: vec![
-                    (b"x-tenant", b"t10-blue"),
-                    (b"cookie", b"a=b; tenant=t12; c"),
-                    (b"cookie", b"d=e"),
-                ],
+                headers: [
+                    ("x-tenant", "t10-blue"),
+                    ("cookie", "a=b; tenant=t12; c"),
+                    ("cookie", "d=e"),
+                ]
+                .map(|(name, value): (&str, &str)| (name.to_owned(), value.to_owned()))
+                .into(),
             })
             .collect();
         let mut decided = 0;

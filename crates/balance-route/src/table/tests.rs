@@ -10,40 +10,10 @@ use crate::route::{Mismatch, RouteErrorKind, RouteSpec};
 
 mod properties;
 mod reference;
+#[path = "../../tests/shared/request.rs"]
+mod request;
 
-#[derive(Clone, Debug)]
-struct Request {
-    method: String,
-    host: String,
-    path: String,
-    query: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Facts for Request {
-    fn method(&self) -> &[u8] {
-        self.method.as_bytes()
-    }
-
-    fn host(&self) -> &[u8] {
-        self.host.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        self.path.as_bytes()
-    }
-
-    fn query(&self) -> &[u8] {
-        self.query.as_bytes()
-    }
-
-    fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
-        self.headers
-            .iter()
-            .filter(move |(name, _)| name.as_bytes() == name_lower)
-            .map(|(_, value)| value.as_bytes())
-    }
-}
+use request::Request;
 
 /// Names and values.
 type Fields<'a> = &'a [(&'a str, &'a str)];

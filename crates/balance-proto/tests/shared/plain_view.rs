@@ -1,5 +1,5 @@
-//! A view without runs and masks: what an HTTP/2 head looks like to the encoder. It must write the same
-//! bytes as the fast way.
+//! A view without runs, find or masks of its own: what an HTTP/2 head looks like to the encoder. It must write the same
+//! bytes as the fast way. The property tests and the fuzz targets take this file in by its path.
 
 use balance_core::Method;
 use balance_proto::{Field, HeadView, RequestView, ResponseView, Scheme, Version};
