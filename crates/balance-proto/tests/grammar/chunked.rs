@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use crate::pieces::{at_every_byte, damaged, joined, line_end, mostly};
 use crate::reference::{self, ChunkedBody};
+use crate::verdict::{self, all_same};
 
 const SIZES: &[&str] = &[
     "3",
@@ -137,10 +138,8 @@ fn compare(framed: &Decoded, payload: &Decoded, body: &ChunkedBody<'_>) -> Resul
         ("forwarded extension", again.size_lines.iter().all(is_bare)),
         ("forwarded trailer", again.trailers.is_empty()),
     ];
-    match is_same.iter().find(|(_, is_same)| !is_same) {
-        Some((what, _)) => Err(format!("another {what}: {}", framed.out.escape_ascii())),
-        None => Ok(()),
-    }
+    let text = framed.out.escape_ascii().to_string();
+    all_same(&is_same, &text)
 }
 
 /// Whether nothing about it is refused although the grammar allows it: white space around extensions, and more
@@ -157,11 +156,7 @@ fn is_plain(body: &ChunkedBody<'_>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 4_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(verdict::config())]
 
     #[test]
     fn chunked_bodies_are_read_as_the_grammar_reads_them(input in body(), step in 1_usize..40) {

@@ -8,3 +8,4 @@ mod pieces;
 mod reference;
 mod requests;
 mod responses;
+mod verdict;

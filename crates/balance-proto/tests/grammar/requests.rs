@@ -1,13 +1,14 @@
 //! Request heads.
 
 use balance_proto::http1::{HeadSettings, Progress, RequestHead};
-use balance_proto::{BodyLength, HeadView, RequestView, Version};
+use balance_proto::{BodyLength, RequestView, Version};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::pieces::{at_every_byte, damaged, head, host_line, joined, line_end, mostly};
 use crate::reference::{self, Body, Request};
+use crate::verdict::{self, all_same, fields, framing_passes, judge_head};
 
 const LINE_METHODS: &[&str] = &["GET", "POST", "HEAD", "OPTIONS", "BREW", "get", "CONNECT"];
 const WRONG_METHODS: &[&str] = &[
@@ -87,16 +88,13 @@ fn check(message: &[u8]) -> Result<(), String> {
     let mut parsed = RequestHead::default();
     let progress = parsed.parse(message, &HeadSettings::default());
     let allowed = reference::request(message);
-    match (progress, allowed) {
-        (Ok(Progress::Complete { .. }), None) => Err("accepted against the grammar".to_owned()),
-        (Ok(Progress::Complete { consumed }), Some(request)) => {
-            compare(&parsed, consumed, &request)
-        }
-        (Ok(Progress::Partial), Some(_)) => Err("a whole head passes for a part".to_owned()),
-        (Err(error), Some(request)) if is_plain(&request, message) => Err(error.to_string()),
-        _ => Ok(()),
-    }
-    .map_err(|problem| format!("{problem}: {}", message.escape_ascii()))
+    judge_head(
+        message,
+        progress,
+        allowed,
+        |consumed, request| compare(&parsed, consumed, request),
+        |request| is_plain(request, message),
+    )
 }
 
 fn compare(parsed: &RequestHead, consumed: usize, request: &Request<'_>) -> Result<(), String> {
@@ -117,16 +115,7 @@ fn compare(parsed: &RequestHead, consumed: usize, request: &Request<'_>) -> Resu
         ("authority", parsed.authority() == authority(request)),
         ("fields", fields(parsed) == kept_fields(request)),
     ];
-    match is_same.iter().find(|(_, is_same)| !is_same) {
-        Some((what, _)) => Err(format!("another {what}: {parsed:?}")),
-        None => Ok(()),
-    }
-}
-
-fn fields(parsed: &RequestHead) -> Vec<(&[u8], &[u8])> {
-    (0..parsed.field_count())
-        .map(|index| (parsed.field(index).name, parsed.field(index).value))
-        .collect()
+    all_same(&is_same, parsed)
 }
 
 /// Names with an underscore are dropped by default (robustness SM-24).
@@ -179,14 +168,6 @@ fn is_plain(request: &Request<'_>, message: &[u8]) -> bool {
     });
     // SM-20.
     let host_passes = one("host").iter().all(|host| is_plain_host(host));
-    // SM-06, SM-07, SM-03: one field with one value below 2^63, without tabs around it.
-    let framing_passes = match (&one("content-length")[..], &one("transfer-encoding")[..]) {
-        ([], []) => true,
-        _ if message.contains(&b'\t') => false,
-        ([length], []) => length.len() < 19 && length.iter().all(u8::is_ascii_digit),
-        ([], [coding]) => coding.eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    };
     let connection_passes = one("connection")
         .iter()
         .flat_map(|value| value.split(|byte| *byte == b','))
@@ -197,19 +178,13 @@ fn is_plain(request: &Request<'_>, message: &[u8]) -> bool {
         [value] => value.eq_ignore_ascii_case(b"100-continue"),
         _ => false,
     };
-    // SM-24: a framing field in disguise.
-    let names_pass = request.head.fields.iter().all(|(name, _)| {
-        !name.eq_ignore_ascii_case(b"content_length")
-            && !name.eq_ignore_ascii_case(b"transfer_encoding")
-    });
     method_passes
         && path_passes
         && form_passes
         && host_passes
-        && framing_passes
+        && framing_passes(&request.head, message)
         && connection_passes
         && expectation_passes
-        && names_pass
 }
 
 /// A name of letters, digits and hyphens with single dots, or an address; a port that can be connected to.
@@ -231,11 +206,7 @@ fn is_plain_host(authority: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 4_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(verdict::config())]
 
     #[test]
     fn requests_are_read_as_the_grammar_reads_them(message in request()) {

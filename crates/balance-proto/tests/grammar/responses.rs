@@ -1,12 +1,13 @@
 //! Response heads.
 
 use balance_core::Method;
-use balance_proto::http1::{HeadSettings, Progress, ResponseContext, ResponseHead};
-use balance_proto::{HeadView, ResponseBody, ResponseView};
+use balance_proto::http1::{HeadSettings, ResponseContext, ResponseHead};
+use balance_proto::{ResponseBody, ResponseView};
 use proptest::prelude::*;
 
 use crate::pieces::{at_every_byte, damaged, head, joined, line_end, mostly};
 use crate::reference::{self, Body, Response};
+use crate::verdict::{self, all_same, fields, framing_passes, judge_head};
 
 const CODES: &[&str] = &["200", "204", "304", "100", "103", "404", "999"];
 const WRONG_CODES: &[&str] = &["", "20", "2000", "099", "abc", "+20", " 200", "\u{662}00"];
@@ -47,16 +48,13 @@ fn check(message: &[u8], answers_head: bool) -> Result<(), String> {
     let mut parsed = ResponseHead::default();
     let progress = parsed.parse(message, context, &HeadSettings::default());
     let allowed = reference::response(message, answers_head);
-    match (progress, allowed) {
-        (Ok(Progress::Complete { .. }), None) => Err("accepted against the grammar".to_owned()),
-        (Ok(Progress::Complete { consumed }), Some(response)) => {
-            compare(&parsed, consumed, &response)
-        }
-        (Ok(Progress::Partial), Some(_)) => Err("a whole head passes for a part".to_owned()),
-        (Err(error), Some(response)) if is_plain(&response, message) => Err(error.to_string()),
-        _ => Ok(()),
-    }
-    .map_err(|problem| format!("{problem}: {}", message.escape_ascii()))
+    judge_head(
+        message,
+        progress,
+        allowed,
+        |consumed, response| compare(&parsed, consumed, response),
+        |response| is_plain(response, message),
+    )
 }
 
 fn compare(parsed: &ResponseHead, consumed: usize, response: &Response<'_>) -> Result<(), String> {
@@ -66,45 +64,24 @@ fn compare(parsed: &ResponseHead, consumed: usize, response: &Response<'_>) -> R
         Body::Chunked => ResponseBody::Chunked,
         Body::UntilClose => ResponseBody::UntilClose,
     };
-    let fields: Vec<_> = (0..parsed.field_count())
-        .map(|index| (parsed.field(index).name, parsed.field(index).value))
-        .collect();
     let is_same = [
         ("length", consumed == response.head.len),
         ("status", parsed.status() == response.status),
         ("reason", parsed.reason() == response.reason),
         ("body", parsed.body() == body),
-        ("fields", fields == response.head.fields),
+        ("fields", fields(parsed) == response.head.fields),
     ];
-    match is_same.iter().find(|(_, is_same)| !is_same) {
-        Some((what, _)) => Err(format!("another {what}: {parsed:?}")),
-        None => Ok(()),
-    }
+    all_same(&is_same, parsed)
 }
 
 /// Whether nothing about it is refused although the grammar allows it (robustness SM-25).
 fn is_plain(response: &Response<'_>, message: &[u8]) -> bool {
-    let one = |name| reference::values(&response.head, name);
-    let framing_passes = match (&one("content-length")[..], &one("transfer-encoding")[..]) {
-        ([], []) => true,
-        _ if message.contains(&b'\t') => false,
-        ([length], []) => length.len() < 19 && length.iter().all(u8::is_ascii_digit),
-        ([], [coding]) => coding.eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    };
-    let names_pass = response.head.fields.iter().all(|(name, _)| {
-        !name.eq_ignore_ascii_case(b"content_length")
-            && !name.eq_ignore_ascii_case(b"transfer_encoding")
-    });
-    framing_passes && names_pass && one("host").len() < 2 && response.status >= 100
+    let hosts = reference::values(&response.head, "host");
+    framing_passes(&response.head, message) && hosts.len() < 2 && response.status >= 100
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 4_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(verdict::config())]
 
     #[test]
     fn responses_are_read_as_the_grammar_reads_them(message in response(), answers_head in any::<bool>()) {
