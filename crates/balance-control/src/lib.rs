@@ -17,8 +17,10 @@
 //! | `view`        | what runs, in words that can be shown                             |
 //! | `metrics`     | the gauges that control owns                                      |
 //! | `socket_path` | where the command line finds a running process                    |
+//! | `authority`   | hosts and ports as people write them                              |
 
 mod admin;
+mod authority;
 mod check;
 mod compile;
 mod explain;

@@ -138,7 +138,7 @@ fn decide_all(table: &RouteTable, requests: &[Request], rounds: u32) {
 const DECISIONS: u32 = 1_000_000;
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, for a quiet machine and an optimised build: ci/long measurements"]
 fn decisions() {
     let kinds: [(&str, Make); 6] = [
         ("own host each", own_host),

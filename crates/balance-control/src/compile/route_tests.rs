@@ -11,6 +11,7 @@ use balance_proxy::{Action, Filter, PathRewrite, PoolRules};
 use balance_route::{Facts, RouteTable};
 
 use super::routes::CompiledRoutes;
+use crate::authority::without_port;
 
 /// What tests are run against.
 pub(super) struct Served<'a> {
@@ -345,9 +346,6 @@ impl Facts for Request<'_> {
 
 /// Without port and trailing dot.
 fn host_of(authority: &str) -> &str {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
+    let host = without_port(authority);
     host.strip_suffix('.').unwrap_or(host)
 }

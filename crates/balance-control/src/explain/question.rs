@@ -8,6 +8,8 @@ use balance_proxy::explain::NotOneHead;
 use balance_proxy::{ListenerRules, Mode};
 use serde::{Deserialize, Serialize};
 
+use crate::authority::without_port;
+
 /// A question, as the admin API takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,11 +194,10 @@ impl<'q> Url<'q> {
     }
 
     fn ip(self) -> Option<IpAddr> {
-        let host = match self.authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => self.authority,
-        };
-        host.trim_matches(['[', ']']).parse().ok()
+        without_port(self.authority)
+            .trim_matches(['[', ']'])
+            .parse()
+            .ok()
     }
 }
 

@@ -1,8 +1,9 @@
 use balance_config::{Config, MemorySources, load};
-use balance_lb::AdminState;
-use balance_proxy::{Endpoint, Snapshot};
 
-use super::{Explanation, FileError, Outcome, Question, QuestionError, Subject, compile, explain};
+use super::{Explanation, Outcome, Question, explain};
+
+mod questions;
+mod running;
 
 const YAML: &str = "\
 version: 2
@@ -97,17 +98,6 @@ fn answered(text: &str) -> Explanation {
     }
 }
 
-fn refused(text: &str) -> QuestionError {
-    match explain(
-        &MemorySources::file("t.yaml", YAML),
-        "t.yaml",
-        &question(text),
-    ) {
-        Err(FileError::Question(error)) => error,
-        other => panic!("{text}: {other:?}"),
-    }
-}
-
 /// The line of the file that contains `text`.
 fn place_of(text: &str) -> String {
     let line = YAML.lines().position(|line| line.contains(text)).unwrap();
@@ -121,107 +111,6 @@ fn fields(fields: &[super::Field]) -> Vec<String> {
         None => format!("{}: {}", field.name, field.value),
     };
     fields.iter().map(show).collect()
-}
-
-#[test]
-fn the_listener_is_found_by_url_or_name() {
-    for (text, name, address) in [
-        ("GET http://a.test:8080/", "web", ":8080"),
-        ("http://127.0.0.2:81/", "inner", "127.0.0.2:81"),
-        ("http://127.0.0.3:81/", "other", "127.0.0.3:81"),
-        ("http://a.test/ | at inner", "inner", "127.0.0.1:81"),
-        ("http://a.test:81/ | at inner", "inner", "127.0.0.1:81"),
-        ("https://a.test/ | at web", "web", ":8080"),
-        ("/path | Host: a.test | at web", "web", ":8080"),
-        ("tcp://127.0.0.1:5432", "pg", "127.0.0.1:5432"),
-        ("tcp://db.test", "pg", "127.0.0.1:5432"),
-        (" | at pg", "pg", "127.0.0.1:5432"),
-    ] {
-        let listener = answered(text).listener;
-        assert_eq!(
-            (&*listener.name, &*listener.address),
-            (name, address),
-            "{text}"
-        );
-        assert_eq!(
-            listener.place,
-            place_of(&format!("name: {name},")),
-            "{text}"
-        );
-        assert_eq!(listener.transport, "cleartext");
-    }
-}
-
-#[test]
-fn a_question_that_means_no_listener_lists_them() {
-    let all = "\n  web    http  :8080\n  inner  http  127.0.0.1:81\n  inner  http  127.0.0.2:81\
-               \n  other  http  127.0.0.3:81\n  pg     tcp   127.0.0.1:5432";
-    for (text, message) in [
-        ("http://a.test/ | at wep", "there is no listener `wep`"),
-        (
-            "http://a.test:82/",
-            "no listener at port 82 speaks http: name one with `--listener`",
-        ),
-        (
-            "http://a.test/",
-            "several listeners could be meant: name one with `--listener`",
-        ),
-        (
-            "http://a.test:81/",
-            "several listeners could be meant: name one with `--listener`",
-        ),
-        (
-            "/path",
-            "several listeners could be meant: name one with `--listener`",
-        ),
-        (
-            "tcp://a.test:8080",
-            "no listener at port 8080 speaks tcp: name one with `--listener`",
-        ),
-        (
-            "https://a.test/",
-            "no listener speaks TLS: ask for http://, or name the listener behind whoever ends TLS with `--listener`",
-        ),
-    ] {
-        assert_eq!(
-            refused(text).to_string(),
-            format!("{message}{all}"),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn a_question_that_does_not_fit_its_listener_is_told() {
-    for (text, message) in [
-        (
-            "",
-            "say what to explain: METHOD URL, tcp://HOST:PORT, or the name of a listener",
-        ),
-        (
-            " | at web",
-            "listener `web` takes HTTP requests: say which one, METHOD and URL",
-        ),
-        (
-            "tcp://a.test | at web",
-            "listener `web` takes HTTP requests: say which one, METHOD and URL",
-        ),
-        (
-            "GET http://a.test/ | at pg",
-            "listener `pg` takes TCP sessions, which have no method, URL path or headers",
-        ),
-        (
-            "/x | at pg",
-            "listener `pg` takes TCP sessions, which have no method, URL path or headers",
-        ),
-        ("http:///x", "`http:///x` is not a URL with a host"),
-        (
-            "http://a.test:8080/ | A: b\r\n\r\nGET / HTTP/1.1",
-            "what is asked is more than one request: there is an empty line in it",
-        ),
-    ] {
-        assert_eq!(refused(text).to_string(), message, "{text}");
-    }
 }
 
 #[test]
@@ -482,120 +371,6 @@ fn a_session_is_told_its_backend() {
     let pool = explanation.pool.unwrap();
     assert_eq!(pool.pick.unwrap().why, "the only one that can be picked");
     assert!(explanation.request.is_none() && explanation.routes.is_none());
-}
-
-/// What runs, with the members of pool `app`.
-fn running(prepare: impl Fn(&[std::sync::Arc<Endpoint>]), check: impl Fn(&Explanation)) {
-    let config = config();
-    let snapshot: Snapshot = compile::unbound(&config).unwrap();
-    prepare(&snapshot.pools[0].members);
-    let subject = Subject {
-        config: &config,
-        path: "t.yaml",
-        snapshot: &snapshot,
-        via_name: "balance-test",
-        now_ms: 1_000,
-        seed: 7,
-        is_running: true,
-    };
-    let before: Vec<u32> = in_flight(&snapshot);
-    let asked = question("http://www.example.com:8080/v1");
-    check(&subject.explain(&asked).unwrap());
-    check(&subject.explain(&asked).unwrap());
-    assert_eq!(in_flight(&snapshot), before, "a question takes no place");
-}
-
-fn in_flight(snapshot: &Snapshot) -> Vec<u32> {
-    let members = snapshot.pools.iter().flat_map(|pool| &pool.members);
-    members.map(|endpoint| endpoint.in_flight()).collect()
-}
-
-#[test]
-fn states_of_a_running_process_are_told_and_decide() {
-    running(
-        |members| {
-            members[0].try_lease().unwrap();
-            members[0].try_lease().unwrap();
-            members[1].on_connect_failure(980, 0);
-        },
-        |explanation| {
-            let pool = explanation.pool.as_ref().unwrap();
-            let excluded: Vec<Option<&str>> = pool
-                .backends
-                .iter()
-                .map(|one| one.excluded.as_deref())
-                .collect();
-            let full = Some("it is at its max_connections");
-            assert_eq!(
-                excluded,
-                [full, Some("it rests after a failed connect"), None]
-            );
-            let states: Vec<_> = pool
-                .backends
-                .iter()
-                .map(|one| one.state.clone().unwrap())
-                .collect();
-            assert_eq!((states[0].in_flight, &*states[0].gate), (2, "pickable"));
-            assert_eq!((states[1].rest_left_ms, &*states[1].gate), (80, "resting"));
-            let pick = pool.pick.as_ref().unwrap();
-            assert_eq!((&*pick.backend, pick.is_certain), ("a3", true));
-        },
-    );
-}
-
-#[test]
-fn a_pool_without_a_backend_is_refused_with_its_cause() {
-    running(
-        |members| {
-            members
-                .iter()
-                .for_each(|one| one.set_admin_state(AdminState::Draining))
-        },
-        |explanation| {
-            assert_eq!(
-                explanation.verdict.text,
-                "would be refused: 503 destination_unavailable: no backend can be used at the moment"
-            );
-            let pool = explanation.pool.as_ref().unwrap();
-            assert!(pool.pick.is_none());
-            assert_eq!(pool.backends[0].excluded.as_deref(), Some("it drains"));
-            assert!(explanation.sent.is_some());
-        },
-    );
-    running(
-        |members| {
-            members[0].try_lease().unwrap();
-            members[0].try_lease().unwrap();
-            members[1..]
-                .iter()
-                .for_each(|one| one.set_admin_state(AdminState::Disabled));
-        },
-        |explanation| {
-            assert_eq!(
-                explanation.verdict.text,
-                "would be refused: 503 connection_limit_reached: every backend is at its connection limit"
-            );
-        },
-    );
-}
-
-#[test]
-fn when_all_rest_the_last_resort_is_told() {
-    running(
-        |members| {
-            for (member, now_ms) in members.iter().zip([990, 970, 980]) {
-                member.on_connect_failure(now_ms, 0);
-            }
-        },
-        |explanation| {
-            let pick = explanation.pool.as_ref().unwrap().pick.as_ref().unwrap();
-            assert_eq!(&*pick.backend, "a2");
-            assert_eq!(
-                pick.why,
-                "all that are left rest: the one whose rest ends first"
-            );
-        },
-    );
 }
 
 #[test]
