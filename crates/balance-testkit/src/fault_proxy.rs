@@ -59,6 +59,13 @@ pub enum FaultAction {
     Drip(Duration),
 }
 
+impl FaultAction {
+    /// Whether nothing passes any more, in either direction.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Reset | Self::Close | Self::Blackhole)
+    }
+}
+
 /// What passed since [`FaultProxy::begin`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
@@ -91,6 +98,8 @@ struct State {
     is_stopping: bool,
     /// Threads that have not ended.
     threads: usize,
+    /// Faults whose place was reached and that have not struck yet.
+    striking: usize,
     /// Each strikes one connection, in this order.
     armed: VecDeque<Fault>,
     links: Vec<Link>,
@@ -184,6 +193,14 @@ impl FaultProxy {
         });
     }
 
+    /// Waits until every fault whose place was reached has struck. Who gets the last byte before one may be faster.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    pub fn wait_until_struck(&self) {
+        self.wait_until("end of the faults", |state| state.striking == 0);
+    }
+
     /// Waits until no connection is open.
     ///
     /// # Panics
@@ -250,6 +267,7 @@ impl State {
         } else {
             None
         };
+        self.striking += usize::from(fault.is_some());
         fault.map(|fault| fault.action)
     }
 }

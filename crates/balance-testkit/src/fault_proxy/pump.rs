@@ -127,6 +127,10 @@ impl Pump {
             Order::Drip(gap) => self.pass(bytes, Some(gap)),
             Order::Discard => {}
             Order::Strike(before, action) => {
+                // First of all: whoever gets the last byte may answer before it has struck.
+                if action.is_cut() {
+                    self.cut();
+                }
                 self.pass(&bytes[..before], None);
                 let gap = match action {
                     FaultAction::Drip(gap) => Some(gap),
@@ -166,10 +170,7 @@ impl Pump {
             return;
         }
         // Before the sockets: the other direction must not take our close for its peer's.
-        if matches!(
-            action,
-            FaultAction::Reset | FaultAction::Close | FaultAction::Blackhole
-        ) {
+        if action.is_cut() {
             self.cut();
         }
         // A side that has closed meanwhile needs no other end.
@@ -204,7 +205,10 @@ impl Pump {
     }
 
     fn count(&self) {
-        self.shared.change(|state| state.carried.faults += 1);
+        self.shared.change(|state| {
+            state.carried.faults += 1;
+            state.striking -= 1;
+        });
     }
 
     /// Reads nothing until the other direction has ended or the proxy stops.
@@ -233,7 +237,11 @@ impl State {
             }
             Direction::Down => carried.down.extend_from_slice(bytes),
         }
-        self.links[number].on_bytes(direction, bytes.len())
+        let order = self.links[number].on_bytes(direction, bytes.len());
+        if matches!(order, Order::Strike(..)) {
+            self.striking += 1;
+        }
+        order
     }
 }
 
