@@ -165,7 +165,7 @@ impl Backend {
         &self.addresses
     }
 
-    /// Requests answered so far.
+    /// Requests read so far; each of them is answered or about to be.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }

@@ -204,6 +204,10 @@ impl Http {
                 Seen::ExpectContinue => Answer::Continue,
                 Seen::Malformed => Answer::BadRequest,
             };
+            // Before it is answered: who has the answer finds it counted.
+            if answer != Answer::Continue {
+                turn.shared.count_request();
+            }
             self.queue.push_back(answer);
             if turn.shared.delay.is_zero() {
                 self.released += 1;
@@ -233,9 +237,6 @@ impl Http {
                 self.offset = 0;
                 self.released -= 1;
                 self.queue.pop_front();
-                if answer != Answer::Continue {
-                    shared.count_request();
-                }
                 if answer.closes() {
                     return Ok(true);
                 }
