@@ -271,9 +271,10 @@ impl Connection<'_> {
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.stream.write_all(&bytes)?;
+            // Kept first: who has the bytes back finds them in the record.
             self.shared
-                .change(|log| log.tunnelled.push((self.number, bytes)));
+                .change(|log| log.tunnelled.push((self.number, bytes.clone())));
+            self.stream.write_all(&bytes)?;
         }
     }
 
