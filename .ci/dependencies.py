@@ -15,18 +15,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def metadata(target):
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", target]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+def cargo(*arguments):
+    return subprocess.run(["cargo", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def packages(targets):
-    """Every package that is built for one of the targets, by id."""
+    """Every package that is built for one of the targets, by id.
+
+    `cargo metadata` also resolves optional dependencies that only a weak feature (`ring?/std`) names; `cargo tree` knows
+    that nobody switches them on.
+    """
     found = {}
     for target in targets:
-        graph = metadata(target)
-        used = {node["id"] for node in graph["resolve"]["nodes"]}
-        found.update({package["id"]: package for package in graph["packages"] if package["id"] in used})
+        tree = cargo(
+            *("tree", "--locked", "--workspace", "--all-features", "--edges", "normal,build,dev"),
+            *("--target", target, "--prefix", "none", "--format", "{p}"),
+        )
+        built = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
+        graph = cargo(
+            *("metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", target)
+        )
+        for package in json.loads(graph)["packages"]:
+            if (package["name"], f"v{package['version']}") in built:
+                found[package["id"]] = package
     return found
 
 

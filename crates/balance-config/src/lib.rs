@@ -19,6 +19,7 @@ mod sections;
 mod sources;
 mod suggest;
 mod table;
+mod tls_files;
 mod tree;
 mod value;
 
@@ -36,12 +37,15 @@ pub use reference::reference;
 pub use schema::schema;
 pub use sources::{MemorySources, Sources};
 pub use table::{Key, Kind, Table};
+pub use tls_files::{CertificateFiles, TlsFiles};
 
 /// What came of loading.
 #[derive(Debug)]
 pub struct Loaded {
     /// `None` when there is any error.
     pub config: Option<Config>,
+    /// Whatever else is wrong.
+    pub tls_files: TlsFiles,
     /// In the order of their places.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -49,9 +53,11 @@ pub struct Loaded {
 /// Loads the configuration at `path`. Nothing is remembered and nothing is applied.
 pub fn load(sources: &dyn Sources, path: &str) -> Loaded {
     let mut diagnostics = Diagnostics::default();
-    let config = load_into(sources, path, &mut diagnostics);
+    let mut tls_files = TlsFiles::default();
+    let config = load_into(sources, path, &mut tls_files, &mut diagnostics);
     Loaded {
         config: config.filter(|_| !diagnostics.has_errors()),
+        tls_files,
         diagnostics: diagnostics.into_sorted(),
     }
 }
@@ -61,9 +67,15 @@ pub fn root_table() -> &'static Table {
     &sections::root::ROOT
 }
 
-fn load_into(sources: &dyn Sources, path: &str, diagnostics: &mut Diagnostics) -> Option<Config> {
+fn load_into(
+    sources: &dyn Sources,
+    path: &str,
+    tls_files: &mut TlsFiles,
+    diagnostics: &mut Diagnostics,
+) -> Option<Config> {
     let read = include::read(sources, path, root_table(), diagnostics)?;
     let root = check_tree(&read.tree, diagnostics)?;
+    *tls_files = tls_files::collect(&root, diagnostics);
     if read.is_partial {
         return None; // What is missing in the tree is not missing in the files.
     }

@@ -1,0 +1,134 @@
+//! The files that `tls` sections name, for whoever can read and judge them: they are known even when the
+//! configuration as a whole cannot be used.
+
+use std::collections::HashSet;
+
+use crate::config::HostPattern;
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+use crate::value::Block;
+
+/// Those of all sections that are in force.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    pub certificates: Vec<CertificateFiles>,
+    /// Certificates of authorities, to check others with.
+    pub authorities: Vec<Spanned<String>>,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    pub certificate: Spanned<String>,
+    pub key: Spanned<String>,
+    /// The names that the configuration says it is for, perhaps as `*.x`.
+    pub domains: Vec<Spanned<String>>,
+}
+
+/// Collects them. A certificate without a key, or a key without a certificate, is an error.
+pub(crate) fn collect(root: &Block, diagnostics: &mut Diagnostics) -> TlsFiles {
+    let mut collector = Collector {
+        files: TlsFiles::default(),
+        seen: HashSet::new(),
+        diagnostics,
+    };
+    collector.downstream(root);
+    for item in root.list("listeners") {
+        item.block()
+            .into_iter()
+            .for_each(|listener| collector.downstream(listener));
+    }
+    for (_, item) in root.map("pools") {
+        let tls = item.block().and_then(|pool| pool.enabled_block("tls"));
+        tls.into_iter().for_each(|tls| collector.upstream(tls));
+    }
+    collector.files
+}
+
+struct Collector<'a> {
+    files: TlsFiles,
+    /// An anchor may bring one section to several listeners.
+    seen: HashSet<Place>,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Collector<'_> {
+    /// `tls` of a listener.
+    fn downstream(&mut self, listener: &Block) {
+        let Some(tls) = listener.enabled_block("tls") else {
+            return;
+        };
+        self.pair(tls, "cert_file", "key_file");
+        for certificate in tls
+            .list("certificates")
+            .iter()
+            .filter_map(|item| item.block())
+        {
+            self.pair(certificate, "cert_file", "key_file");
+        }
+        self.authority(tls, "client_ca_file");
+        let backend = tls.enabled_block("backend");
+        backend
+            .into_iter()
+            .for_each(|backend| self.upstream(backend));
+    }
+
+    fn upstream(&mut self, tls: &Block) {
+        self.pair(tls, "client_cert_file", "client_key_file");
+        self.authority(tls, "ca_file");
+    }
+
+    fn pair(&mut self, block: &Block, certificate: &str, key: &str) {
+        let (has, lacks) = match (block.has(certificate), block.has(key)) {
+            (true, true) => {
+                let pair = block.spanned_text(certificate).zip(block.spanned_text(key));
+                if let Some((certificate, key)) = pair
+                    && self.seen.insert(certificate.place.clone())
+                {
+                    let domains = domains(block);
+                    let files = CertificateFiles {
+                        certificate,
+                        key,
+                        domains,
+                    };
+                    self.files.certificates.push(files);
+                }
+                return;
+            }
+            (true, false) => (certificate, key),
+            (false, true) => (key, certificate),
+            (false, false) => return,
+        };
+        // The table of `certificates` demands both by itself.
+        if block.table.key(lacks).is_some_and(|key| !key.required) {
+            let message = format!("`{has}` needs `{lacks}` beside it");
+            let place = block.key_place(has);
+            self.diagnostics
+                .push(Diagnostic::new(Severity::Error, place, message));
+        }
+    }
+
+    fn authority(&mut self, block: &Block, key: &str) {
+        let file = block.spanned_text(key);
+        self.files
+            .authorities
+            .extend(file.filter(|file| self.seen.insert(file.place.clone())));
+    }
+}
+
+/// Of an entry of `certificates`; the other sections have none.
+fn domains(block: &Block) -> Vec<Spanned<String>> {
+    if block.table.key("domains").is_none() {
+        return Vec::new();
+    }
+    let items = block.list("domains").iter();
+    items
+        .filter_map(|item| {
+            let name = match item.host()? {
+                HostPattern::Any => return None,
+                HostPattern::Exact(name) => name.clone(),
+                HostPattern::Under(parent) => format!("*.{parent}"),
+            };
+            Some(Spanned::new(name, item.place.clone()))
+        })
+        .collect()
+}
