@@ -28,6 +28,7 @@ use crate::registry::Registry;
 pub use record::{AccessRecord, PhaseTimes};
 pub use timestamp::TimestampCache;
 
+pub use writer::open_file;
 use writer::{Batch, Queue};
 
 /// How a line looks.

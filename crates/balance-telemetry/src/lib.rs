@@ -29,7 +29,7 @@ mod worker;
 
 pub use access_log::{
     AccessLog, AccessLogOptions, AccessRecord, LogFormat, LogTarget, PhaseTimes, TimestampCache,
-    WorkerLog,
+    WorkerLog, open_file,
 };
 pub use cell::Counter;
 pub use exposition::{Format, encode};

@@ -9,7 +9,7 @@ use balance_config::{
     AccessLog as AccessLogConfig, Config, Diagnostic, LogFormat as FormatConfig, Place, Severity,
     Spanned,
 };
-use balance_telemetry::{AccessLog, AccessLogOptions, LogFormat, LogTarget, Registry};
+use balance_telemetry::{AccessLog, AccessLogOptions, LogFormat, LogTarget, Registry, open_file};
 
 use super::Compiled;
 
@@ -51,7 +51,7 @@ pub(super) fn check(config: &Config) -> Option<Diagnostic> {
     let AccessLogConfig::File(path) = &config.logging.access_log else {
         return None;
     };
-    let opened = match OpenOptions::new().append(true).open(&path.value) {
+    let opened = match open_file(&mut OpenOptions::new(), Path::new(&path.value)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = Path::new(&path.value)
                 .parent()

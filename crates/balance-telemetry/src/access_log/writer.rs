@@ -9,9 +9,13 @@ use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::{BATCH_BYTES, LogTarget};
 use crate::registry::Registry;
@@ -250,12 +254,26 @@ fn open(target: &LogTarget) -> io::Result<File> {
     match target {
         LogTarget::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         LogTarget::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
-        LogTarget::File(path) => OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path),
+        LogTarget::File(path) => open_file(OpenOptions::new().create(true), path),
     }
+}
+
+/// Opens a file for appending, as the writer does, with `options` more. A named pipe without a reader would
+/// keep who opens it waiting for one, and with it the start or the reload: it is an error instead.
+///
+/// # Errors
+/// It cannot be opened, or is a pipe that nobody reads.
+pub fn open_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = options
+        .append(true)
+        .mode(0o640)
+        .custom_flags(nonblocking)
+        .open(path);
+    opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::other("nobody reads this pipe"),
+        _ => error,
+    })
 }
 
 /// A batch and the line that overfills it.

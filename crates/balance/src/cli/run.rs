@@ -100,7 +100,7 @@ impl Observer for Announcer {
         } in added
         {
             match self.log.format() {
-                LogFormat::Text => console::note(format_args!(
+                LogFormat::Text => self.log.line(format_args!(
                     "listening name={name} mode={mode} address={address}"
                 )),
                 LogFormat::Json => tracing::info!(name, mode, address, "listening"),
@@ -110,7 +110,7 @@ impl Observer for Announcer {
 
     fn on_ready(&mut self) {
         match self.log.format() {
-            LogFormat::Text => console::note("ready"),
+            LogFormat::Text => self.log.line("ready"),
             LogFormat::Json => tracing::info!("ready"),
         }
     }

@@ -1,5 +1,7 @@
 //! When the machine has no more to give: out of descriptors. And what a burst gives back.
 
+mod logs;
+
 use std::time::Duration;
 
 use balance_testkit::{
