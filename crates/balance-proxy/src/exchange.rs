@@ -136,15 +136,34 @@ async fn edit_request<D: Downstream, T: Transport>(
     if !needs.request {
         return Ok(());
     }
+    exchange.bound();
     let snapshot = exchange.snapshot_handle();
     let filters = exchange.filters_in(&snapshot);
     let filter_context = exchange.filter_context();
-    filter::run_request(
+    let now_ms = exchange.known_ms();
+    let after_ms = exchange.after_ms(now_ms, exchange.timeouts_in(&snapshot).first_byte);
+    let mut running = pin!(filter::run_request(
         filters,
         down.request(),
         &mut exchange.request_edits,
         &filter_context,
-    )
+    ));
+    let mut is_armed = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = running.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        // Whom a filter asks is waited for as a backend is. Filters seldom wait: only then there is a deadline.
+        if !std::mem::replace(&mut is_armed, true) {
+            context.timer.set_unless_never(now_ms, after_ms);
+        }
+        ready!(context.timer.poll_expired(cx));
+        Poll::Ready(Err(OwnResponse::of_cause(if context.worker.is_cut() {
+            Cause::Draining
+        } else {
+            Cause::HttpResponseTimeout
+        })))
+    })
     .await
 }
 

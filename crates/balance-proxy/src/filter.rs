@@ -35,7 +35,8 @@ pub(crate) enum Verdict {
     Continue,
     /// Answer with this; no backend sees the request.
     Respond(OwnResponse),
-    /// Ask again when the future is done: its verdict counts, and the filters after this one follow.
+    /// Ask again when the future is done: its verdict counts, and the filters after this one follow. It is waited
+    /// for no longer than for a backend (`first_byte`), then the exchange ends.
     #[cfg_attr(
         not(test),
         expect(

@@ -98,6 +98,14 @@ impl Timer {
         }
     }
 
+    /// As [`Timer::set`]; `u64::MAX` is no deadline.
+    pub(crate) fn set_unless_never(&self, now_ms: u64, after_ms: u64) {
+        match after_ms {
+            u64::MAX => self.clear(),
+            _ => self.set(now_ms, after_ms),
+        }
+    }
+
     /// Takes the deadline away. The timer's place on the wheel is given up when its slot comes.
     pub(crate) fn clear(&self) {
         self.wheel.inner.borrow_mut().clear(self.key);

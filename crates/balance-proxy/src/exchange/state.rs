@@ -190,15 +190,20 @@ impl Exchange {
 
     pub(super) fn on_pool<V: RequestView>(&mut self, pool: PoolId, request: &V) {
         self.pool = Some(pool);
+        self.bound();
         let snapshot = self.snapshot_handle();
-        let whole = self.timeouts_in(&snapshot).request;
-        if !whole.is_zero() {
-            self.deadline_ms = Some(self.started_ms() + millis(whole));
-        }
         self.selection
             .set_hash(&snapshot, pool, self.client, |name| {
                 request.get(name.as_bytes())
             });
+    }
+
+    /// Bounds the whole exchange by `request` of its scope: of the route at first, then of the pool, too.
+    pub(super) fn bound(&mut self) {
+        let whole = self.timeouts_in(self.snapshot()).request;
+        if !whole.is_zero() {
+            self.deadline_ms = Some(self.started_ms() + millis(whole));
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -345,17 +350,19 @@ impl Exchange {
 
     /// Sets the deadline of one wait: its own, or that of the whole exchange where that is sooner.
     pub(super) fn arm(&self, timer: &Timer, now_ms: u64, timeout: Duration) {
-        let mut after_ms = if timeout.is_zero() {
+        timer.set_unless_never(now_ms, self.after_ms(now_ms, timeout));
+    }
+
+    /// How long one wait may last from `now_ms` on; `u64::MAX` = for ever.
+    pub(super) fn after_ms(&self, now_ms: u64, timeout: Duration) -> u64 {
+        let after_ms = if timeout.is_zero() {
             u64::MAX
         } else {
             millis(timeout)
         };
-        if let Some(deadline_ms) = self.deadline_ms {
-            after_ms = after_ms.min(deadline_ms.saturating_sub(now_ms));
-        }
-        match after_ms {
-            u64::MAX => timer.clear(),
-            _ => timer.set(now_ms, after_ms),
+        match self.deadline_ms {
+            Some(deadline_ms) => after_ms.min(deadline_ms.saturating_sub(now_ms)),
+            None => after_ms,
         }
     }
 

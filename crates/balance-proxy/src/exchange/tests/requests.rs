@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::task::Poll;
+use std::time::Duration;
 
-use balance_core::{Cause, PoolId, RouteId};
+use balance_core::{Cause, PoolId, RouteId, Timeouts};
 use balance_proto::{BodyLength, Version};
 use balance_route::RouteSpec;
 
@@ -330,6 +331,30 @@ fn filters_let_pass_answer_or_wait() {
         assert_eq!(seen.sum, expected, "{name}");
         let after = if is_forwarded { "1" } else { "no head" };
         assert_eq!(seen.journal.field("a", "X-After"), after, "{name}");
+    }
+}
+
+#[test]
+fn a_filter_that_waits_has_the_deadlines_of_a_backend() {
+    const SHORT: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_secs(3600);
+    for (name, first_byte, request) in [
+        ("first_byte", SHORT, LONG),
+        ("request", LONG, SHORT),
+        ("request alone", Duration::ZERO, SHORT),
+    ] {
+        let setup = Setup {
+            filters: vec![scripted(|| Verdict::Wait(Box::pin(std::future::pending())))],
+            timeouts: Timeouts {
+                first_byte,
+                request,
+                ..Timeouts::default()
+            },
+            ..Setup::default()
+        };
+        let seen = play(setup, Client::get("/"), Vec::new());
+        let expected = sum("keep", Cause::HttpResponseTimeout, 504);
+        seen.check(name, &expected, &["client got own 504"]);
     }
 }
 
