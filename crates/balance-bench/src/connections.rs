@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,9 +30,9 @@ pub struct ConnectionsArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
 
-    /// How long to hold them, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
-    pub hold: f64,
+    /// How long to hold them
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = crate::duration::parse)]
+    pub hold: Duration,
 
     /// Process of the target whose memory is measured; may be given several times
     #[arg(long, value_name = "PID")]
@@ -72,15 +72,11 @@ const FAILURES_IN_A_ROW_MAX: usize = 50;
 /// Measures and reports.
 ///
 /// # Errors
-/// The target does not resolve, an option makes no sense, or the result cannot be written.
+/// The target does not resolve, or the result cannot be written.
 pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<ExitCode> {
     let target = resolve(&args.target)?;
-    anyhow::ensure!(
-        (0.0..=86_400.0).contains(&args.hold),
-        "--hold must be at least 0 and at most a day"
-    );
     let descriptors = crate::descriptors::raise_limit();
-    let stop = stop_on_signal();
+    let stop = crate::interrupt::flag();
     let report = measure(target, args, descriptors, &stop);
     report.write(args.json.as_deref())?;
     Ok(report.exit_code())
@@ -104,7 +100,7 @@ fn measure(
     let open_time = start.elapsed();
     wait(SETTLE, stop);
     let loaded = Usage::of(&args.pid);
-    wait(Duration::from_secs_f64(args.hold), stop);
+    wait(args.hold, stop);
     let held = Usage::of(&args.pid);
     let opened = streams.len();
     let (verified, lost) = verify_sample(&mut streams, &request);
@@ -171,16 +167,15 @@ fn open_all(
                     });
                     // The lock is held for a push: no thread can have panicked with it half done.
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    let kind = match opened {
+                    match opened {
                         Ok((stream, status)) if status < 400 => {
                             results.0.push(stream);
                             failed_in_a_row = 0;
                             continue;
                         }
-                        Ok(_) => Kind::Status,
-                        Err(error) => Kind::of(&error),
-                    };
-                    results.1.count(kind);
+                        Ok(_) => results.1.count(Kind::Status),
+                        Err(error) => results.1.count_error(&error),
+                    }
                     failed_in_a_row += 1;
                 }
             });
@@ -213,7 +208,7 @@ fn verify_sample(streams: &mut [TcpStream], request: &str) -> (usize, Failures) 
         match exchange::exchange(stream, request) {
             Ok(status) if status < 400 => verified += 1,
             Ok(_) => lost.count(Kind::Status),
-            Err(error) => lost.count(Kind::of(&error)),
+            Err(error) => lost.count_error(&error),
         }
     }
     (verified, lost)
@@ -233,21 +228,6 @@ fn wait(duration: Duration, stop: &AtomicBool) {
         }
         std::thread::sleep(left.min(STEP));
     }
-}
-
-/// A flag that Ctrl-C sets.
-fn stop_on_signal() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    // Without the thread Ctrl-C ends the program at once, which is no harm to the measurement.
-    let _ = std::thread::Builder::new()
-        .name("interrupt".to_owned())
-        .spawn(move || {
-            if crate::interrupt::wait().is_ok() {
-                flag.store(true, Ordering::Relaxed);
-            }
-        });
-    stop
 }
 
 #[cfg(test)]

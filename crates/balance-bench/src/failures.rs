@@ -7,7 +7,11 @@ use rustix::io::Errno;
 
 /// Errors of a measurement. An error is never silent and never ends the measurement by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Failures(BTreeMap<Kind, u64>);
+pub(crate) struct Failures {
+    counts: BTreeMap<Kind, u64>,
+    /// What the system said about the first one of kind [`Kind::Other`].
+    first_other: Option<String>,
+}
 
 /// Ordered as they are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +58,7 @@ impl Kind {
             Self::DescriptorsExhausted => "no descriptor left: raise `ulimit -n`",
             Self::BadResponse => "the answer is not HTTP/1, or not the bytes that were sent",
             Self::Status => "the answer's status is 400 or above",
-            Self::Other => "see the system's message above",
+            Self::Other => "the system says",
         }
     }
 
@@ -80,25 +84,46 @@ impl Kind {
 
 impl Failures {
     pub(crate) fn count(&mut self, kind: Kind) {
-        *self.0.entry(kind).or_default() += 1;
+        self.count_n(kind, 1);
+    }
+
+    pub(crate) fn count_n(&mut self, kind: Kind, count: u64) {
+        if count > 0 {
+            *self.counts.entry(kind).or_default() += count;
+        }
+    }
+
+    pub(crate) fn count_error(&mut self, error: &io::Error) {
+        let kind = Kind::of(error);
+        if kind == Kind::Other && self.first_other.is_none() {
+            self.first_other = Some(error.to_string());
+        }
+        self.count(kind);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (kind, count) in &other.0 {
-            *self.0.entry(*kind).or_default() += count;
+        for (kind, count) in &other.counts {
+            self.count_n(*kind, *count);
+        }
+        if self.first_other.is_none() {
+            self.first_other.clone_from(&other.first_other);
         }
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.counts.values().sum()
+    }
+
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
+        self.counts.iter().map(|(kind, count)| (*kind, *count))
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> u64 {
-        self.0.get(&kind).copied().unwrap_or(0)
+        self.counts.get(&kind).copied().unwrap_or(0)
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        self.0
+        self.counts
             .iter()
             .map(|(kind, count)| (kind.name(), *count))
             .collect()
@@ -106,17 +131,19 @@ impl Failures {
 
     /// One line each, or one that says that there are none.
     pub(crate) fn lines(&self) -> Vec<String> {
-        if self.0.is_empty() {
+        if self.counts.is_empty() {
             return vec!["errors            none".to_owned()];
         }
         let line = |(kind, count): (&Kind, &u64)| {
+            let said = self.first_other.iter().filter(|_| *kind == Kind::Other);
+            let said: String = said.map(|said| format!(": {said}")).collect();
             format!(
-                "errors            {count} {}: {}",
+                "errors            {count} {}: {}{said}",
                 kind.name(),
                 kind.explanation()
             )
         };
-        self.0.iter().map(line).collect()
+        self.counts.iter().map(line).collect()
     }
 }
 
@@ -141,6 +168,19 @@ mod tests {
                 "errno {number}"
             );
         }
+    }
+
+    #[test]
+    fn what_has_no_kind_keeps_the_words_of_the_system() {
+        let mut failures = Failures::default();
+        failures.count_error(&io::Error::from_raw_os_error(95));
+        failures.count_error(&io::Error::from_raw_os_error(22));
+        let lines = failures.lines();
+        assert!(
+            lines.len() == 1 && lines[0].contains("2 other"),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains("not supported"), "{lines:?}");
     }
 
     #[test]

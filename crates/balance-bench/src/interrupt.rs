@@ -1,6 +1,24 @@
 //! Ctrl-C and SIGTERM end a measurement early; they do not throw its results away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A flag that Ctrl-C and SIGTERM set.
+pub(crate) fn flag() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Without the thread Ctrl-C ends the program at once, which is no harm to the measurement.
+    let _ = std::thread::Builder::new()
+        .name("interrupt".to_owned())
+        .spawn(move || {
+            if wait().is_ok() {
+                flag.store(true, Ordering::Relaxed);
+            }
+        });
+    stop
+}
 
 /// Blocks until the process is asked to end.
 ///

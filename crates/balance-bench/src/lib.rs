@@ -5,9 +5,17 @@
 mod backend;
 mod connections;
 mod descriptors;
+mod duration;
 mod failures;
 mod histogram;
+mod http;
 mod interrupt;
+mod message;
+mod page;
+mod progress;
+mod response;
+mod source;
+mod summary;
 mod target;
 mod tcp;
 
@@ -15,6 +23,7 @@ use std::process::ExitCode;
 
 pub use backend::{Backend, BackendArgs, BackendError, BackendOptions, Mode};
 pub use connections::ConnectionsArgs;
+pub use http::HttpArgs;
 pub use tcp::{Bulk, TcpArgs};
 
 /// The commands under `balance bench`.
@@ -22,6 +31,8 @@ pub use tcp::{Bulk, TcpArgs};
 pub enum BenchCommand {
     /// Run the built-in origin: HTTP/1, or TCP echo, sink and source
     Backend(BackendArgs),
+    /// Measure an HTTP server or proxy: throughput, latencies and errors
+    Http(HttpArgs),
     /// Measure a TCP proxy: echoed messages, new connections, or bulk data
     Tcp(TcpArgs),
     /// Open many idle keep-alive connections and see what they cost
@@ -35,6 +46,7 @@ pub enum BenchCommand {
 pub fn run(command: BenchCommand) -> anyhow::Result<ExitCode> {
     match command {
         BenchCommand::Backend(args) => backend::run(&args),
+        BenchCommand::Http(args) => http::run(&args),
         BenchCommand::Tcp(args) => tcp::run(&args),
         BenchCommand::Connections(args) => connections::run(&args),
     }

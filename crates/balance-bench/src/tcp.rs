@@ -4,33 +4,43 @@
 
 mod load;
 
-use std::fmt::Write as _;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::json;
 
 use crate::failures::Failures;
 use crate::histogram::Histogram;
+use crate::summary::{Lines, latency_json, write_json};
 use crate::target::{Usage, resolve};
+use crate::{Backend, BackendError, BackendOptions, Mode};
 
 /// Measure a TCP proxy or server: echoed messages, new connections, or bulk data.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TcpArgs {
     /// Where to connect: an echo server, or a source or sink with --bulk
-    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8080")]
+    #[arg(
+        long,
+        visible_alias = "proxy",
+        value_name = "HOST:PORT",
+        default_value = "localhost:8080"
+    )]
     pub target: String,
+
+    /// Run an echo server here while measuring, for the proxy to send to
+    #[arg(long, value_name = "ADDR", conflicts_with = "bulk")]
+    pub backend: Option<SocketAddr>,
 
     /// Connections at the same time
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
 
-    /// How long to measure, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
-    pub duration: f64,
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::duration::parse_positive)]
+    pub duration: Duration,
 
     /// Length of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
@@ -80,14 +90,11 @@ struct Report {
 /// Measures and reports.
 ///
 /// # Errors
-/// The target does not resolve, or the result cannot be written.
+/// The target does not resolve, the backend does not start, or the result cannot be written.
 pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
     let target = resolve(&args.target)?;
-    anyhow::ensure!(
-        args.duration.is_finite() && args.duration > 0.0 && args.duration <= 86_400.0,
-        "--duration must be more than 0 and at most a day"
-    );
     crate::descriptors::raise_limit();
+    let _backend = args.backend.map(start_echo).transpose()?;
     let before = Usage::of(&args.pid);
     let (tally, elapsed) = load::run(target, args)?;
     let cpu_us = Usage::of(&args.pid).cpu_us.saturating_sub(before.cpu_us);
@@ -98,11 +105,16 @@ pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
         is_bulk: args.bulk.is_some(),
     };
     std::io::stdout().write_all(report.to_text().as_bytes())?;
-    if let Some(path) = &args.json {
-        std::fs::write(path, format!("{:#}\n", report.to_json()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    write_json(args.json.as_deref(), &report.to_json())?;
     Ok(ExitCode::from(u8::from(report.is_failure())))
+}
+
+fn start_echo(address: SocketAddr) -> Result<Backend, BackendError> {
+    Backend::start(&BackendOptions {
+        listen: vec![address],
+        mode: Mode::Echo,
+        ..Default::default()
+    })
 }
 
 impl Report {
@@ -133,88 +145,62 @@ impl Report {
             .map(|cpu| cpu as f64 * 1e3 / bytes as f64)
     }
 
+    /// The share of messages that failed.
+    fn error_rate(&self) -> f64 {
+        let failed = self.tally.failures.total() as f64;
+        let all = failed + self.tally.latency.count() as f64;
+        if all > 0.0 { failed / all } else { 0.0 }
+    }
+
     fn to_text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:<17} {value}");
-        };
+        let mut lines = Lines::default();
         let seconds = self.elapsed.as_secs_f64();
         let (bytes, rate) = (self.tally.bytes as f64, self.bytes_per_second());
-        line("duration", format!("{seconds:.2} s"));
+        lines.push("duration", format_args!("{seconds:.2} s"));
         if self.is_bulk {
-            line(
+            lines.push(
                 "moved",
-                format!("{:.3} GB, {:.3} GB/s", bytes / 1e9, rate / 1e9),
+                format_args!("{:.3} GB, {:.3} GB/s", bytes / 1e9, rate / 1e9),
             );
         } else {
-            let latency = &self.tally.latency;
-            line(
-                "messages",
-                format!("{}, {:.0}/s", latency.count(), self.requests_per_second()),
+            let (count, per_second) = (self.tally.latency.count(), self.requests_per_second());
+            lines.push("messages", format_args!("{count}, {per_second:.0}/s"));
+            lines.push(
+                "throughput",
+                format_args!("{:.2} MB/s each way", rate / 1e6),
             );
-            line("throughput", format!("{:.2} MB/s each way", rate / 1e6));
-            line("latency mean", micros(latency.mean()));
-            for (name, share) in QUANTILES {
-                line(&format!("latency {name}"), micros(latency.quantile(*share)));
-            }
-            line("latency max", micros(latency.max()));
+            lines.push_latency(&self.tally.latency);
+            lines.push(
+                "error rate",
+                format_args!("{:.2} %", self.error_rate() * 100.0),
+            );
         }
         if let Some(cpu) = self.cpu_us_per_request() {
-            line("target CPU", format!("{cpu:.2} us per message"));
+            lines.push("target CPU", format_args!("{cpu:.2} us per message"));
         }
         if let Some(cpu) = self.cpu_s_per_gb().filter(|_| self.is_bulk) {
-            line("target CPU", format!("{cpu:.3} s per GB"));
+            lines.push("target CPU", format_args!("{cpu:.3} s per GB"));
         }
         for failure in self.tally.failures.lines() {
-            text.push_str(&failure);
-            text.push('\n');
+            lines.push_line(&failure);
         }
-        text
+        lines.into_text()
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let latency = &self.tally.latency;
-        let mut latency_us: serde_json::Map<String, serde_json::Value> = QUANTILES
-            .iter()
-            .map(|(name, share)| {
-                (
-                    (*name).to_owned(),
-                    in_micros(latency.quantile(*share)).into(),
-                )
-            })
-            .collect();
-        latency_us.insert("max".to_owned(), in_micros(latency.max()).into());
-        latency_us.insert("mean".to_owned(), in_micros(latency.mean()).into());
         json!({
             "duration_s": self.elapsed.as_secs_f64(),
-            "requests": latency.count(),
+            "requests": self.tally.latency.count(),
             "requests_per_second": self.requests_per_second(),
-            "latency_us": latency_us,
+            "latency_us": latency_json(&self.tally.latency),
             "bytes": self.tally.bytes,
             "bytes_per_second": self.bytes_per_second(),
             "cpu_us_per_request": self.cpu_us_per_request(),
             "cpu_s_per_gb": self.cpu_s_per_gb(),
+            "error_rate": self.error_rate(),
             "errors": self.tally.failures.to_json(),
         })
     }
-}
-
-/// Their names in the JSON are fixed.
-const QUANTILES: &[(&str, f64)] = &[
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p95", 0.95),
-    ("p99", 0.99),
-    ("p999", 0.999),
-];
-
-fn in_micros(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e3
-}
-
-fn micros(duration: Duration) -> String {
-    format!("{:.1} us", in_micros(duration))
 }
 
 #[cfg(test)]
@@ -264,6 +250,12 @@ mod tests {
         tally
     }
 
+    /// Nothing listens there: who did has gone.
+    fn unused_address() -> String {
+        let backend = Backend::start(&BackendOptions::default()).unwrap();
+        backend.local_addr().to_string()
+    }
+
     #[test]
     fn messages_come_back() {
         let tally = tally(Mode::Echo, &["--size", "100000"]);
@@ -285,11 +277,15 @@ mod tests {
     }
 
     #[test]
+    fn it_can_bring_its_own_echo_server() {
+        let address = unused_address();
+        let args = args(&address, &["--backend", &address]);
+        assert_eq!(super::run(&args).unwrap(), ExitCode::SUCCESS);
+    }
+
+    #[test]
     fn a_refused_connection_is_counted_and_ends_with_1() {
-        let unused = Backend::start(&BackendOptions::default())
-            .unwrap()
-            .local_addr()
-            .to_string();
+        let unused = unused_address();
         let args = args(&unused, &[]);
         let tally = load::run(resolve(&unused).unwrap(), &args).unwrap().0;
         assert!(tally.failures.of_kind(Kind::Refused) >= 4);

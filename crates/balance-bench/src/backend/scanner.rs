@@ -1,6 +1,8 @@
 //! Finds where requests end: enough of HTTP/1 to answer each request once and in order, whatever
 //! body it has. It does not judge requests beyond that: the proxy under test has to.
 
+use crate::message::{Body, Step, empty_line, find_head_end, lines, parse_fields};
+
 /// One request that has arrived completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
@@ -32,12 +34,7 @@ pub(super) struct Scanner {
 enum State {
     #[default]
     Head,
-    /// Body bytes that are still to come.
-    Exact(Request, u64),
-    ChunkSize(Request),
-    /// Chunk data that is still to come, its CRLF included.
-    ChunkData(Request, u64),
-    Trailers(Request),
+    Body(Request, Body),
     /// After something malformed: everything is ignored.
     Dead,
 }
@@ -97,49 +94,31 @@ impl Scanner {
                 }
                 Some(head_len)
             }
-            State::Exact(request, left) => {
-                let used = take(rest, left);
-                self.state = State::Exact(request, left - used as u64);
-                if left == used as u64 {
-                    self.complete(request, seen);
+            State::Body(request, mut body) => {
+                let step = body.step(rest);
+                self.state = State::Body(request, body);
+                match step {
+                    Step::Used(used) => Some(used),
+                    Step::Ended(used) => {
+                        self.complete(request, seen);
+                        Some(used)
+                    }
+                    Step::Partial => None,
+                    Step::Malformed => {
+                        self.die(seen);
+                        Some(rest.len())
+                    }
                 }
-                Some(used)
-            }
-            State::ChunkSize(request) => {
-                let line = find_line(rest)?;
-                match chunk_size(&rest[..line]) {
-                    Some(0) => self.state = State::Trailers(request),
-                    Some(size) => self.state = State::ChunkData(request, size + 2),
-                    None => self.die(seen),
-                }
-                Some(line)
-            }
-            State::ChunkData(request, left) => {
-                let used = take(rest, left);
-                self.state = if left == used as u64 {
-                    State::ChunkSize(request)
-                } else {
-                    State::ChunkData(request, left - used as u64)
-                };
-                Some(used)
-            }
-            State::Trailers(request) => {
-                let line = find_line(rest)?;
-                if line <= 2 {
-                    self.complete(request, seen);
-                }
-                Some(line)
             }
             State::Dead => Some(rest.len()),
         }
     }
 
     fn on_head(&mut self, head: Head, seen: &mut Vec<Seen>) {
-        match head.body {
-            Body::Exact(0) => return self.complete(head.request, seen),
-            Body::Exact(length) => self.state = State::Exact(head.request, length),
-            Body::Chunked => self.state = State::ChunkSize(head.request),
+        if head.body == Body::Exact(0) {
+            return self.complete(head.request, seen);
         }
+        self.state = State::Body(head.request, head.body);
         if head.expects_continue {
             seen.push(Seen::ExpectContinue);
         }
@@ -167,112 +146,25 @@ struct Head {
     expects_continue: bool,
 }
 
-enum Body {
-    Exact(u64),
-    Chunked,
-}
-
-/// `Some(Some(n))`: an empty line of n bytes. `Some(None)`: perhaps the start of one.
-fn empty_line(rest: &[u8]) -> Option<Option<usize>> {
-    match rest {
-        [b'\r', b'\n', ..] => Some(Some(2)),
-        [b'\r'] => Some(None),
-        [b'\n', ..] => Some(Some(1)),
-        _ => None,
-    }
-}
-
-/// The length of the head, its empty line included.
-fn find_head_end(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let line = find_line(&bytes[at..])?;
-        at += line;
-        if line == 1 || (line == 2 && bytes[at - 2] == b'\r') {
-            return Some(at);
-        }
-    }
-}
-
-/// The length of the first line, its LF included.
-fn find_line(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map(|end| end + 1)
-}
-
-fn take(rest: &[u8], left: u64) -> usize {
-    usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()))
-}
-
 fn parse_head(head: &[u8]) -> Option<Head> {
-    let mut lines = head
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.trim_ascii_end());
+    let mut lines = lines(head);
     let first = lines.next()?;
     let version = first.rsplit(|byte| *byte == b' ').next()?;
-    let mut keep_alive = match version {
+    let version_keeps = match version {
         b"HTTP/1.1" => true,
         b"HTTP/1.0" => false,
         _ => return None,
     };
-    let mut body = Body::Exact(0);
-    let mut expects_continue = false;
-    for line in lines {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        // The length first: nearly every field is told apart by it, without comparing.
-        match name.len() {
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                body = Body::Exact(decimal(value)?);
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                value.eq_ignore_ascii_case(b"chunked").then_some(())?;
-                body = Body::Chunked;
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
-                for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                    if option.eq_ignore_ascii_case(b"close") {
-                        keep_alive = false;
-                    } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                        keep_alive = true;
-                    }
-                }
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                expects_continue = value.eq_ignore_ascii_case(b"100-continue");
-            }
-            _ => {}
-        }
-    }
+    let fields = parse_fields(lines)?;
     let request = Request {
         is_head: first.starts_with(b"HEAD "),
-        keep_alive,
+        keep_alive: fields.keep_alive.unwrap_or(version_keeps),
     };
     Some(Head {
         request,
-        body,
-        expects_continue,
+        body: fields.body.unwrap_or(Body::Exact(0)),
+        expects_continue: fields.expects_continue,
     })
-}
-
-fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// RFC 9112 §7.1; extensions are ignored.
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
-    if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]

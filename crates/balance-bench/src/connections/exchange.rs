@@ -2,8 +2,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Nothing this command asks for has a longer head or chunk line.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+use crate::response::Reader;
+
+/// As much as the head of any response this command asks for.
+const BLOCK_BYTES: usize = 4096;
 
 /// Sends the request, reads the response to its end and returns its status.
 ///
@@ -11,126 +13,29 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// The connection failed, or `InvalidData`: what came is not an HTTP/1 response that keeps the connection.
 pub(super) fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<u16> {
     stream.write_all(request.as_bytes())?;
-    let mut reader = Reader {
-        stream,
-        buffer: Vec::new(),
-    };
+    let mut reader = Reader::new(false);
+    let mut block = [0; BLOCK_BYTES];
     loop {
-        let status = reader.read_response()?;
-        if status >= 200 {
+        let read = stream.read(&mut block)?;
+        if read == 0 {
+            // One that ends with the connection is complete here, but there is none to hold.
+            return Err(match reader.on_close() {
+                Some(_) => ErrorKind::InvalidData.into(),
+                None => ErrorKind::UnexpectedEof.into(),
+            });
+        }
+        let (used, response) = reader
+            .feed(&block[..read])
+            .map_err(|_| ErrorKind::InvalidData)?;
+        if let Some(response) = response {
             // Bytes behind the response would be taken for the next one.
-            return if reader.buffer.is_empty() {
-                Ok(status)
+            return if response.keep_alive && used == read {
+                Ok(response.status)
             } else {
-                invalid()
+                Err(ErrorKind::InvalidData.into())
             };
         }
     }
-}
-
-struct Reader<'a, S> {
-    stream: &'a mut S,
-    /// Read and not used yet.
-    buffer: Vec<u8>,
-}
-
-enum Length {
-    Exact(usize),
-    Chunked,
-}
-
-impl<S: Read> Reader<'_, S> {
-    fn read_response(&mut self) -> io::Result<u16> {
-        let start = self.read_line()?;
-        let status = parse_status(&start)?;
-        let mut length = None;
-        loop {
-            let line = self.read_line()?;
-            if line.is_empty() {
-                break;
-            }
-            let (name, value) = line.split_once(':').ok_or(ErrorKind::InvalidData)?;
-            let value = value.trim();
-            if name.eq_ignore_ascii_case("content-length") {
-                length = Some(Length::Exact(
-                    value.parse().map_err(|_| ErrorKind::InvalidData)?,
-                ));
-            } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                length = Some(Length::Chunked);
-            }
-        }
-        match length {
-            _ if status < 200 || status == 204 || status == 304 => {}
-            Some(Length::Exact(length)) => self.skip(length)?,
-            Some(Length::Chunked) => self.skip_chunks()?,
-            // It ends with the connection, so there would be none to hold.
-            None => return invalid(),
-        }
-        Ok(status)
-    }
-
-    fn skip_chunks(&mut self) -> io::Result<()> {
-        loop {
-            let line = self.read_line()?;
-            let digits = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(digits, 16).map_err(|_| ErrorKind::InvalidData)?;
-            if size == 0 {
-                while !self.read_line()?.is_empty() {}
-                return Ok(());
-            }
-            self.skip(size)?;
-            self.skip(2)?;
-        }
-    }
-
-    fn read_line(&mut self) -> io::Result<String> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-            if self.buffer.len() > LINE_BYTES_MAX {
-                return invalid();
-            }
-            self.fill()?;
-        }
-    }
-
-    fn skip(&mut self, mut count: usize) -> io::Result<()> {
-        loop {
-            let step = count.min(self.buffer.len());
-            self.buffer.drain(..step);
-            count -= step;
-            if count == 0 {
-                return Ok(());
-            }
-            self.fill()?;
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        let mut block = [0; 4096];
-        match self.stream.read(&mut block)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.buffer.extend_from_slice(&block[..read]);
-                Ok(())
-            }
-        }
-    }
-}
-
-fn parse_status(line: &str) -> io::Result<u16> {
-    let rest = line.strip_prefix("HTTP/1.").ok_or(ErrorKind::InvalidData)?;
-    let status = rest
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    status.ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-fn invalid<T>() -> io::Result<T> {
-    Err(ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -165,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn responses() {
+    fn only_a_complete_response_that_keeps_the_connection_will_do() {
         check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Ok(200));
         check("HTTP/1.1 100 \r\n\r\nHTTP/1.1 204 \r\n\r\n", Ok(204));
-        check(
-            "HTTP/1.1 404 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
-            Ok(404),
-        );
         check("HTTP/1.1 200 OK\r\n\r\nabc", Err(ErrorKind::InvalidData));
+        check(
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+            Err(ErrorKind::InvalidData),
+        );
         check("SSH-2.0\r\n", Err(ErrorKind::InvalidData));
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na",

@@ -1,15 +1,14 @@
 //! What a connection test has shown.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::json;
 
 use crate::failures::Failures;
+use crate::summary::{Lines, write_json};
 use crate::target::Usage;
 
 /// What stopped the test before its goal.
@@ -60,25 +59,17 @@ impl Report {
     /// The file could not be written.
     pub(super) fn write(&self, json: Option<&Path>) -> anyhow::Result<()> {
         std::io::stdout().write_all(self.to_text().as_bytes())?;
-        if let Some(path) = json {
-            std::fs::write(path, format!("{:#}\n", self.to_json()))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        write_json(json, &self.to_json())
     }
 
     pub(super) fn to_text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:<17} {value}");
-        };
+        let mut lines = Lines::default();
         let seconds = self.open_time.as_secs_f64();
-        line(
+        lines.push(
             "connections",
             format!("{} of {} in {seconds:.2} s", self.opened, self.wanted),
         );
-        line(
+        lines.push(
             "sample",
             format!("{} verified again, {} lost", self.verified, self.lost),
         );
@@ -90,32 +81,31 @@ impl Report {
                     mb(usage.pss_bytes)
                 )
             };
-            line("memory before", row(&memory.base));
-            line("memory opened", row(&memory.loaded));
-            line("memory held", row(&memory.held));
+            lines.push("memory before", row(&memory.base));
+            lines.push("memory opened", row(&memory.loaded));
+            lines.push("memory held", row(&memory.held));
             let each = self.bytes_per_connection();
-            line("per connection", format!("{each:.0} bytes"));
+            lines.push("per connection", format!("{each:.0} bytes"));
             let total = memory.base.rss_bytes as f64 + each * COMPUTED_FOR;
             let how = if self.opened as f64 >= COMPUTED_FOR {
                 ""
             } else {
                 " (computed)"
             };
-            line("at 50,000", format!("{:.1} MB{how}", total / 1e6));
+            lines.push("at 50,000", format!("{:.1} MB{how}", total / 1e6));
         }
         match self.limit {
             Limit::None => {}
-            Limit::Descriptors(limit) => line(
+            Limit::Descriptors(limit) => lines.push(
                 "LIMITED",
                 format!("by descriptors: this process may open {limit} (`ulimit -Hn`)"),
             ),
-            Limit::Ports => line("LIMITED", "by local ports: give more --sources".to_owned()),
+            Limit::Ports => lines.push("LIMITED", "by local ports: give more --sources".to_owned()),
         }
         for failure in self.failures.lines() {
-            text.push_str(&failure);
-            text.push('\n');
+            lines.push_line(&failure);
         }
-        text
+        lines.into_text()
     }
 
     fn to_json(&self) -> serde_json::Value {

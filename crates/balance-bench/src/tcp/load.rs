@@ -1,8 +1,8 @@
 //! The connections of a TCP measurement, as tasks of one thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::{Bulk, Tally, TcpArgs};
 use crate::failures::Kind;
+use crate::source::Sources;
 
 /// How much is read or written at once in bulk.
 const BULK_BLOCK_BYTES: usize = 256 * 1024;
@@ -31,7 +32,7 @@ struct Lane {
     number: usize,
     has_new_connections: bool,
     /// Over all connections of the run.
-    sources_used: Rc<Cell<u32>>,
+    sources: Rc<RefCell<Sources>>,
 }
 
 /// Runs the load until its time is over or the process is interrupted.
@@ -51,7 +52,7 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
         begun: Rc::new(RefCell::new(vec![None; connections])),
         number: 0,
         has_new_connections: args.new_connections,
-        sources_used: Rc::default(),
+        sources: Rc::default(),
     };
     let begun = Rc::clone(&lane.begun);
     let start = Instant::now();
@@ -65,7 +66,7 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
             lanes.spawn_local(lane.run(args.bulk, args.new_connections));
         }
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs_f64(args.duration)) => {}
+            () = tokio::time::sleep(args.duration) => {}
             result = crate::interrupt::signalled() => result?,
         }
         io::Result::Ok(())
@@ -81,22 +82,6 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
 }
 
 impl Lane {
-    /// New connections to loopback come from many addresses in turn. The ports of one (28,232) are used up in
-    /// seconds, stay in TIME_WAIT for a minute, and finding one of the last free ones costs more than all the
-    /// rest.
-    fn next_source(&self) -> Option<IpAddr> {
-        let is_loopback = matches!(self.target.ip(), IpAddr::V4(ip) if ip.is_loopback());
-        if !self.has_new_connections || !is_loopback {
-            return None;
-        }
-        let number = self
-            .sources_used
-            .replace(self.sources_used.get().wrapping_add(1));
-        // 127.0.1.1 to 127.0.8.250: addresses that nothing else on the machine uses.
-        let (third, fourth) = (1 + number / 250 % 8, 1 + number % 250);
-        Some(IpAddr::V4(Ipv4Addr::new(127, 0, third as u8, fourth as u8)))
-    }
-
     /// Never ends by itself: the run drops it.
     async fn run(self, bulk: Option<Bulk>, new_connections: bool) {
         loop {
@@ -108,14 +93,17 @@ impl Lane {
             };
             self.begun.borrow_mut()[self.number] = None;
             if let Err(error) = result {
-                self.tally.borrow_mut().failures.count(Kind::of(&error));
+                self.tally.borrow_mut().failures.count_error(&error);
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = match self.next_source() {
+        let source = self
+            .has_new_connections
+            .then(|| self.sources.borrow_mut().next(self.target.ip()));
+        let stream = match source.flatten() {
             None => TcpStream::connect(self.target).await?,
             Some(source) => {
                 let socket = TcpSocket::new_v4()?;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use balance_bench::BenchCommand;
 
-use super::console;
+use super::{USAGE, console};
 
-/// Runs a benchmark command to its end.
+/// Runs a benchmark command to its end. Its results have the codes 0, 1 and 3; 2 says that nothing was measured.
 pub(crate) fn run(command: BenchCommand) -> ExitCode {
     balance_bench::run(command).unwrap_or_else(|error| {
         console::error(format_args!("{error:#}"));
-        ExitCode::FAILURE
+        ExitCode::from(USAGE)
     })
 }
