@@ -5,19 +5,22 @@
 //! whose automaton would be larger than [`AUTOMATON_BYTES_MAX`] is refused. A lazily built automaton would accept more
 //! patterns, but each worker would need a cache for each of them, which grows while requests are served.
 
+mod automaton;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
-use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
+
+use automaton::{Automaton, State};
 
 /// A regular expression that a text must match from its first octet to its last.
 ///
@@ -30,11 +33,8 @@ struct Compiled {
     pattern: String,
     /// Every text that matches begins with it.
     prefix: Box<[u8]>,
-    automaton: dense::DFA<Vec<u32>>,
-    start: StateID,
-    /// Where the automaton is behind the prefix. With ten thousand expressions each step is a line of memory that no
-    /// cache holds, and comparing the prefix at once saves most of them.
-    after_prefix: StateID,
+    /// Of what follows the prefix, which is compared at once.
+    automaton: Automaton,
 }
 
 /// Why a text is no regular expression for us.
@@ -71,19 +71,11 @@ impl Regex {
             .longest_common_prefix()
             .unwrap_or_default()
             .into();
-        let automaton = determinize(&hir).ok_or(RegexError::TooLarge)?;
-        // Only octets that are told to quit, of which there are none, could make a start fail.
-        let at_start = start::Config::new().anchored(Anchored::Yes);
-        let start = automaton
-            .start_state(&at_start)
-            .map_err(|_| RegexError::TooLarge)?;
-        let after_prefix = walk(&automaton, start, &prefix);
+        let automaton = determinize(&hir, &prefix).ok_or(RegexError::TooLarge)?;
         Ok(Self(Arc::new(Compiled {
             pattern: pattern.to_owned(),
             prefix,
             automaton,
-            start,
-            after_prefix,
         })))
     }
 
@@ -94,18 +86,21 @@ impl Regex {
 
     /// Whether it takes the whole text. Allocates nothing; time grows with the text and with nothing else.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        let Some(rest) = text.strip_prefix(&*self.0.prefix) else {
-            return false;
-        };
+        text.strip_prefix(self.prefix())
+            .is_some_and(|rest| self.is_match_after_prefix(rest))
+    }
+
+    /// The same of a text that is known to begin with [`Regex::prefix`]: `rest` is what follows.
+    pub(crate) fn is_match_after_prefix(&self, rest: &[u8]) -> bool {
         let automaton = &self.0.automaton;
-        let mut state = self.0.after_prefix;
-        for byte in rest {
-            state = automaton.next_state(state, *byte);
-            if automaton.is_dead_state(state) {
+        let mut state = automaton.start();
+        for octet in rest {
+            state = automaton.next(state, *octet);
+            if state == State::DEAD {
                 return false;
             }
         }
-        automaton.is_match_state(automaton.next_eoi_state(state))
+        automaton.is_match(state)
     }
 
     /// What every text that matches begins with, as far as the pattern spells it out.
@@ -116,28 +111,36 @@ impl Regex {
     /// Whether it takes every text that begins with these octets and has no line feed after them, as no part of a
     /// request has.
     pub fn takes_all_below(&self, begin: &[u8]) -> bool {
+        let Some(rest) = begin.strip_prefix(self.prefix()) else {
+            return false;
+        };
         let automaton = &self.0.automaton;
-        let first = walk(automaton, self.0.start, begin);
+        let first = rest.iter().fold(automaton.start(), |state, octet| {
+            automaton.next(state, *octet)
+        });
         let mut known = HashSet::from([first]);
         let mut open = vec![first];
         while let Some(state) = open.pop() {
-            if !automaton.is_match_state(automaton.next_eoi_state(state)) {
+            if !automaton.is_match(state) {
                 return false;
             }
-            let octets = (0..=u8::MAX).filter(|byte| *byte != b'\n');
-            let next = octets.map(|byte| automaton.next_state(state, byte));
+            let octets = (0..=u8::MAX).filter(|octet| *octet != b'\n');
+            let next = octets.map(|octet| automaton.next(state, octet));
             open.extend(next.filter(|state| known.insert(*state)));
         }
         true
     }
 
     /// Whether a text that matches can begin with this octet. May say yes where an anchor in the middle forbids it.
-    pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
+    pub(crate) fn can_begin_with(&self, octet: u8) -> bool {
+        if let Some(first) = self.prefix().first() {
+            return *first == octet;
+        }
         let automaton = &self.0.automaton;
-        let state = automaton.next_state(self.0.start, byte);
+        let state = automaton.next(automaton.start(), octet);
         // The automaton notices one octet late that a match has ended, so a state that is not dead says nothing yet.
-        let goes_on = |next: u8| !automaton.is_dead_state(automaton.next_state(state, next));
-        automaton.is_match_state(automaton.next_eoi_state(state)) || (0..=u8::MAX).any(goes_on)
+        let goes_on = |next: u8| automaton.next(state, next) != State::DEAD;
+        automaton.is_match(state) || (0..=u8::MAX).any(goes_on)
     }
 }
 
@@ -167,11 +170,6 @@ impl Hash for Regex {
     }
 }
 
-fn walk(automaton: &dense::DFA<Vec<u32>>, from: StateID, text: &[u8]) -> StateID {
-    text.iter()
-        .fold(from, |state, byte| automaton.next_state(state, *byte))
-}
-
 fn parse(pattern: &str) -> Result<Hir, RegexError> {
     let parsed = regex_syntax::ParserBuilder::new()
         .unicode(false)
@@ -198,8 +196,9 @@ fn parse(pattern: &str) -> Result<Hir, RegexError> {
     })
 }
 
-/// `None` if it would be too large; nothing else can go wrong once the pattern is parsed.
-fn determinize(hir: &Hir) -> Option<dense::DFA<Vec<u32>>> {
+/// The automaton of what follows the prefix. `None` if it would be too large; nothing else can go wrong once the pattern
+/// is parsed.
+fn determinize(hir: &Hir, prefix: &[u8]) -> Option<Automaton> {
     let nfa = thompson::Compiler::new()
         .configure(
             thompson::Config::new()
@@ -209,7 +208,7 @@ fn determinize(hir: &Hir) -> Option<dense::DFA<Vec<u32>>> {
         )
         .build_from_hir(hir)
         .ok()?;
-    dense::Builder::new()
+    let dense = dense::Builder::new()
         .configure(
             dense::Config::new()
                 // Every way to match is followed to the end of the text, whichever alternative comes first.
@@ -220,7 +219,12 @@ fn determinize(hir: &Hir) -> Option<dense::DFA<Vec<u32>>> {
                 .determinize_size_limit(Some(AUTOMATON_BYTES_MAX)),
         )
         .build_from_nfa(&nfa)
-        .ok()
+        .ok()?;
+    let start = dense
+        .start_state(&start::Config::new().anchored(Anchored::Yes))
+        .ok()?;
+    let after_prefix = (prefix.iter()).fold(start, |state, octet| dense.next_state(state, *octet));
+    Automaton::extract(&dense, after_prefix)
 }
 
 /// What people write on one line; what is longer was generated and better becomes several routes.

@@ -180,10 +180,11 @@ impl Route {
         self.mismatch_after_path(facts)
     }
 
-    /// What is left to ask once the index has found a route by the host and the text of its path.
+    /// What is left to ask once the index has found a route by the host and the text of its path, which for a regular
+    /// expression is its prefix.
     pub(crate) fn unindexed_mismatch<F: Facts>(&self, path: &[u8], facts: &F) -> Option<Mismatch> {
         if let PathMatch::Regex(regex) = &self.spec.path
-            && !regex.is_match(path)
+            && !regex.is_match_after_prefix(&path[regex.prefix().len()..])
         {
             return Some(Mismatch::Path);
         }

@@ -127,6 +127,21 @@ fn what_people_write_fits() {
     );
 }
 
+/// Ten thousand of them are walked at random: what is not needed costs lines of memory, and those are the time.
+#[test]
+fn an_automaton_has_the_states_behind_the_prefix_and_the_octets_that_differ() {
+    let check = |pattern: &str, cells: usize| {
+        let regex = Regex::compile(pattern).unwrap();
+        assert_eq!(regex.0.automaton.cells(), cells, "{pattern}");
+    };
+    // Rows: dead, behind the prefix, and one octet later, when the match is noticed. Columns: any octet, and the end.
+    check("/a/long/text/that/is/compared/at/once", 3 * 2);
+    // A line feed is another octet.
+    check("/v1/.*", 4 * 3);
+    // `/`, the digits, the seven letters, any other, and the end.
+    check("/s/(users|teams)/[0-9]+", 15 * 11);
+}
+
 #[test]
 fn all_that_matches_begins_with_the_prefix() {
     let check = |pattern: &str, prefix: &str| {
