@@ -16,6 +16,7 @@ pub mod config_file;
 pub mod corpus;
 mod dictionary;
 pub mod forwarded_for;
+pub mod hpack;
 mod input;
 mod mutate;
 pub mod path_rules;
@@ -60,6 +61,8 @@ pub const TARGETS: &[Target] = &[
         forwarded_for::check,
         forwarded_for::seeds,
     ),
+    // The other decoder builds its tables anew for each string.
+    target("hpack", 3_000, hpack::check, hpack::seeds),
     target("path_rules", 40_000, path_rules::check, path_rules::seeds),
     target("pipelined", 10_000, pipelined::check, pipelined::seeds),
     target(

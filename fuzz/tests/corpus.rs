@@ -61,6 +61,7 @@ targets! {
     chunked
     config_file
     forwarded_for
+    hpack
     path_rules
     pipelined
     request_head

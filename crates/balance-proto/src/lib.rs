@@ -1,9 +1,10 @@
-//! HTTP/1 codec, body framing and header hygiene, free of I/O.
+//! HTTP/1 codec, HTTP/2 engine, body framing and header hygiene, free of I/O.
 //!
 //! Bytes in, verdicts and bytes out: no sockets, no clock, no randomness. Whatever could be read
 //! two ways is refused here (robustness rule 0), so everything above this crate works on messages
 //! with one meaning. [`head`] is what the rest of Balance sees of a message, the same for every
-//! HTTP version; [`http1`] reads and writes the HTTP/1 form; [`framing`] is the one place that
+//! HTTP version; [`http1`] reads and writes the HTTP/1 form,
+//! [`http2`] that of HTTP/2; [`framing`] is the one place that
 //! decides where a body ends.
 
 #![warn(
@@ -28,6 +29,7 @@ pub mod framing;
 mod grammar;
 pub mod head;
 pub mod http1;
+pub mod http2;
 pub mod hygiene;
 pub mod path;
 
