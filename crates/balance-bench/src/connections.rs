@@ -82,6 +82,50 @@ pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<ExitCode> {
     Ok(report.exit_code())
 }
 
+/// What idle connections have shown, for the judgement of the targets.
+#[derive(Clone, Debug)]
+pub(crate) struct Idle {
+    pub(crate) wanted: usize,
+    pub(crate) opened: usize,
+    /// Of a sample that was asked again.
+    pub(crate) lost: u64,
+    pub(crate) limited_by: Option<&'static str>,
+    /// Resident memory before the first connection.
+    pub(crate) base_bytes: f64,
+    pub(crate) bytes_per_connection: f64,
+}
+
+/// Opens `count` connections to an HTTP server, holds them for a moment, and looks at the memory of its process.
+pub(crate) fn measure_idle(
+    target: SocketAddr,
+    count: u32,
+    pid: u32,
+    descriptors: u64,
+    stop: &AtomicBool,
+) -> Idle {
+    let args = ConnectionsArgs {
+        target: target.to_string(),
+        connections: count,
+        hold: SETTLE,
+        pid: vec![pid],
+        sources: Vec::new(),
+        path: "/".to_owned(),
+        host: None,
+        json: None,
+    };
+    let report = measure(target, &args, descriptors, stop);
+    Idle {
+        wanted: report.wanted,
+        opened: report.opened,
+        lost: report.lost,
+        limited_by: report.limit.name(),
+        base_bytes: report
+            .memory
+            .map_or(0.0, |memory| memory.base.rss_bytes as f64),
+        bytes_per_connection: report.bytes_per_connection(),
+    }
+}
+
 /// The whole sequence. Ends early, with what there is, when `stop` becomes true.
 fn measure(
     target: SocketAddr,

@@ -18,15 +18,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::amount::Amount;
 use crate::progress::Progress;
 use crate::summary::{write, write_json};
 use crate::target::{Usage, resolve};
-use load::{Amount, Plan};
 use report::Report;
-use request::{Field, Parts, Request};
-use url::Url;
+use request::{Field, Parts};
 
-pub(crate) use load::per;
+pub(crate) use load::{Plan, per, run as run_load};
+pub(crate) use request::Request;
+pub(crate) use url::Url;
 
 /// Measure an HTTP server or proxy: throughput, latencies and errors.
 #[derive(Clone, Debug, clap::Args)]
@@ -152,11 +153,22 @@ impl HttpArgs {
 }
 
 /// As many as were asked for, else one per core; each has at least one connection.
-fn threads(wanted: Option<u32>, connections: u32) -> usize {
+pub(crate) fn threads(wanted: Option<u32>, connections: u32) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     wanted
         .map_or_else(cores, |wanted| wanted as usize)
         .min(connections as usize)
+}
+
+/// A plain GET, for commands that have no options about the request.
+pub(crate) fn plain_get(url: &Url) -> Request {
+    Request::encode(&Parts {
+        method: "GET",
+        url,
+        fields: &[],
+        body: b"",
+        close: false,
+    })
 }
 
 fn read_body(text: &str) -> anyhow::Result<Vec<u8>> {

@@ -35,7 +35,7 @@ pub(crate) fn wait() -> std::io::Result<()> {
 ///
 /// # Errors
 /// The signal handler could not be installed.
-pub(crate) async fn signalled() -> std::io::Result<()> {
+async fn signalled() -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -2,6 +2,7 @@
 //!
 //! They measure from outside: nothing here knows how the proxy works inside.
 
+mod amount;
 mod backend;
 mod connections;
 mod descriptors;
@@ -10,13 +11,16 @@ mod failures;
 mod histogram;
 mod http;
 mod interrupt;
+mod latency;
 mod message;
+mod overhead;
 mod page;
 mod progress;
 mod response;
 mod source;
 mod summary;
 mod target;
+mod targets;
 mod tcp;
 
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ use std::process::ExitCode;
 pub use backend::{Backend, BackendArgs, BackendError, BackendOptions, Mode};
 pub use connections::ConnectionsArgs;
 pub use http::HttpArgs;
+pub use latency::{LatencyArgs, LatencyMode};
+pub use targets::TargetsArgs;
 pub use tcp::{Bulk, TcpArgs};
 
 /// The commands under `balance bench`.
@@ -33,6 +39,10 @@ pub enum BenchCommand {
     Backend(BackendArgs),
     /// Measure an HTTP server or proxy: throughput, latencies and errors
     Http(HttpArgs),
+    /// Measure latencies at a low load, and what a proxy adds to them
+    Latency(LatencyArgs),
+    /// Measure the project's targets, and say which are met
+    Targets(TargetsArgs),
     /// Measure a TCP proxy: echoed messages, new connections, or bulk data
     Tcp(TcpArgs),
     /// Open many idle keep-alive connections and see what they cost
@@ -47,6 +57,8 @@ pub fn run(command: BenchCommand) -> anyhow::Result<ExitCode> {
     match command {
         BenchCommand::Backend(args) => backend::run(&args),
         BenchCommand::Http(args) => http::run(&args),
+        BenchCommand::Latency(args) => latency::run(&args),
+        BenchCommand::Targets(args) => targets::run(&args),
         BenchCommand::Tcp(args) => tcp::run(&args),
         BenchCommand::Connections(args) => connections::run(&args),
     }

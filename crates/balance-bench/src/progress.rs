@@ -31,6 +31,13 @@ impl Progress {
         self.write(&line);
     }
 
+    /// Any text, for what is not counted in requests.
+    pub(crate) fn show_text(&mut self, text: &str) {
+        if self.is_shown {
+            self.write(text);
+        }
+    }
+
     /// Takes the line away.
     pub(crate) fn clear(&self) {
         if self.is_shown {

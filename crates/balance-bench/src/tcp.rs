@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::amount::Amount;
 use crate::failures::Failures;
 use crate::histogram::Histogram;
 use crate::summary::{Lines, latency_json, write_json};
 use crate::target::{Usage, resolve};
 use crate::{Backend, BackendError, BackendOptions, Mode};
+
+pub(crate) use load::{Load, run as run_load};
 
 /// Measure a TCP proxy or server: echoed messages, new connections, or bulk data.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,10 +75,10 @@ pub enum Bulk {
 
 /// What a run has shown.
 #[derive(Default)]
-struct Tally {
-    latency: Histogram,
+pub(crate) struct Tally {
+    pub(crate) latency: Histogram,
     bytes: u64,
-    failures: Failures,
+    pub(crate) failures: Failures,
 }
 
 /// A finished run with everything that is reported about it.
@@ -96,7 +99,8 @@ pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
     crate::descriptors::raise_limit();
     let _backend = args.backend.map(start_echo).transpose()?;
     let before = Usage::of(&args.pid);
-    let (tally, elapsed) = load::run(target, args)?;
+    let stop = crate::interrupt::flag();
+    let (tally, elapsed) = load::run(&args.load(target), &stop)?;
     let cpu_us = Usage::of(&args.pid).cpu_us.saturating_sub(before.cpu_us);
     let report = Report {
         tally,
@@ -107,6 +111,19 @@ pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
     std::io::stdout().write_all(report.to_text().as_bytes())?;
     write_json(args.json.as_deref(), &report.to_json())?;
     Ok(ExitCode::from(u8::from(report.is_failure())))
+}
+
+impl TcpArgs {
+    fn load(&self, target: SocketAddr) -> Load {
+        Load {
+            target,
+            connections: self.connections,
+            size: self.size,
+            new_connections: self.new_connections,
+            bulk: self.bulk,
+            amount: Amount::Time(self.duration),
+        }
+    }
 }
 
 fn start_echo(address: SocketAddr) -> Result<Backend, BackendError> {
@@ -206,6 +223,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use std::process::ExitCode;
+    use std::sync::atomic::AtomicBool;
 
     use clap::Parser;
 
@@ -233,6 +251,11 @@ mod tests {
         Line::parse_from(line.iter().chain(more)).args
     }
 
+    fn run(args: &TcpArgs) -> super::Tally {
+        let load = args.load(resolve(&args.target).unwrap());
+        load::run(&load, &AtomicBool::new(false)).unwrap().0
+    }
+
     fn tally(mode: Mode, more: &[&str]) -> super::Tally {
         let backend = Backend::start(&BackendOptions {
             mode,
@@ -240,7 +263,7 @@ mod tests {
         })
         .unwrap();
         let args = args(&backend.local_addr().to_string(), more);
-        let tally = load::run(resolve(&args.target).unwrap(), &args).unwrap().0;
+        let tally = run(&args);
         let opened = backend.connections();
         if args.new_connections {
             assert!(opened >= tally.latency.count(), "{opened}");
@@ -287,7 +310,7 @@ mod tests {
     fn a_refused_connection_is_counted_and_ends_with_1() {
         let unused = unused_address();
         let args = args(&unused, &[]);
-        let tally = load::run(resolve(&unused).unwrap(), &args).unwrap().0;
+        let tally = run(&args);
         assert!(tally.failures.of_kind(Kind::Refused) >= 4);
         assert_eq!(super::run(&args).unwrap(), ExitCode::from(1));
     }

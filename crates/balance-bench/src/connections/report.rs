@@ -20,6 +20,16 @@ pub(super) enum Limit {
     Ports,
 }
 
+impl Limit {
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Descriptors(_) => Some("descriptors"),
+            Self::Ports => Some("ports"),
+        }
+    }
+}
+
 /// The target's memory at three times.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
@@ -109,11 +119,6 @@ impl Report {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let limit = match self.limit {
-            Limit::None => None,
-            Limit::Descriptors(_) => Some("descriptors"),
-            Limit::Ports => Some("ports"),
-        };
         let memory = self.memory.as_ref().map(|memory| {
             json!({
                 "base_rss_bytes": memory.base.rss_bytes,
@@ -131,14 +136,14 @@ impl Report {
             "open_s": self.open_time.as_secs_f64(),
             "verified": self.verified,
             "lost": self.lost,
-            "limited_by": limit,
+            "limited_by": self.limit.name(),
             "memory": memory,
             "errors": self.failures.to_json(),
         })
     }
 
     /// Growth of resident memory while holding, divided by the connections.
-    fn bytes_per_connection(&self) -> f64 {
+    pub(super) fn bytes_per_connection(&self) -> f64 {
         let Some(memory) = &self.memory else {
             return 0.0;
         };

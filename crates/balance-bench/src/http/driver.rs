@@ -14,10 +14,11 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::lane::{Arrived, Common, Lane};
-use super::load::{Amount, Plan, Shared};
+use super::load::{Plan, Shared};
 use super::own_time::OwnTime;
 use super::schedule::Schedule;
 use super::timeline::{FinishedTimeline, Timeline};
+use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
 use crate::source::Sources;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::driver::{Driver, Tally};
 use super::request::Request;
 use super::timeline::{FinishedTimeline, Timeline};
+use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
 
 /// What is measured, how, and for how long.
@@ -27,13 +28,6 @@ pub(crate) struct Plan {
     pub(crate) new_connections: bool,
     /// Of one request, opening a connection for it included.
     pub(crate) timeout: Duration,
-}
-
-/// Where a measurement ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Amount {
-    Time(Duration),
-    Requests(u64),
 }
 
 impl Plan {

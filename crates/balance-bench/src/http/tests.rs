@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use balance_testkit::{DeadBackend, Origin, Script, SilentAddress};
 use clap::Parser;
 
-use super::load::{Amount, Outcome, Plan};
+use super::load::{Outcome, Plan};
 use super::report::Report;
 use super::{HttpArgs, load, page};
+use crate::amount::Amount;
 use crate::{Backend, BackendOptions};
 
 #[derive(clap::Parser)]

@@ -1,16 +1,18 @@
 //! The connections of a TCP measurement, as tasks of one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::{Bulk, Tally, TcpArgs};
+use super::{Bulk, Tally};
+use crate::amount::Amount;
 use crate::failures::Kind;
 use crate::source::Sources;
 
@@ -21,6 +23,11 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// Before a failed connection is tried again: a target that refuses must not be asked in a busy loop.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether the run is over.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Where a number of messages is the end: without any event for so long, the rest will not come.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// What one connection of the load does and shares.
 #[derive(Clone)]
 struct Lane {
@@ -29,29 +36,47 @@ struct Lane {
     tally: Rc<RefCell<Tally>>,
     /// When the message that is under way was begun.
     begun: Rc<RefCell<Vec<Option<Instant>>>>,
+    /// Messages that may still be begun, by all lanes.
+    left: Rc<Cell<u64>>,
     number: usize,
     has_new_connections: bool,
     /// Over all connections of the run.
     sources: Rc<RefCell<Sources>>,
 }
 
-/// Runs the load until its time is over or the process is interrupted.
+/// What is sent, over what, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) target: SocketAddr,
+    pub(crate) connections: u32,
+    /// Of a message, in bytes.
+    pub(crate) size: u32,
+    pub(crate) new_connections: bool,
+    pub(crate) bulk: Option<Bulk>,
+    pub(crate) amount: Amount,
+}
+
+/// Runs the load until its amount is done, or until `stop` becomes true.
 ///
 /// # Errors
 /// The runtime could not be started.
-pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Duration)> {
+pub(crate) fn run(load: &Load, stop: &AtomicBool) -> io::Result<(Tally, Duration)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let tally = Rc::new(RefCell::new(Tally::default()));
-    let connections = args.connections as usize;
+    let connections = load.connections as usize;
     let lane = Lane {
-        target,
-        message: message(args.size as usize).into(),
+        target: load.target,
+        message: message(load.size as usize).into(),
         tally: Rc::clone(&tally),
         begun: Rc::new(RefCell::new(vec![None; connections])),
+        left: Rc::new(Cell::new(match load.amount {
+            Amount::Time(_) => u64::MAX,
+            Amount::Requests(count) => count,
+        })),
         number: 0,
-        has_new_connections: args.new_connections,
+        has_new_connections: load.new_connections,
         sources: Rc::default(),
     };
     let begun = Rc::clone(&lane.begun);
@@ -63,28 +88,52 @@ pub(super) fn run(target: SocketAddr, args: &TcpArgs) -> io::Result<(Tally, Dura
                 number,
                 ..lane.clone()
             };
-            lanes.spawn_local(lane.run(args.bulk, args.new_connections));
+            lanes.spawn_local(lane.run(load.bulk, load.new_connections));
         }
         tokio::select! {
-            () = tokio::time::sleep(args.duration) => {}
-            result = crate::interrupt::signalled() => result?,
+            () = until_over(load.amount, &tally, stop) => {}
+            () = async { while lanes.join_next().await.is_some() {} } => {}
         }
-        io::Result::Ok(())
-    })?;
+    });
     let elapsed = start.elapsed();
     let is_stalled =
         |begun: &&Option<Instant>| begun.is_some_and(|at| at.elapsed() >= STALLED_AFTER);
     let stalled = begun.borrow().iter().filter(is_stalled).count();
     drop(lane);
     let mut tally = tally.take();
-    (0..stalled).for_each(|_| tally.failures.count(Kind::TimedOut));
+    tally.failures.count_n(Kind::TimedOut, stalled as u64);
     Ok((tally, elapsed))
 }
 
+/// Completes when the time is over, when it is to stop, or when nothing has happened for so long that the rest of a
+/// number of messages will not come.
+async fn until_over(amount: Amount, tally: &RefCell<Tally>, stop: &AtomicBool) {
+    let events = || {
+        let tally = tally.borrow();
+        tally.latency.count() + tally.failures.total()
+    };
+    let start = Instant::now();
+    let mut last = (start, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        if events() > last.1 {
+            last = (now, events());
+        }
+        let left = match amount {
+            Amount::Time(duration) => (start + duration).saturating_duration_since(now),
+            Amount::Requests(_) => (last.0 + SILENCE_MAX).saturating_duration_since(now),
+        };
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CHECK_INTERVAL)).await;
+    }
+}
+
 impl Lane {
-    /// Never ends by itself: the run drops it.
+    /// Ends when no message is left to be sent; before that the run drops it.
     async fn run(self, bulk: Option<Bulk>, new_connections: bool) {
-        loop {
+        while self.left.get() > 0 {
             let result = match bulk {
                 Some(Bulk::Read) => self.read_bulk().await,
                 Some(Bulk::Write) => self.write_bulk().await,
@@ -118,15 +167,17 @@ impl Lane {
     async fn echo_on_one_connection(&self) -> io::Result<()> {
         let mut stream = self.connect().await?;
         let mut received = vec![0; self.message.len()];
-        loop {
-            let start = self.begin();
+        while let Some(start) = self.begin() {
             self.echo(&mut stream, &mut received).await?;
             self.complete(start);
         }
+        Ok(())
     }
 
     async fn connect_and_echo(&self) -> io::Result<()> {
-        let start = self.begin();
+        let Some(start) = self.begin() else {
+            return Ok(());
+        };
         let mut stream = self.connect().await?;
         let mut received = vec![0; self.message.len()];
         self.echo(&mut stream, &mut received).await?;
@@ -171,10 +222,12 @@ impl Lane {
         }
     }
 
-    fn begin(&self) -> Instant {
+    /// None: no message is left to be sent.
+    fn begin(&self) -> Option<Instant> {
+        self.left.set(self.left.get().checked_sub(1)?);
         let now = Instant::now();
         self.begun.borrow_mut()[self.number] = Some(now);
-        now
+        Some(now)
     }
 
     fn complete(&self, start: Instant) {
