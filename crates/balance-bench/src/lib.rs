@@ -4,6 +4,7 @@
 
 mod amount;
 mod backend;
+mod compare;
 mod connections;
 mod descriptors;
 mod duration;
@@ -26,6 +27,7 @@ mod tcp;
 use std::process::ExitCode;
 
 pub use backend::{Backend, BackendArgs, BackendError, BackendOptions, Mode};
+pub use compare::CompareArgs;
 pub use connections::ConnectionsArgs;
 pub use http::HttpArgs;
 pub use latency::{LatencyArgs, LatencyMode};
@@ -41,6 +43,8 @@ pub enum BenchCommand {
     Http(HttpArgs),
     /// Measure latencies at a low load, and what a proxy adds to them
     Latency(LatencyArgs),
+    /// Compare two sets of results, and fail when the new one is worse
+    Compare(CompareArgs),
     /// Measure the project's targets, and say which are met
     Targets(TargetsArgs),
     /// Measure a TCP proxy: echoed messages, new connections, or bulk data
@@ -58,6 +62,7 @@ pub fn run(command: BenchCommand) -> anyhow::Result<ExitCode> {
         BenchCommand::Backend(args) => backend::run(&args),
         BenchCommand::Http(args) => http::run(&args),
         BenchCommand::Latency(args) => latency::run(&args),
+        BenchCommand::Compare(args) => compare::run(&args),
         BenchCommand::Targets(args) => targets::run(&args),
         BenchCommand::Tcp(args) => tcp::run(&args),
         BenchCommand::Connections(args) => connections::run(&args),
