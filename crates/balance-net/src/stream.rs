@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::socket;
@@ -57,14 +58,12 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
-            let mut read = 0;
-            let result = self.try_io(Interest::READABLE, || {
-                (read, _) = rustix::net::recv(&*self, &mut *buffer, RecvFlags::empty())?;
-                or_exhausted(read, buffer.len())
-            });
-            match settled(result, read) {
-                Poll::Pending => {} // registers again
-                ready => return ready,
+            match rustix::net::recv(&*self, &mut *buffer, RecvFlags::empty()) {
+                Ok((read, _)) => {
+                    self.on_moved(Interest::READABLE, read, buffer.len());
+                    return Poll::Ready(Ok(read));
+                }
+                Err(error) => self.on_error(Interest::READABLE, error)?, // registers again
             }
         }
     }
@@ -74,15 +73,27 @@ impl Stream {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
-            let mut written = 0;
-            let result = self.try_io(Interest::WRITABLE, || {
-                written = rustix::net::send(&*self, bytes, SendFlags::NOSIGNAL)?;
-                or_exhausted(written, bytes.len())
-            });
-            match settled(result, written) {
-                Poll::Pending => {} // registers again
-                ready => return ready,
+            match rustix::net::send(&*self, bytes, SendFlags::NOSIGNAL) {
+                Ok(written) => {
+                    self.on_moved(Interest::WRITABLE, written, bytes.len());
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) => self.on_error(Interest::WRITABLE, error)?, // registers again
             }
+        }
+    }
+
+    /// As [`Stream::poll_write`], but asks the kernel at once: where nothing waits to be sent there is nearly always
+    /// room, and what the runtime believes need not be looked up. 0 when there is none; `poll_write` then waits.
+    ///
+    /// # Errors
+    /// What send(2) says.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(self, bytes, SendFlags::NOSIGNAL) {
+            Ok(written) => Ok(written),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -135,6 +146,33 @@ impl Stream {
         }
     }
 
+    /// After an operation that moved `moved` of at most `len` bytes: after a short one the socket has nothing more
+    /// for now, and forgetting its readiness saves the call that would find out.
+    #[inline]
+    fn on_moved(&self, interest: Interest, moved: usize, len: usize) {
+        if moved != 0 && moved != len {
+            self.forget_readiness(interest);
+        }
+    }
+
+    /// After an operation that failed: forgets the readiness when there was none.
+    #[inline]
+    fn on_error(&self, interest: Interest, error: Errno) -> io::Result<()> {
+        match error {
+            Errno::AGAIN => self.forget_readiness(interest),
+            Errno::INTR => {}
+            error => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Nothing can have become ready since the operation, as far as the runtime knows: both run on this thread.
+    #[inline]
+    fn forget_readiness(&self, interest: Interest) {
+        let nothing = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+        let _: io::Result<()> = self.try_io(interest, nothing); // always this error
+    }
+
     /// Sends our FIN; reading goes on. Takes effect at once, nothing is buffered here.
     ///
     /// # Errors
@@ -153,26 +191,6 @@ impl Stream {
             Self::Tcp(tcp) => tcp.into_std().map(OwnedFd::from),
             Self::Unix(unix) => unix.into_std().map(OwnedFd::from),
         }
-    }
-}
-
-/// What an operation that moved `moved` of at most `len` bytes tells the runtime. After a short one the socket has
-/// nothing more for now: `WouldBlock` clears its readiness and saves the call that would find out.
-#[inline]
-fn or_exhausted(moved: usize, len: usize) -> io::Result<()> {
-    if moved == 0 || moved == len {
-        return Ok(());
-    }
-    Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// What became of an operation: pending when it could do nothing.
-#[inline]
-fn settled(result: io::Result<()>, moved: usize) -> Poll<io::Result<usize>> {
-    match result {
-        Err(error) if moved == 0 && error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        Err(error) if moved == 0 => Poll::Ready(Err(error)),
-        _ => Poll::Ready(Ok(moved)),
     }
 }
 
@@ -195,5 +213,36 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(unix: UnixStream) -> Self {
         Self::Unix(unix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::Stream;
+
+    #[tokio::test]
+    async fn what_a_socket_does_not_take_is_waited_for() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let mut stream = Stream::from_unix_fd(here.into()).unwrap();
+        let mut sent = 0;
+        loop {
+            match stream.try_write(&[7; 4096]).unwrap() {
+                0 => break,
+                taken => sent += taken,
+            }
+        }
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            there.read_to_end(&mut got).unwrap();
+            got.len()
+        });
+        sent += poll_fn(|cx| stream.poll_write(cx, b"more")).await.unwrap();
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), sent);
     }
 }

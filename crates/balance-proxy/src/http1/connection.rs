@@ -16,11 +16,12 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use balance_core::Cause;
 use balance_net::{PeerState, Stream, peer_state};
 use balance_proto::http1::{ConnectionLine, Progress, RequestError, worth_parsing};
+use tokio::task::coop;
 
 use super::downstream::write_own;
 use super::server::Server;
@@ -137,6 +138,8 @@ impl Connection {
         loop {
             if self.unread.len() > self.tried_bytes && worth_parsing(&self.unread, self.tried_bytes)
             {
+                // Requests that came in one read, answered from here, would keep the worker to themselves.
+                ready!(coop::poll_proceed(cx)).made_progress();
                 let unread = std::mem::take(&mut self.unread);
                 let parsed = self.parse_head(&unread);
                 self.unread = unread;

@@ -127,19 +127,27 @@ impl Sink {
         stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.is_blocked && self.written < self.kept.len() {
+            let taken = stream.try_write(&self.kept[self.written..])?;
+            self.on_written(taken);
+        }
         while self.written < self.kept.len() {
             self.is_blocked = true;
             let taken = ready!(stream.poll_write(cx, &self.kept[self.written..]))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += taken;
-            self.sent_bytes += taken as u64;
+            self.on_written(taken);
         }
         self.is_blocked = false;
         self.kept.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
+    }
+
+    fn on_written(&mut self, taken: usize) {
+        self.written += taken;
+        self.sent_bytes += taken as u64;
     }
 
     /// The body as it was pushed so far, if not a byte of the message was sent.
