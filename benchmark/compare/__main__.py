@@ -1,4 +1,4 @@
-"""Balance beside nginx and HAProxy on its main job: one interleaved run, one core for the proxy."""
+"""Balance beside nginx, HAProxy, Envoy and Caddy: one interleaved run, one core for the proxy."""
 
 import argparse
 import datetime
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import machine
+import page
 import proxies
 import report
 import scenarios
@@ -24,14 +25,15 @@ def main():
     try:
         return run(options)
     except machine.Unusable as error:
-        print(f"main-job: {error}", file=sys.stderr)
+        print(f"compare: {error}", file=sys.stderr)
         return 2
 
 
 def parse():
-    parser = argparse.ArgumentParser(prog="main-job.sh", description=__doc__)
-    parser.add_argument("--only", default="balance,nginx,haproxy", metavar="PROXIES",
-                        help="comma-separated proxies (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="compare.sh", description=__doc__)
+    parser.add_argument("--only", default=",".join(proxies.default_names()), metavar="PROXIES",
+                        help="comma-separated proxies (default: %(default)s); `before` is an older Balance, "
+                             "the one that BALANCE_BEFORE names")
     parser.add_argument("--scenarios", default=",".join(NAMES), metavar="NAMES",
                         help="comma-separated scenarios (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N",
@@ -43,8 +45,8 @@ def parse():
     parser.add_argument("--proxy-core", type=int, default=0, metavar="CORE", help="default: %(default)s")
     parser.add_argument("--load-core", type=int, default=1, metavar="CORE",
                         help="for load and origins (default: %(default)s)")
-    parser.add_argument("--name", default="main-job", metavar="NAME",
-                        help="results/NAME.md and .json are written (default: %(default)s); `-` writes none")
+    parser.add_argument("--name", default="compare", metavar="NAME",
+                        help="results/NAME.md, .json and .html are written (default: %(default)s); `-` writes none")
     options = parser.parse_args()
     options.only = choose(parser, options.only, list(proxies.PROGRAMS), "proxy")
     options.scenarios = choose(parser, options.scenarios, NAMES, "scenario")
@@ -69,7 +71,7 @@ def choose(parser, text, known, what):
 def run(options):
     if len(os.sched_getaffinity(0)) < 2:
         raise machine.Unusable("two cores are needed: one for the proxy, one for load and origins")
-    programs = {"nginx", "haproxy"} & set(options.only)
+    programs = set(options.only) - {"balance", "before"}
     machine.require_programs(["taskset", "wrk", *sorted(programs)])
     if "balance" in options.only and not proxies.balance_binary().exists():
         raise machine.Unusable(f"{proxies.balance_binary()} does not exist: run `cargo build --release`")
@@ -93,8 +95,9 @@ def run(options):
 
 def measure(stage, scenario, options):
     """All rounds of a scenario, every proxy once in each, the order rotating."""
-    running = [stage.start_proxy(name, scenario.kind) for name in options.only]
-    samples = {name: [] for name in options.only}
+    able = [name for name in options.only if proxies.is_able(name, scenario.kind)]
+    running = [stage.start_proxy(name, scenario.kind) for name in able]
+    samples = {name: [] for name in able}
     for proxy in running:
         if scenario.check is not None:
             scenario.check(proxy)
@@ -139,6 +142,7 @@ def publish(options, facts, versions, results, idle):
         data = report.to_json(facts, versions, results, idle, options.duration, options.rounds)
         (RESULTS / f"{options.name}.md").write_text(text)
         (RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
+        (RESULTS / f"{options.name}.html").write_text(page.render(results, idle, text))
     words = [report.verdict(scenario, samples)[1] for scenario, samples in results]
     words += [report.idle_verdict(name, row) for name, rows in idle.items() for row in rows]
     if any(word.startswith("FAIL") for word in words):

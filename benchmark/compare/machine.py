@@ -10,6 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# Where install.sh --all puts Envoy and Caddy.
+PEERS_BIN = Path(__file__).resolve().parent.parent.parent / "target/bench-peers/bin"
+
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -101,14 +104,18 @@ def pinned(core, command):
 
 
 def require_programs(names):
-    missing = [name for name in names if shutil.which(name, path=search_path()) is None]
+    missing = [name for name in names if not is_installed(name)]
     if missing:
         raise Unusable(f"not installed: {', '.join(missing)} (benchmark/install.sh installs them)")
 
 
+def is_installed(name):
+    return shutil.which(name, path=search_path()) is not None
+
+
 def search_path():
-    """Debian keeps daemons in sbin, which is not in every user's PATH."""
-    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    """Debian keeps daemons in sbin, which is not in every user's PATH; install.sh --all has a folder of its own."""
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", str(PEERS_BIN)])
 
 
 def version_of(command):

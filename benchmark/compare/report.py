@@ -179,10 +179,10 @@ def to_json(facts, versions, results, idle, seconds, rounds):
 
 def to_markdown(facts, versions, results, idle, seconds, rounds, when):
     parts = [
-        f"# Main job, {when}",
+        f"# Balance beside other proxies, {when}",
         f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}; "
         f"load average at the start {facts['load_average']:.2f}; {facts['descriptors']:,} descriptors a process.\n"
-        + "; ".join(versions.values()) + ".",
+        + ", ".join(versions.values()) + ".",
         notes(results, seconds, rounds) if results else "",
         ratio_table(results),
         rounds_table(results) if results else "",

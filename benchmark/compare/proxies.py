@@ -99,7 +99,7 @@ class Stage:
         self.proxy_core = proxy_core
         self.load_core = load_core
         self.bench = bench
-        self.directory = Path(tempfile.mkdtemp(prefix="balance-main-job-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="balance-compare-"))
         self.log = open(self.directory / "log.txt", "ab")
         self.origins = {}
 
@@ -172,11 +172,47 @@ def _haproxy(kind):
     return template, ["haproxy", "-q", "-db", "-f", "@CONFIG@"]
 
 
+def _envoy(kind):
+    template = "envoy.yaml" if kind == "http" else "envoy-tcp.yaml"
+    # The id keeps it from sharing memory with any other Envoy of the machine.
+    return template, ["envoy", "-c", "@CONFIG@", "--concurrency", "1", "--use-dynamic-base-id",
+                      "--disable-hot-restart", "-l", "error"]
+
+
+def _caddy(_kind):
+    return "Caddyfile", ["caddy", "run", "--config", "@CONFIG@", "--adapter", "caddyfile"]
+
+
 def _balance(kind):
     return f"balance-{kind}.yaml", [balance_binary(), "run", "-c", "@CONFIG@"]
 
 
-PROGRAMS = {"balance": _balance, "nginx": _nginx, "haproxy": _haproxy}
+def _before(kind):
+    return f"balance-{kind}.yaml", [before_binary(), "run", "-c", "@CONFIG@"]
+
+
+PROGRAMS = {"balance": _balance, "before": _before, "nginx": _nginx, "haproxy": _haproxy,
+            "envoy": _envoy, "caddy": _caddy}
+
+# Caddy proxies TCP only with a module that is not part of it.
+KINDS = {"caddy": ["http"]}
+
+
+def is_able(name, kind):
+    return kind in KINDS.get(name, ["http", "tcp"])
+
+
+def default_names():
+    """The peers that the targets are about must be there; the others are measured when they are."""
+    return ["balance", "nginx", "haproxy", *(name for name in ("envoy", "caddy") if machine.is_installed(name))]
+
+
+def before_binary():
+    """An older Balance, for a comparison of the two."""
+    path = os.environ.get("BALANCE_BEFORE")
+    if path is None or not Path(path).exists():
+        raise machine.Unusable("`before` is the Balance that BALANCE_BEFORE names, and there is none")
+    return Path(path)
 
 
 def balance_binary():
@@ -205,6 +241,16 @@ def versions(names):
         "balance": [str(balance_binary()), "version"],
         "nginx": ["nginx", "-v"],
         "haproxy": ["haproxy", "-v"],
+        "envoy": ["envoy", "--version"],
+        "caddy": ["caddy", "version"],
     }
+    if "before" in names:
+        programs["before"] = [str(before_binary()), "version"]
     os.environ["PATH"] = machine.search_path()
-    return {name: machine.version_of(programs[name]) for name in names}
+    return {name: f"{name} {_number(machine.version_of(programs[name]))}" for name in names}
+
+
+def _number(line):
+    """The version alone: some programs print the path they were started by."""
+    found = re.search(r"\d+\.\d+\.\d+[^\s/]*", line)
+    return found[0] if found else line
