@@ -63,21 +63,27 @@ impl Wheel {
     /// Runs the wheel for ever: wakes tasks whose deadline has passed.
     pub(crate) async fn drive(self, clock: Clock) {
         let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
-        poll_fn(|cx| {
-            loop {
+        loop {
+            let looks = self.inner.borrow().looks_before_turn(clock.now_ms());
+            for _ in 0..looks {
+                tokio::task::yield_now().await; // which comes back after a look at the sockets
+            }
+            let mut is_turned = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut is_turned, true) {
+                    return Poll::Ready(()); // time has passed, or there is an earlier deadline
+                }
                 let now_ms = clock.now_ms();
                 let next = self.inner.borrow_mut().poll_turn(now_ms, cx);
                 let Some(next_ms) = next else {
-                    return Poll::<()>::Pending;
+                    return Poll::Pending;
                 };
                 let until = Duration::from_millis(next_ms.saturating_sub(now_ms));
                 sleep.as_mut().reset(tokio::time::Instant::now() + until);
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await;
+                sleep.as_mut().poll(cx)
+            })
+            .await;
+        }
     }
 }
 
@@ -282,6 +288,18 @@ impl Inner {
         self.entries[key as usize].place = Place::Loose;
     }
 
+    /// How often the worker looks at its sockets before a turn of the wheel. One that stood still (SIGSTOP, a frozen
+    /// container) finds its deadlines passed, and what came meanwhile unread: that is not late. The interrupted wait
+    /// tells of no socket, so that without this the deadlines would be first.
+    fn looks_before_turn(&self, now_ms: u64) -> usize {
+        let is_late = now_ms.saturating_sub(self.armed_ms) >= LATE_MS;
+        if is_late {
+            1 + self.entries.len() / TIMERS_PER_LOOK
+        } else {
+            0
+        }
+    }
+
     /// Fires what is due and says when to come back, in ms.
     fn poll_turn(&mut self, now_ms: u64, cx: &Context<'_>) -> Option<u64> {
         self.turn(now_ms);
@@ -421,6 +439,10 @@ const FINE_MS: u64 = 10;
 const FINE_SLOTS: usize = 1024;
 const COARSE_MS: u64 = 1000;
 const COARSE_SLOTS: usize = 4096;
+/// A turn is late when the worker did not run for so long after it was due.
+const LATE_MS: u64 = 50;
+/// One look at the sockets tells of at most 1,024, and a timer stands for up to two.
+const TIMERS_PER_LOOK: usize = 512;
 
 #[cfg(test)]
 mod tests;

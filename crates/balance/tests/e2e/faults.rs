@@ -6,6 +6,7 @@
 mod lane;
 mod offsets;
 mod panics;
+mod standstill;
 mod table;
 
 use std::collections::HashMap;
