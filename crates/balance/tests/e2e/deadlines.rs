@@ -103,7 +103,7 @@ fn idle() {
         took >= Duration::from_millis(550) && took < Duration::from_secs(5),
         "{took:?}"
     );
-    assert_eq!(proxy.cause("client_timeout"), 0);
+    assert_eq!(proxy.cause("client_timeout"), 0.0);
 }
 
 #[test]

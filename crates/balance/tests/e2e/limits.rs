@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use balance_testkit::{Origin, RawClient, Recorded, Script, StrictError};
 
-use crate::proxy::{Proxy, get, post, wait_until};
+use crate::proxy::{Proxy, get, post};
+use crate::subject::wait_until;
 
 fn origin() -> Origin {
     Origin::start(|request: &Recorded| match request.target.as_str() {
@@ -220,10 +221,11 @@ fn connections_of_one_address() {
     assert_eq!(other.exchange(get("/")).unwrap().status, 200);
     // A place that becomes free can be taken.
     clients.pop();
-    wait_until("there is a place again", || {
+    let is_served = || {
         let mut client = proxy.connect();
         client.send(get("/")).is_ok() && client.read_response().is_ok()
-    });
+    };
+    wait_until(is_served, "there is a place again");
     assert!(origin.requests().iter().all(|each| each.target == "/"));
 }
 
@@ -281,9 +283,8 @@ fn a_full_backend_hands_over_to_the_next() {
     while full.requests().is_empty() {
         let mut client = proxy.connect();
         client.send(get("/hold")).unwrap();
-        wait_until("a backend has it", || {
-            full.requests().len() + free.requests().len() > holding.len()
-        });
+        let held = || full.requests().len() + free.requests().len();
+        wait_until(|| held() > holding.len(), "a backend has it");
         holding.push(client);
     }
     for _ in 0..6 {

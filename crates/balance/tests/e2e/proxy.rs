@@ -1,15 +1,15 @@
-//! The proxy under test with one HTTP listener, and what its metrics say.
+//! The proxy under test with one HTTP listener. What it counts is asked for by [`crate::subject`].
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
-use balance_testkit::{Origin, PATIENCE, Process, RawClient, Response, pause};
+use balance_testkit::{Origin, Process, RawClient, Response};
 
-/// A running Balance with a listener `web` and its metrics.
+use crate::subject;
+
+/// A running Balance with a listener `web`.
 pub(crate) struct Proxy {
     pub(crate) process: Process,
     web: SocketAddr,
-    admin: SocketAddr,
 }
 
 impl Proxy {
@@ -23,7 +23,6 @@ impl Proxy {
         let process = Process::start(env!("CARGO_BIN_EXE_balance"), config).unwrap();
         Self {
             web: process.listener(listener),
-            admin: process.listener("admin"),
             process,
         }
     }
@@ -64,29 +63,15 @@ impl Proxy {
         self.exchange(get(path))
     }
 
-    /// The value of the one sample whose name and labels are these; 0 when there is none.
-    pub(crate) fn metric(&self, sample: &str) -> u64 {
-        let mut client = RawClient::connect(self.admin).unwrap();
-        let text = client.exchange(get("/metrics")).unwrap().text();
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
+    /// As [`subject::cause`].
+    pub(crate) fn cause(&self, name: &str) -> f64 {
+        subject::cause(&self.process, name)
     }
 
-    /// How many exchanges ended with this cause.
-    pub(crate) fn cause(&self, name: &str) -> u64 {
-        self.metric(&format!("balance_exchange_cause_total{{cause=\"{name}\"}}"))
-    }
-
-    /// Waits until so many exchanges have ended with this cause. A client knows the end of its response
-    /// a moment before it is counted.
+    /// As [`subject::wait_for_cause`].
     #[track_caller]
-    pub(crate) fn wait_for_cause(&self, name: &str, count: u64) {
-        wait_until(&format!("{count} of cause {name}"), || {
-            self.cause(name) >= count
-        });
-        assert_eq!(self.cause(name), count, "{name}");
+    pub(crate) fn wait_for_cause(&self, name: &str, count: u32) {
+        subject::wait_for_cause(&self.process, name, count);
     }
 }
 
@@ -100,16 +85,6 @@ pub(crate) fn post(path: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
-}
-
-/// Waits for what no event tells.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_reached() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        pause(Duration::from_millis(5));
-    }
 }
 
 /// What every configuration here begins with. One worker: which connection is taken is known then.

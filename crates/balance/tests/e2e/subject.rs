@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use balance_testkit::{DeadBackend, Process, ProcessOptions, RawClient, Response, TempDir};
+use balance_testkit::{
+    DeadBackend, PATIENCE, Process, ProcessOptions, RawClient, Response, TempDir, pause,
+};
 use serde_json::Value;
-
-use crate::proxy;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_balance");
 
@@ -153,8 +154,10 @@ pub(crate) fn backend(process: &Process, name: &str) -> Value {
 /// A metric's value; 0 when the series is not there. `series` is the name with its labels.
 pub(crate) fn metric(process: &Process, series: &str) -> f64 {
     let text = get(process.listener("admin"), "/metrics").text();
-    let value = text.lines().find_map(|line| line.strip_prefix(series));
-    value.map_or(0.0, |value| value.trim().parse().unwrap())
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// How many exchanges and sessions ended so.
@@ -228,8 +231,12 @@ pub(crate) fn check_output(output: &Output, code: i32, parts: &[&str]) {
 
 /// Waits for what has no event of its own.
 #[track_caller]
-pub(crate) fn wait_until(is_reached: impl FnMut() -> bool, what: &str) {
-    proxy::wait_until(what, is_reached);
+pub(crate) fn wait_until(mut is_reached: impl FnMut() -> bool, what: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_reached() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        pause(Duration::from_millis(5));
+    }
 }
 
 /// An address that refuses connections for as long as the tests run.

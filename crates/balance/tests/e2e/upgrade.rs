@@ -3,6 +3,7 @@
 use balance_testkit::{Origin, RawClient, Response, Script, StrictError};
 
 use crate::proxy::{Proxy, get};
+use crate::subject::{metric, wait_until};
 
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -61,7 +62,7 @@ fn a_websocket_passes_both_ways_until_both_have_ended() {
     origin.wait_for_open_connections(0);
     proxy.wait_for_cause("completed", 1);
     let sample = "balance_http_requests_total{listener=\"web\",route=\"\",pool=\"p\",method=\"GET\",status=\"101\"}";
-    assert_eq!(proxy.metric(sample), 1);
+    assert_eq!(metric(&proxy.process, sample), 1.0);
 }
 
 #[test]
@@ -229,5 +230,5 @@ fn a_tunnel_counts_as_a_connection_in_use() {
     assert_eq!(proxy.get("/").status, 503);
     client.half_close().unwrap();
     assert!(client.is_closed_by_peer());
-    crate::proxy::wait_until("the place is free", || proxy.get("/").status == 200);
+    wait_until(|| proxy.get("/").status == 200, "the place is free");
 }

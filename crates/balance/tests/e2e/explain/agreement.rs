@@ -7,8 +7,8 @@ use balance_testkit::{Origin, Process, RawClient, Recorded, Script, TempDir};
 use serde_json::Value;
 
 use super::explained;
-use crate::proxy::{BASE, wait_until};
-use crate::subject::BINARY;
+use crate::proxy::BASE;
+use crate::subject::{BINARY, wait_until};
 
 const ROUTES: &str = "\
 routes:
@@ -219,9 +219,10 @@ fn what_is_explained_is_what_is_done() {
     assert!(count("forwarded") > 30 && count("answered") >= 6 && count("refused") >= 12);
 
     let lines = || std::fs::read_to_string(&log).unwrap_or_default();
-    wait_until("the lines of the log", || {
-        lines().lines().count() >= ROWS.len()
-    });
+    wait_until(
+        || lines().lines().count() >= ROWS.len(),
+        "the lines of the log",
+    );
     for (line, outcome) in lines().lines().zip(&outcomes) {
         compare_log(&serde_json::from_str(line).unwrap(), outcome);
     }

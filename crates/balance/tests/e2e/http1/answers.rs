@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use balance_testkit::{Origin, RawClient, Script, pause};
 
-use crate::proxy::{BASE, Proxy, get, post, wait_until};
+use crate::proxy::{BASE, Proxy, get, post};
+use crate::subject::wait_until;
 
 /// A route that refuses, one that redirects, one that answers; everything else goes to the origin.
 fn with_routes(origin: &Origin) -> Proxy {
@@ -54,7 +55,7 @@ fn what_comes_behind_the_last_request_does_not_reset_its_response() {
             .unwrap();
         origin.wait_for(number);
         client.send("\r\n").unwrap();
-        proxy.wait_for_cause("completed", number as u64);
+        proxy.wait_for_cause("completed", number as u32);
         assert_eq!(client.read_response().unwrap().body.len(), 200_000);
     }
 }
@@ -74,7 +75,7 @@ fn the_log_line_of_an_own_answer_names_nothing_of_another_request() {
     assert_eq!(proxy.exchange(kept).status, 200);
     let secret = "GET /none HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer SECRET\r\n\r\n";
     assert_eq!(proxy.exchange(secret).status, 404);
-    wait_until("both lines", || proxy.process.stdout().lines().count() >= 2);
+    wait_until(|| proxy.process.stdout().lines().count() >= 2, "both lines");
     let log = proxy.process.stdout();
     let own = log.lines().find(|line| line.contains("/none")).unwrap();
     assert!(!own.contains("SECRET") && !own.contains("aaaa"), "{own}");

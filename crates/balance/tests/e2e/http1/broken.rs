@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use balance_testkit::{OnConnect, Origin, OriginOptions, RawClient, Script, StrictError};
 
 use crate::proxy::{Proxy, get};
+use crate::subject::metric;
 
 /// A 200 that breaks off in its body.
 fn broken(target: &str) -> Script {
@@ -25,7 +26,7 @@ fn check_broken(request: &str, expected: &[StrictError]) {
     let error = client.read_response().unwrap_err();
     assert!(expected.contains(&error), "{request:?}: {error}");
     proxy.wait_for_cause("http_response_incomplete", 1);
-    assert_eq!(proxy.cause("completed"), 0);
+    assert_eq!(proxy.cause("completed"), 0.0);
 }
 
 #[test]
@@ -147,9 +148,9 @@ fn a_backend_that_refuses_hands_over_to_the_next() {
         assert_eq!(proxy.exchange(request).text(), "alive");
     }
     let failures = "balance_backend_connect_failures_total{pool=\"p\",backend=\"b0\"}";
-    let failed = proxy.metric(failures);
+    let failed = metric(&proxy.process, failures);
     assert!(
-        (1..6).contains(&failed),
+        (1.0..6.0).contains(&failed),
         "{failed}: it rests after a failure"
     );
     proxy.wait_for_cause("completed", 6);

@@ -29,7 +29,7 @@ fn a_client_that_resets_while_it_waits_frees_the_backend() {
         origin.wait_for(number);
         client.reset().unwrap();
         origin.wait_for_open_connections(0);
-        proxy.wait_for_cause("client_closed", number as u64);
+        proxy.wait_for_cause("client_closed", number as u32);
     }
     // The backend is not to blame: it is picked as before.
     assert_eq!(proxy.get("/").text(), "here");
@@ -87,7 +87,7 @@ fn a_client_that_leaves_in_the_middle_of_its_body() {
         client.half_close().unwrap();
         assert!(client.is_closed_by_peer());
         origin.wait_for_open_connections(0);
-        proxy.wait_for_cause("client_closed", number as u64 + 1);
+        proxy.wait_for_cause("client_closed", number as u32 + 1);
     }
     assert!(origin.requests().iter().all(|each| !each.is_complete));
     assert_eq!(proxy.get("/").text(), "here");

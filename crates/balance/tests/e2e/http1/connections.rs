@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use balance_testkit::{Origin, OriginOptions, RawClient, Recorded, Script, pause};
 
-use crate::proxy::{Proxy, get, post, wait_until};
+use crate::proxy::{Proxy, get, post};
+use crate::subject::{metric, wait_until};
 
 /// Answers with the target.
 fn target(request: &Recorded) -> Script {
@@ -202,8 +203,11 @@ fn a_get_that_met_a_stale_connection_is_repeated_once() {
         .map(|each| (each.connection, each.index))
         .collect();
     assert_eq!(places, [(0, 0), (0, 1), (1, 0)]);
-    let retries = proxy.metric("balance_backend_retries_total{pool=\"p\",backend=\"b0\"}");
-    assert_eq!(retries, 1);
+    let retries = metric(
+        &proxy.process,
+        "balance_backend_retries_total{pool=\"p\",backend=\"b0\"}",
+    );
+    assert_eq!(retries, 1.0);
 }
 
 #[test]
@@ -307,7 +311,10 @@ fn a_client_that_leaves_between_requests_is_no_error() {
         assert_eq!(proxy.get("/").status, 200);
     }
     let active = "balance_active_connections{listener=\"web\"}";
-    wait_until("no connection is open", || proxy.metric(active) == 0);
+    wait_until(
+        || metric(&proxy.process, active) == 0.0,
+        "no connection is open",
+    );
     proxy.wait_for_cause("completed", 5);
-    assert_eq!(proxy.cause("client_closed"), 0);
+    assert_eq!(proxy.cause("client_closed"), 0.0);
 }
