@@ -68,7 +68,8 @@ def programs(bench, options, url):
     """Name → command and the reading of its output. hey and h2load where they are installed."""
     connections, seconds = str(options.connections), options.duration
     found = {
-        "balance bench": ([*bench, "http", url, "-t1", "-c", connections, "-d", f"{seconds}s"], parse_balance),
+        "balance bench": ([*bench, "http", url, "--threads", "1", "--connections", connections,
+                           "--duration", f"{seconds}s"], parse_balance),
         "wrk": (["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url], parse_wrk),
         "hey": (["hey", "-cpus", "1", "-z", f"{seconds}s", "-c", connections, url], parse_hey),
         "h2load": (["h2load", "--h1", "-t1", "-c", connections, "-D", str(seconds), url], parse_h2load),

@@ -37,24 +37,24 @@ pub struct HttpArgs {
     url: Url,
 
     /// Connections at the same time
-    #[arg(long, short = 'c', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
 
     /// How long to measure
-    #[arg(long, short = 'd', value_name = "DURATION", default_value = "10s", value_parser = crate::duration::parse_positive)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::duration::parse_positive)]
     pub duration: Duration,
 
     /// End after so many requests, and not after a time
-    #[arg(long, short = 'n', value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
 
     /// Threads; one per core by default, never more than connections
-    #[arg(long, short = 't', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 
     /// Requests per second at even distances (open loop): latency counts from when each was meant to begin.
     /// Without it each connection sends its next request when the last is answered (closed loop)
-    #[arg(long, short = 'r', value_name = "R", value_parser = parse_rate)]
+    #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub rate: Option<f64>,
 
     /// Method [default: GET, or POST with a body]
