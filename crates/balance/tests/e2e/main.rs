@@ -12,6 +12,7 @@ mod faults;
 mod http1;
 mod life_cycle;
 mod limits;
+mod measuring;
 mod programs;
 mod proxy;
 mod real_clients;
