@@ -35,6 +35,12 @@ pub const TOKENS: &[&[u8]] = &[
     b"?",
     b"#",
     b"\\",
+    // PROXY headers.
+    b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n",
+    b"PROXY TCP6 ::1 ::2 1 2\r\n",
+    b"PROXY UNKNOWN",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
     // Framing.
     b"Content-Length: ",
     b"Content-Length: 0\r\n",

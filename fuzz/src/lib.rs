@@ -23,6 +23,7 @@ pub mod path_rules;
 pub mod pipelined;
 #[path = "../../crates/balance-proto/tests/shared/plain_view.rs"]
 mod plain_view;
+pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;
 pub mod route_match;
@@ -65,6 +66,12 @@ pub const TARGETS: &[Target] = &[
     target("hpack", 3_000, hpack::check, hpack::seeds),
     target("path_rules", 40_000, path_rules::check, path_rules::seeds),
     target("pipelined", 10_000, pipelined::check, pipelined::seeds),
+    target(
+        "proxy_header",
+        40_000,
+        proxy_header::check,
+        proxy_header::seeds,
+    ),
     target(
         "request_head",
         40_000,

@@ -64,6 +64,7 @@ targets! {
     hpack
     path_rules
     pipelined
+    proxy_header
     request_head
     response_head
     route_match

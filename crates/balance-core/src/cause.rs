@@ -92,6 +92,8 @@ causes! {
     /// The backend reset a running response or session.
     AbortedByUpstream = "aborted_by_upstream", 502, Upstream, false;
     TlsHandshakeFailed = "tls_handshake_failed", 0, Downstream, false;
+    /// The connection should have begun with a PROXY header, and did not.
+    ProxyHeaderInvalid = "proxy_header_invalid", 0, Downstream, false;
 }
 
 impl Cause {

@@ -19,6 +19,6 @@ pub use cause::{Cause, Fault};
 pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
 pub use settings::{
-    Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, Timeouts,
+    Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, ProxyVersion, Timeouts,
     UnderscorePolicy,
 };

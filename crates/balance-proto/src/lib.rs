@@ -22,6 +22,7 @@
 )]
 
 pub mod authority;
+pub mod client_hello;
 mod decimal;
 pub mod edits;
 pub mod field;
@@ -32,6 +33,7 @@ pub mod http1;
 pub mod http2;
 pub mod hygiene;
 pub mod path;
+pub mod proxy_protocol;
 
 pub use edits::HeadEdits;
 pub use field::{FieldClass, FieldName, FieldValue};

@@ -15,6 +15,8 @@ pub enum Verdict {
     Refused(u16),
     /// The head may have been forwarded; the body is refused with this status, or by closing where one was sent.
     BodyRefused(u16),
+    /// The connection is closed without a word; the other side sees nothing.
+    Closed,
     /// The sender stops in the middle of a body: the receiver never sees its end.
     Incomplete,
     /// More is awaited.
@@ -66,6 +68,14 @@ pub fn request_rows() -> Vec<Row> {
 /// When the file is not there or not as described.
 pub fn response_rows() -> Vec<Row> {
     load("responses.txt")
+}
+
+/// The rows of `proxy_headers.txt`.
+///
+/// # Panics
+/// When the file is not there or not as described.
+pub fn proxy_header_rows() -> Vec<Row> {
+    load("proxy_headers.txt")
 }
 
 /// Parses a whole table.
@@ -173,6 +183,7 @@ fn parse_verdict(word: &str) -> Result<Verdict, String> {
     match word {
         "ok" => Ok(Verdict::Ok),
         "partial" => Ok(Verdict::Partial),
+        "closed" => Ok(Verdict::Closed),
         "incomplete" => Ok(Verdict::Incomplete),
         _ => match word.strip_suffix("-body") {
             Some(text) => status(text).map(Verdict::BodyRefused),

@@ -3,6 +3,8 @@
 //! The same tables run over sockets in the end-to-end tests; here they cost milliseconds and try
 //! every split.
 
+mod client_hello;
+mod proxy_header;
 mod request;
 mod response;
 mod rows;
@@ -58,6 +60,18 @@ fn requests() {
 #[test]
 fn responses() {
     run_table(include_str!("../data/responses.txt"), 340, response::check);
+}
+
+#[test]
+fn proxy_headers() {
+    let table = include_str!("../data/proxy_headers.txt");
+    run_table(table, 110, proxy_header::check);
+}
+
+#[test]
+fn client_hellos() {
+    let table = include_str!("../data/client_hellos.txt");
+    run_table(table, 100, client_hello::check);
 }
 
 #[test]

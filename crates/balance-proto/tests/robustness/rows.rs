@@ -25,6 +25,13 @@ impl Row {
     }
 }
 
+/// Verdict and options, as a check of a parser writes what it found.
+pub(crate) fn expected(row: &Row) -> String {
+    let options = row.options.iter();
+    let options = options.map(|(key, value)| format!(" {key}={value}"));
+    row.verdict.clone() + &options.collect::<String>()
+}
+
 /// Parses a whole table.
 pub(crate) fn parse(text: &str) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();

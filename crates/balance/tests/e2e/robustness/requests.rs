@@ -121,7 +121,7 @@ fn check(bench: &Bench, job: &Job) -> Outcome {
     let expected = match row.verdict {
         Verdict::Ok => Seen::Normal,
         Verdict::Refused(status) | Verdict::BodyRefused(status) => Seen::Reject(Some(status)),
-        Verdict::Partial | Verdict::Incomplete => Seen::Reject(None),
+        Verdict::Partial | Verdict::Incomplete | Verdict::Closed => Seen::Reject(None),
     };
     let cut = format!("cut at {}", job.cut);
     if judgement.seen != expected {

@@ -132,7 +132,9 @@ fn check(bench: &Bench, job: &Job) -> Outcome {
         Verdict::Ok => check_forwarded(&mut client, job),
         Verdict::Refused(status) => check_refused(&mut client, job, status),
         Verdict::Partial => check_refused(&mut client, job, 502),
-        Verdict::BodyRefused(_) | Verdict::Incomplete => check_broken(&mut client, job),
+        Verdict::BodyRefused(_) | Verdict::Incomplete | Verdict::Closed => {
+            check_broken(&mut client, job)
+        }
     };
     let how = |failure: String| format!("{failure} [{:?}]", job.sending);
     outcome.map_err(how)?;
