@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 # Program and package.
 programs=(
     "nginx nginx"
+    "haproxy haproxy"
+    "openssl openssl"
     "apache2 apache2"
     "node nodejs"
     "npm npm"

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, BackendId, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
-    ProtocolSettings, RouteId, Timeouts, Weight,
+    ProtocolSettings, ProxyVersion, RouteId, Timeouts, Weight,
 };
 use ipnet::IpNet;
 
@@ -76,6 +76,8 @@ pub struct Listener {
     /// At least one.
     pub listen: Vec<Spanned<ListenAddress>>,
     pub mode: Mode,
+    /// The only peers, and they must begin with a PROXY header. `None`: everybody, without one.
+    pub proxy_sources: Option<Vec<IpNet>>,
     /// Peers whose X-Forwarded-* are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub routes: RouteScope,
@@ -103,6 +105,8 @@ pub struct Pool {
     pub hash_key: HashKey,
     /// Connections in use to all backends together. 0 = unlimited.
     pub max_connections: u32,
+    /// The PROXY header that each connection to its backends begins with.
+    pub send_proxy: Option<ProxyVersion>,
     pub timeouts: Timeouts,
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn resolve(
     drafts.extend(
         root.list("listeners")
             .iter()
-            .filter_map(|item| listener::read(item.block()?)),
+            .filter_map(|item| listener::read(item.block()?, diagnostics)),
     );
     overrides.apply(root, &mut drafts, diagnostics);
     warn_orphans(root, &drafts, diagnostics);

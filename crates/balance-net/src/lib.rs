@@ -32,7 +32,7 @@ pub use relay::{
     BufferSource, DirectionBytes, Operation, Relay, RelayError, RelayIo, RelayOptions, Side,
 };
 pub use socket::{
-    Keepalive, PeerState, first_read, peek, peer_state, set_keepalive, set_linger_zero,
+    Keepalive, PeerState, ends, first_read, peek, peer_state, set_keepalive, set_linger_zero,
     set_nodelay, set_user_timeout, shutdown_write, take_error, unmap, unmap_socket,
 };
 pub use splice::{Pipe, PipeCache, PipePool};

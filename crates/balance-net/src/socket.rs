@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
+use rustix::net::{RecvFlags, Shutdown, getpeername, getsockname, recv, shutdown, sockopt};
 
 /// When the kernel probes a silent connection, and when it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +153,19 @@ pub fn unmap_socket(address: SocketAddr) -> SocketAddr {
         },
         SocketAddr::V4(_) => address,
     }
+}
+
+/// The addresses of both ends, the peer's first. `None` for a unix socket.
+///
+/// # Errors
+/// What getpeername(2) and getsockname(2) say: a connection that is gone has no peer.
+pub fn ends(socket: impl AsFd) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+    let peer = SocketAddr::try_from(getpeername(&socket)?.ok_or(Errno::NOTCONN)?);
+    let local = SocketAddr::try_from(getsockname(&socket)?);
+    Ok(match (peer, local) {
+        (Ok(peer), Ok(local)) => Some((unmap_socket(peer), unmap_socket(local))),
+        _ => None,
+    })
 }
 
 fn receive(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {

@@ -85,14 +85,8 @@ impl Shared {
         if connections_max != 0 && before >= connections_max {
             return Err(Refused::Total);
         }
-        if let (Some(ip), true) = (client, per_ip_max != 0) {
-            let mut per_ip = self.per_ip.lock();
-            let count = per_ip.entry(ip).or_insert(0);
-            if *count as usize >= per_ip_max {
-                return Err(Refused::PerIp);
-            }
-            *count += 1;
-            guard.counted_ip = Some(ip);
+        if let Some(ip) = client {
+            guard.claim(ip, per_ip_max)?;
         }
         Ok(guard)
     }
@@ -109,6 +103,23 @@ pub(crate) enum Refused {
 pub(crate) struct ConnectionGuard {
     shared: Arc<Shared>,
     counted_ip: Option<IpAddr>,
+}
+
+impl ConnectionGuard {
+    /// Counts it among the connections of its client, once that is known.
+    pub(crate) fn claim(&mut self, client: IpAddr, per_ip_max: usize) -> Result<(), Refused> {
+        if per_ip_max == 0 {
+            return Ok(());
+        }
+        let mut per_ip = self.shared.per_ip.lock();
+        let count = per_ip.entry(client).or_insert(0);
+        if *count as usize >= per_ip_max {
+            return Err(Refused::PerIp);
+        }
+        *count += 1;
+        self.counted_ip = Some(client);
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionGuard {

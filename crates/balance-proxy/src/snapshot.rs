@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use balance_core::{
-    HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, RouteId, SplitId, Timeouts,
+    HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, ProxyVersion, RouteId,
+    SplitId, Timeouts,
 };
 use balance_lb::Balancer;
 use balance_proto::Scheme;
@@ -50,6 +51,8 @@ pub struct ListenerRules {
     pub table: Arc<RouteTable>,
     /// When no route matches (http) and for every session (tcp). `None`: 404, cause `no_route`.
     pub pool: Option<PoolId>,
+    /// The only peers, and they must begin with a PROXY header. `None`: everybody, without one.
+    pub proxy_sources: Option<Vec<IpNet>>,
     /// Peers whose X-Forwarded-* is believed.
     pub trusted_proxies: Vec<IpNet>,
     pub protocol: ProtocolSettings,
@@ -103,6 +106,8 @@ pub struct PoolRules {
     pub hash_key: HashKey,
     /// In the order of the balancer's members.
     pub members: Vec<Arc<Endpoint>>,
+    /// The PROXY header that each connection to its backends begins with.
+    pub send_proxy: Option<ProxyVersion>,
     pub idle: IdleSettings,
     /// `connect`, `tunnel` and the L4 `idle` of sessions that came by no route.
     pub timeouts: Timeouts,

@@ -6,37 +6,40 @@
 //!                └────────────┘
 //! ```
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use balance_core::{Cause, PoolId};
 use balance_lb::Lease;
-use balance_net::{Relay, RelayOptions, Stream, set_linger_zero};
+use balance_net::{Relay, RelayOptions, Side, Stream, set_linger_zero};
+use balance_proto::proxy_protocol::ConnectionEnds;
 
 use crate::clock::millis;
 use crate::isolate::{Panicked, isolate};
 use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
-use crate::upstream::{ConnectError, Member, Selection, connect};
+use crate::upstream::{Announced, ConnectError, Member, Selection, connect};
 use crate::wheel::Timer;
-use crate::worker::{Counted, Session, Worker, WorkerListener, WorkerSnapshot};
-
-/// An accepted connection, as the accept loop hands it over.
-pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
-    pub(crate) peer: IpAddr,
-    pub(crate) counted: Counted,
-}
+use crate::worker::{Connected, Session, Worker, WorkerListener, WorkerSnapshot, ends_of};
 
 /// Serves a session to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) {
-    let Accepted {
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, connected: Connected) {
+    let Connected {
         stream: mut downstream,
         peer,
+        ends,
+        unread,
         counted: _counted,
-    } = accepted;
+    } = connected;
     let mut session = Session::new(peer, worker.clock.now_us());
-    let ran = isolate(run(&worker, &listener, &mut downstream, &mut session)).await;
+    let client = Client { ends, unread };
+    let ran = isolate(run(
+        &worker,
+        &listener,
+        &mut downstream,
+        client,
+        &mut session,
+    ))
+    .await;
     let cause = ran.unwrap_or_else(|Panicked| {
         worker.metrics.panicked();
         let _ = set_linger_zero(&downstream);
@@ -50,6 +53,7 @@ async fn run(
     worker: &Worker,
     listener: &WorkerListener,
     downstream: &mut Stream,
+    client: Client,
     session: &mut Session,
 ) -> Cause {
     let timer = worker.wheel.timer();
@@ -59,7 +63,12 @@ async fn run(
     };
     session.asked = Some((Rc::clone(&snapshot), pool));
     // Boxed: connecting is a short part of a session's life, its state a large part of the future.
-    let connected = Box::pin(connect_backend(worker, &snapshot, &timer, pool, session)).await;
+    let asked = Asked {
+        snapshot: &snapshot,
+        pool,
+        ends: client.ends(&snapshot, downstream),
+    };
+    let connected = Box::pin(connect_backend(worker, &asked, &timer, session)).await;
     let (mut upstream, lease) = match connected {
         Ok(connected) => connected,
         Err(cause) => {
@@ -77,9 +86,13 @@ async fn run(
     session.asked = None;
     drop(snapshot);
     planted::panic_at("session", || true);
-    let relay = Relay::new(RelayOptions {
+    let mut relay = Relay::new(RelayOptions {
         zero_copy: worker.shared.zero_copy,
     });
+    if !client.unread.is_empty() {
+        relay.queue(Side::Upstream, &client.unread, &worker.relay_buffers);
+        drop(client);
+    }
     let carried = carry(worker, &timer, relay, downstream, &mut upstream, deadlines).await;
     session.bytes_in = carried.to_upstream_bytes;
     session.bytes_out = carried.to_downstream_bytes;
@@ -88,13 +101,39 @@ async fn run(
     carried.cause
 }
 
+/// What is known of a client besides its address.
+struct Client {
+    /// As a PROXY header told them.
+    ends: Option<Box<ConnectionEnds>>,
+    /// The first bytes of the session, read behind that header.
+    unread: Vec<u8>,
+}
+
+impl Client {
+    /// Both ends of its connection, if a backend may want to know.
+    fn ends(&self, snapshot: &WorkerSnapshot, downstream: &Stream) -> Option<ConnectionEnds> {
+        match &self.ends {
+            Some(ends) => Some(**ends),
+            None if snapshot.sends_proxy => ends_of(downstream),
+            None => None,
+        }
+    }
+}
+
+/// What a backend is wanted for.
+struct Asked<'a> {
+    snapshot: &'a WorkerSnapshot,
+    pool: PoolId,
+    ends: Option<ConnectionEnds>,
+}
+
 async fn connect_backend(
     worker: &Worker,
-    snapshot: &WorkerSnapshot,
+    asked: &Asked<'_>,
     timer: &Timer,
-    pool: PoolId,
     session: &mut Session,
 ) -> Result<(Stream, Lease<Member>), Cause> {
+    let (snapshot, pool) = (asked.snapshot, asked.pool);
     let timeouts = &snapshot.rules.pools[pool.index()].timeouts;
     let mut selection = Selection::default();
     selection.set_hash(snapshot, pool, session.peer, |_| None);
@@ -104,17 +143,20 @@ async fn connect_backend(
         session.backend = Some(lease.backend().clone());
         session.attempts = selection.attempts();
         timer.set_unless_zero(now_ms, millis(timeouts.connect));
+        let member = lease.backend();
+        let announced = member.send_proxy();
+        let announced = announced.map(|version| Announced::new(version, asked.ends));
         let opened = tokio::select! {
-            opened = connect(lease.backend().endpoint(), timeouts.connect) => opened,
+            opened = connect(member.endpoint(), timeouts.connect, announced.as_ref()) => opened,
             () = timer.expired() => Err(ConnectError::TimedOut),
         };
         session.connect_us += worker.clock.now_us().saturating_sub(now_ms * 1000);
         match opened {
             Ok(stream) => {
-                lease.backend().on_success();
+                member.on_success();
                 return Ok((stream, lease));
             }
-            Err(error) => selection.on_connect_failure(worker, lease.backend(), error)?,
+            Err(error) => selection.on_connect_failure(worker, member, error)?,
         }
     }
 }

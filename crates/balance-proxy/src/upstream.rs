@@ -1,10 +1,12 @@
 //! Backends from one worker's point of view: its connections to them, and how an attempt gets one.
 
+mod announced;
 mod connect;
 mod idle;
 mod member;
 mod selection;
 
+pub(crate) use announced::Announced;
 pub(crate) use connect::{ConnectError, connect};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
 pub(crate) use member::Member;

@@ -5,11 +5,13 @@
 
 mod accept;
 mod complaint;
+mod connected;
 #[cfg(test)]
 mod for_test;
 mod housekeeping;
 mod listener;
 mod mailbox;
+mod preamble;
 mod series;
 mod session;
 mod snapshot;
@@ -36,7 +38,7 @@ use crate::wheel::Wheel;
 
 pub use mailbox::{Message, SendError, Workers};
 
-pub(crate) use accept::Counted;
+pub(crate) use connected::{Connected, Counted, ends_of};
 use housekeeping::Housekeeping;
 pub(crate) use listener::WorkerListener;
 pub(crate) use session::Session;

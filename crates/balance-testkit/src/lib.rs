@@ -7,6 +7,7 @@
 mod accepting;
 mod careless_proxy;
 mod client;
+mod configured;
 mod fault_proxy;
 mod origin;
 mod pause;
@@ -21,6 +22,7 @@ mod temp_dir;
 
 pub use careless_proxy::{CarelessProxy, Carelessness};
 pub use client::{RawClient, Response, at_every_split};
+pub use configured::ConfiguredProgram;
 pub use fault_proxy::{Carried, Fault, FaultAction, FaultProxy, Place};
 pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};
 pub use pause::pause;

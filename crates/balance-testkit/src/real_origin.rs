@@ -88,14 +88,40 @@ impl Program {
             Self::Python | Self::Gunicorn => "python3",
             Self::Go => "go",
         };
-        // Debian keeps daemons in sbin, which is not in every PATH.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-        let mut places = std::env::split_paths(&path)
-            .chain(more)
-            .map(|place| place.join(name));
-        places.find(|file| file.is_file())
+        find_program(name)
     }
+}
+
+/// Where a program is installed, if it is. Debian keeps daemons in sbin, which is not in every PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let mut places = std::env::split_paths(&path)
+        .chain(more)
+        .map(|place| place.join(name));
+    places.find(|file| file.is_file())
+}
+
+/// Waits until a program accepts at its address, or tells what it wrote.
+pub(crate) fn wait_until_it_accepts(
+    process: &mut Process,
+    address: SocketAddr,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if TcpStream::connect_timeout(&address, PATIENCE).is_ok() {
+            return Ok(());
+        }
+        if !process.is_running() {
+            break;
+        }
+        pause(Duration::from_millis(10));
+    }
+    bail!(
+        "nothing accepts at {address}; the program wrote:\n{}",
+        process.stderr()
+    )
 }
 
 impl RealOrigin {
@@ -169,25 +195,12 @@ impl RealOrigin {
 
     fn wait_until_it_accepts(&mut self) -> anyhow::Result<()> {
         let limit = if self.program == Program::Go {
-            6 * PATIENCE
+            6 * PATIENCE // Go is compiled first
         } else {
             PATIENCE
         };
-        let deadline = Instant::now() + limit; // Go is compiled first
-        while Instant::now() < deadline {
-            if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok() {
-                return Ok(());
-            }
-            if !self.process.is_running() {
-                break;
-            }
-            pause(Duration::from_millis(10));
-        }
-        bail!(
-            "{} does not accept; it wrote:\n{}",
-            self.program.name(),
-            self.process.stderr()
-        )
+        let waited = wait_until_it_accepts(&mut self.process, self.address, limit);
+        waited.with_context(|| self.program.name())
     }
 }
 
@@ -202,7 +215,7 @@ impl Drop for RealOrigin {
 
 const ROOT: &str = "root";
 
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -91,6 +91,7 @@ impl Context<'_> {
             place: draft.place,
             listen: draft.listen,
             mode,
+            proxy_sources: draft.proxy_sources,
             trusted_proxies: draft.trusted_proxies,
             routes,
             pool,

@@ -103,6 +103,7 @@ impl Pools {
             algorithm: definition.algorithm,
             hash_key: definition.hash_key.clone(),
             max_connections: definition.max_connections,
+            send_proxy: definition.send_proxy,
             timeouts: timeouts.clone(),
         };
         self.pools.push(view);
@@ -154,6 +155,7 @@ impl Pools {
             algorithm: draft.balancer.algorithm,
             hash_key: draft.balancer.hash_key,
             max_connections: draft.max_connections,
+            send_proxy: draft.send_proxy,
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
         });
         self.layers.push(draft.timeouts);

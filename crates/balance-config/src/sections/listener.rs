@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::route::texts;
 use super::tls::TLS;
 use crate::config::Mode;
-use crate::diagnostics::{Place, Spanned};
+use crate::diagnostics::{Diagnostics, Place, Spanned};
 use crate::table::{Key, Kind, Table};
 use crate::value::Block;
 
@@ -56,15 +56,15 @@ static PROXY_PROTOCOL: Table = Table {
             "accept",
             Kind::Bool,
             "false",
-            "Required from the listed sources.",
-        )
-        .later("the PROXY protocol"),
+            "Whether each connection begins with a header, of version 1 or 2. Its client is then the one that it names.",
+        ),
         Key::new(
             "from",
             Kind::OneOrMany(&Kind::Network),
             "",
-            "Who must send it.",
-        ),
+            "Who may connect, and must send it; everybody else is closed. A unix socket counts as 127.0.0.1.",
+        )
+        .example("[10.0.0.0/8]"),
     ],
 };
 
@@ -84,6 +84,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) place: Place,
     pub(crate) listen: Vec<Spanned<ListenAddress>>,
     pub(crate) mode: Option<Mode>,
+    /// From whom a PROXY header is required, where it is.
+    pub(crate) proxy_sources: Option<Vec<IpNet>>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) routes: Option<Vec<Spanned<String>>>,
     pub(crate) routes_place: Place,
@@ -91,13 +93,16 @@ pub(crate) struct ListenerDraft {
 }
 
 /// Reads an entry of `listeners`. `None` when not even its name is there.
-pub(crate) fn read(block: &Block) -> Option<ListenerDraft> {
+pub(crate) fn read(block: &Block, diagnostics: &mut Diagnostics) -> Option<ListenerDraft> {
     Some(ListenerDraft {
         name: block.spanned_text("name")?,
         place: block.place.clone(),
         listen: addresses(block),
         mode: mode(block),
-        trusted_proxies: networks(block),
+        proxy_sources: block
+            .block("proxy_protocol")
+            .and_then(|block| read_proxy_protocol(block, diagnostics)),
+        trusted_proxies: networks(block, "trusted_proxies"),
         routes: block.has("routes").then(|| texts(block, "routes")),
         routes_place: block.key_place("routes").clone(),
         pool: block.spanned_text("pool"),
@@ -117,7 +122,8 @@ pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
         place: place.clone(),
         listen: addresses(root),
         mode: mode(root),
-        trusted_proxies: networks(root),
+        proxy_sources: None,
+        trusted_proxies: networks(root, "trusted_proxies"),
         routes: None,
         routes_place: place.clone(),
         pool: None,
@@ -143,9 +149,24 @@ fn addresses(block: &Block) -> Vec<Spanned<ListenAddress>> {
         .collect()
 }
 
-fn networks(block: &Block) -> Vec<IpNet> {
+fn read_proxy_protocol(block: &Block, diagnostics: &mut Diagnostics) -> Option<Vec<IpNet>> {
+    let from = networks(block, "from");
+    let accepts = block.bool("accept").copied().unwrap_or(false);
+    if !accepts && block.has("from") {
+        let message = "`from` has no effect without `accept: true`";
+        diagnostics.warning(block.key_place("from"), message);
+    }
+    if accepts && block.list("from").is_empty() {
+        let message = "`proxy_protocol` would believe everybody: a header says who a client is";
+        let help = "list the proxies in front: `from: [10.0.0.0/8]`";
+        diagnostics.error_help(&block.place, message, help);
+    }
+    accepts.then_some(from)
+}
+
+fn networks(block: &Block, key: &str) -> Vec<IpNet> {
     block
-        .list("trusted_proxies")
+        .list(key)
         .iter()
         .filter_map(|item| item.network().copied())
         .collect()

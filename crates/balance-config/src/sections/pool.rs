@@ -1,5 +1,7 @@
 //! `pools` and the top-level keys that are shorthand for the pool `default`.
 
+use balance_core::ProxyVersion;
+
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
 use super::health::{HEALTH_CHECK, RESILIENCE};
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
@@ -64,9 +66,9 @@ pub(crate) static POOL: Table = Table {
         ),
         Key::new(
             "send_proxy",
-            Kind::Choice(&[], &["v1", "v2"]),
+            Kind::Choice(&["v1", "v2"], &[]),
             "",
-            "Send the PROXY protocol.",
+            "Begin each connection to a backend with a PROXY header that names the client. Connections are then used again for the same client connection only.",
         ),
     ],
 };
@@ -128,6 +130,7 @@ pub(crate) struct PoolDraft {
     pub(crate) is_empty: bool,
     pub(crate) balancer: BalancerDraft,
     pub(crate) max_connections: u32,
+    pub(crate) send_proxy: Option<ProxyVersion>,
     pub(crate) timeouts: TimeoutsLayer,
 }
 
@@ -148,6 +151,11 @@ pub(crate) fn read(
         max_connections: limits
             .and_then(|limits| count(limits, "max_connections"))
             .unwrap_or(0),
+        send_proxy: match block.text("send_proxy") {
+            Some("v1") => Some(ProxyVersion::V1),
+            Some(_) => Some(ProxyVersion::V2),
+            None => None,
+        },
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
     }
 }
@@ -162,6 +170,7 @@ pub(crate) fn read_default(root: &Block, version: Version) -> Option<PoolDraft> 
         is_empty: root.is_empty_list("backends"),
         balancer: backend::read_balancer(root.block("load_balancer")),
         max_connections: 0,
+        send_proxy: None,
         timeouts: TimeoutsLayer::default(),
     })
 }

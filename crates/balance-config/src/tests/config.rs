@@ -54,6 +54,10 @@ fn the_examples_load_without_a_word() {
             include_str!("../../../../config/routing.yaml"),
         ),
         (
+            "proxy-protocol.yaml",
+            include_str!("../../../../config/proxy-protocol.yaml"),
+        ),
+        (
             "minimal.yaml",
             include_str!("../../../../config/minimal.yaml"),
         ),

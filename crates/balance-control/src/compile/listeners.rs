@@ -110,6 +110,7 @@ pub(super) fn rules(
         mode: key.mode,
         table: Arc::clone(&tables[index]),
         pool: listener.pool,
+        proxy_sources: listener.proxy_sources.clone(),
         trusted_proxies: listener.trusted_proxies.clone(),
         protocol: config.protocol.clone(),
         limits: config.limits.clone(),

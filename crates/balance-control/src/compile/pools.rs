@@ -48,6 +48,7 @@ fn compile_pool(
         members: backends
             .map(|backend| Arc::clone(identities.endpoint(backend)))
             .collect(),
+        send_proxy: pool.send_proxy,
         idle: config.idle.clone(),
         timeouts: pool.timeouts.clone(),
         filters: routes::filters(&config.transform, &pool.place, errors),

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use balance_core::Cause;
 use balance_net::{PeerState, Stream, peer_state};
 use balance_proto::http1::{ConnectionLine, Progress, RequestError, worth_parsing};
+use balance_proto::proxy_protocol::ConnectionEnds;
 use tokio::task::coop;
 
 use super::downstream::write_own;
@@ -32,23 +33,14 @@ use crate::own_response::OwnResponse;
 use crate::planted;
 use crate::wheel::Timer;
 use crate::worker::{
-    ANSWER_MS, Counted, DRAIN_IDLE_MS, LINGER_IDLE_MS, LINGER_TOTAL_MS, Session, Worker,
+    ANSWER_MS, Connected, Counted, DRAIN_IDLE_MS, LINGER_IDLE_MS, LINGER_TOTAL_MS, Session, Worker,
     WorkerListener,
 };
 
-/// An accepted connection, as the accept loop hands it over.
-pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
-    pub(crate) peer: IpAddr,
-    /// What was read before the connection was registered.
-    pub(crate) unread: Vec<u8>,
-    pub(crate) counted: Counted,
-}
-
 /// Serves a connection to its end. Its future is what an idle connection costs: everything that is only
 /// needed now and then is boxed or belongs to a [`Server`].
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) {
-    let mut connection = Box::new(Connection::new(worker, listener, accepted));
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, connected: Connected) {
+    let mut connection = Box::new(Connection::new(worker, listener, connected));
     loop {
         let (mut server, head_bytes) = match poll_fn(|cx| connection.poll_head(cx)).await {
             Waited::Head { server, head_bytes } => (server, head_bytes),
@@ -77,6 +69,8 @@ pub(super) struct Connection {
     pub(super) listener: Rc<WorkerListener>,
     pub(super) stream: Stream,
     pub(super) peer: IpAddr,
+    /// Both ends, once a PROXY header told them or one has to tell them.
+    pub(super) ends: Option<Box<ConnectionEnds>>,
     /// Read and not used: a head that is not complete, or pipelined requests.
     pub(super) unread: Vec<u8>,
     /// How much of `unread` was tried as a head.
@@ -119,16 +113,17 @@ enum Waited {
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, listener: Rc<WorkerListener>, accepted: Accepted) -> Self {
+    fn new(worker: Rc<Worker>, listener: Rc<WorkerListener>, connected: Connected) -> Self {
         Self {
-            stream: accepted.stream,
-            peer: accepted.peer,
-            unread: accepted.unread,
+            stream: connected.stream,
+            peer: connected.peer,
+            ends: connected.ends,
+            unread: connected.unread,
             tried_bytes: 0,
             timer: worker.wheel.timer(),
             phase: Phase::First,
             known_ms: worker.clock.now_ms(),
-            _counted: accepted.counted,
+            _counted: connected.counted,
             worker,
             listener,
         }

@@ -26,6 +26,7 @@ use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts};
 use super::tunnel::carry_tunnel;
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
 use crate::isolate::{Panicked, isolate};
+use crate::worker::ends_of;
 
 /// A coroutine that serves one exchange at a time. Dropped in the middle of one, it takes the exchange's
 /// connections with it.
@@ -133,13 +134,18 @@ async fn serve_one(
         listener,
         stream,
         peer,
+        ends,
         unread,
         timer,
         ..
     } = connection;
+    let snapshot = listener.snapshot();
+    if snapshot.sends_proxy && ends.is_none() {
+        *ends = ends_of(stream).map(Box::new);
+    }
     state.begin(Arrival {
         listener: listener.index(),
-        snapshot: listener.snapshot(),
+        snapshot,
         peer: *peer,
         now_us: worker.clock.now_us(),
         listener_is_retired: listener.is_retired(),
@@ -147,6 +153,7 @@ async fn serve_one(
     let transport = Http1Transport {
         worker,
         settings: listener.head_settings(),
+        ends: ends.as_deref().copied(),
     };
     let context = exchange::Context {
         worker,

@@ -6,12 +6,13 @@ use balance_core::Timeouts;
 use balance_net::Stream;
 use balance_proto::RequestView;
 use balance_proto::http1::HeadSettings;
+use balance_proto::proxy_protocol::ConnectionEnds;
 
 use super::upstream::{Http1Upstream, UpstreamParts};
 use crate::clock::millis;
 use crate::exchange::sides::Transport;
 use crate::mirror::{self, MirroredRequest};
-use crate::upstream::{ConnectError, IdleConnection, Member, connect};
+use crate::upstream::{Announced, ConnectError, IdleConnection, Member, connect};
 use crate::worker::Worker;
 
 /// How exchanges of one worker reach backends over HTTP/1.
@@ -19,15 +20,29 @@ pub(crate) struct Http1Transport<'w> {
     pub(crate) worker: &'w Worker,
     /// What response heads are held to.
     pub(crate) settings: HeadSettings,
+    /// Whom backends are told to be the client, if they want to know.
+    pub(crate) ends: Option<ConnectionEnds>,
 }
 
 impl Http1Transport<'_> {
-    fn upstream(&self, stream: Stream, is_reused: bool) -> Http1Upstream {
-        let parts = self
+    fn upstream(
+        &self,
+        stream: Stream,
+        announced: Option<Rc<Announced>>,
+        is_reused: bool,
+    ) -> Http1Upstream {
+        let mut parts = self
             .worker
             .upstream_parts
             .take(|| Box::new(UpstreamParts::new()));
+        parts.announced = announced;
         Http1Upstream::new(stream, parts, self.settings, is_reused)
+    }
+
+    /// What a connection to this backend begins with.
+    fn announced(&self, member: &Member) -> Option<Announced> {
+        let version = member.send_proxy()?;
+        Some(Announced::new(version, self.ends))
     }
 
     /// Gives back what an attempt owned; a connection that is still in it is closed.
@@ -41,10 +56,9 @@ impl Transport for Http1Transport<'_> {
     type Upstream = Http1Upstream;
 
     fn reuse(&self, member: &Member, now_ms: u64) -> Option<Http1Upstream> {
-        member
-            .idle()
-            .take(now_ms)
-            .map(|stream| self.upstream(stream, true))
+        let announced = self.announced(member);
+        let idle = member.idle().take(now_ms, announced.as_ref())?;
+        Some(self.upstream(idle.stream, idle.announced, true))
     }
 
     async fn open(
@@ -52,8 +66,10 @@ impl Transport for Http1Transport<'_> {
         member: &Member,
         timeouts: &Timeouts,
     ) -> Result<Http1Upstream, ConnectError> {
-        let stream = connect(member.endpoint(), timeouts.connect).await?;
-        Ok(self.upstream(stream, false))
+        let announced = self.announced(member).map(Rc::new);
+        let opening = connect(member.endpoint(), timeouts.connect, announced.as_deref());
+        let stream = opening.await?;
+        Ok(self.upstream(stream, announced, false))
     }
 
     fn spawn_mirrored<V: RequestView + 'static>(
@@ -61,11 +77,12 @@ impl Transport for Http1Transport<'_> {
         worker: &Rc<Worker>,
         copy: MirroredRequest<V>,
     ) {
-        let (owned, settings) = (Rc::clone(worker), self.settings);
+        let (owned, settings, ends) = (Rc::clone(worker), self.settings, self.ends);
         worker.spawn(async move {
             let transport = Http1Transport {
                 worker: &owned,
                 settings,
+                ends,
             };
             mirror::send(&owned, &transport, copy).await;
         });
@@ -79,13 +96,14 @@ impl Transport for Http1Transport<'_> {
             .announced_timeout()
             .map_or(u64::MAX, |limit| millis(limit).saturating_sub(1000));
         let idle_ms = announced_ms.min(member.idle().timeout_ms());
-        let (stream, parts) = upstream.into_parts();
+        let (stream, mut parts) = upstream.into_parts();
         if let Some(stream) = stream
             && may_be_kept
             && idle_ms > 0
         {
             member.idle().keep(IdleConnection {
                 stream,
+                announced: parts.announced.take(),
                 since_ms: now_ms,
                 expires_ms: now_ms.saturating_add(idle_ms),
             });

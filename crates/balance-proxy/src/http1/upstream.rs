@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
     BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Upstream,
 };
+use crate::upstream::Announced;
 
 /// One connection to a backend while it serves an attempt. All of it is in one box that is used again, so
 /// that handing it on costs a pointer.
@@ -26,6 +28,8 @@ pub(crate) struct Http1Upstream(Box<UpstreamParts>);
 pub(crate) struct UpstreamParts {
     /// There while an attempt runs.
     stream: Option<Stream>,
+    /// The PROXY header that the connection began with.
+    pub(super) announced: Option<Rc<Announced>>,
     head: ResponseHead,
     sink: Sink,
     /// A head that is not complete yet, or what followed an interim response or a 101.
@@ -45,6 +49,7 @@ impl UpstreamParts {
     pub(crate) fn new() -> Self {
         Self {
             stream: None,
+            announced: None,
             head: ResponseHead::default(),
             sink: Sink::new(),
             unread: Vec::new(),
@@ -64,6 +69,7 @@ impl UpstreamParts {
     /// Closes the connection, forgets the attempt, keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.stream = None;
+        self.announced = None;
         self.head.clear();
         self.head.shrink(KEPT_BYTES);
         self.sink.clear();

@@ -1,11 +1,13 @@
 //! Opening a connection to a backend: one attempt tries its addresses in turn, the last good first.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use balance_core::Cause;
 use balance_net::{ConnectOptions, ConnectTarget, Stream, is_out_of_resources};
 
+use super::announced::Announced;
 use crate::endpoint::{Endpoint, UpstreamAddress};
 
 /// Why no connection could be opened.
@@ -38,11 +40,15 @@ impl ConnectError {
 
 /// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each
 /// address but the last gets an even share of it, so that one that swallows packets does not hide a
-/// good one.
+/// good one. What the connection is to begin with is sent before it is handed out.
 ///
 /// # Errors
 /// What the last address said.
-pub(crate) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, ConnectError> {
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    limit: Duration,
+    announced: Option<&Announced>,
+) -> Result<Stream, ConnectError> {
     let addresses = endpoint.addresses();
     let first = endpoint.last_good();
     let mut last_error = ConnectError::Unresolved;
@@ -58,7 +64,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stre
         } else {
             Some(limit / addresses.len() as u32)
         };
-        match connect_one(target, share).await {
+        match connect_one(target, share, announced).await {
             Ok(stream) => {
                 if offset != 0 {
                     endpoint.set_last_good(index);
@@ -77,9 +83,16 @@ pub(crate) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stre
 async fn connect_one(
     target: ConnectTarget<'_>,
     share: Option<Duration>,
+    announced: Option<&Announced>,
 ) -> Result<Stream, ConnectError> {
     let options = ConnectOptions::default();
-    let attempt = balance_net::connect(target, &options);
+    let attempt = async {
+        let mut stream = balance_net::connect(target, &options).await?;
+        if let Some(announced) = announced {
+            write_all(&mut stream, &announced.encode()).await?;
+        }
+        Ok(stream)
+    };
     let result = match share.filter(|share| !share.is_zero()) {
         None => attempt.await,
         Some(share) => match tokio::time::timeout(share, attempt).await {
@@ -88,6 +101,14 @@ async fn connect_one(
         },
     };
     result.map_err(|error| classify(&error))
+}
+
+async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = poll_fn(|cx| stream.poll_write(cx, bytes)).await?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn classify(error: &io::Error) -> ConnectError {

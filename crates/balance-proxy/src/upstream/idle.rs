@@ -12,6 +12,8 @@ use std::rc::{Rc, Weak};
 use balance_net::Stream;
 use tokio::io::Interest;
 
+use super::announced::Announced;
+
 /// What one worker may keep idle over all its backends: its share of the process's `idle_upstream_max`.
 pub(crate) struct IdleLimits {
     total: Cell<usize>,
@@ -23,6 +25,8 @@ pub(crate) struct IdleLimits {
 /// A connection that waits for its next request.
 pub(crate) struct IdleConnection {
     pub(crate) stream: Stream,
+    /// The PROXY header that it began with.
+    pub(crate) announced: Option<Rc<Announced>>,
     /// Since when, by the process clock.
     pub(crate) since_ms: u64,
     /// When it must not be used any more: our idle timeout or the backend's announced one.
@@ -109,15 +113,22 @@ impl IdleConnections {
         self.timeout_ms.get()
     }
 
-    /// A connection that is believed to be alive. Those that are readable while they should be silent
+    /// A connection that is believed to be alive and began with this PROXY header, or without one. Those that are readable while they should be silent
     /// (closed, or garbage) and those that are too old are dropped on the way; no system call but
     /// their close.
-    pub(crate) fn take(&self, now_ms: u64) -> Option<Stream> {
+    pub(crate) fn take(
+        &self,
+        now_ms: u64,
+        announced: Option<&Announced>,
+    ) -> Option<IdleConnection> {
+        let is_wanted = |one: &IdleConnection| one.announced.as_deref() == announced;
         let mut kept = self.kept.0.borrow_mut();
-        while let Some(connection) = kept.pop_back() {
+        // Without PROXY headers all of them are wanted, and this is the last one.
+        while let Some(index) = kept.iter().rposition(is_wanted) {
+            let connection = kept.remove(index)?;
             self.limits.forget(1);
             if is_silent(&connection.stream) && now_ms < connection.expires_ms {
-                return Some(connection.stream);
+                return Some(connection);
             }
         }
         None
@@ -178,10 +189,12 @@ fn is_silent(stream: &Stream) -> bool {
 mod tests {
     use std::rc::Rc;
 
+    use balance_core::ProxyVersion;
     use balance_net::Stream;
+    use balance_proto::proxy_protocol::ConnectionEnds;
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{IdleConnection, IdleConnections, IdleLimits};
+    use super::{Announced, IdleConnection, IdleConnections, IdleLimits};
 
     async fn pair(listener: &TcpListener) -> (Stream, TcpStream) {
         let address = listener.local_addr().unwrap();
@@ -201,6 +214,7 @@ mod tests {
             peers.push(peer);
             at.keep(IdleConnection {
                 stream,
+                announced: None,
                 since_ms,
                 expires_ms,
             });
@@ -217,8 +231,8 @@ mod tests {
             "the oldest of all gave way"
         );
         assert_eq!(limits.total(), 3);
-        assert!(idle.take(25).is_some(), "the newest is still good");
-        assert!(other.take(99).is_none(), "too old, both");
+        assert!(idle.take(25, None).is_some(), "the newest is still good");
+        assert!(other.take(99, None).is_none(), "too old, both");
         assert_eq!(limits.total(), 0);
     }
 
@@ -229,6 +243,7 @@ mod tests {
         let (stream, peer) = pair(&listener).await;
         idle.keep(IdleConnection {
             stream,
+            announced: None,
             since_ms: 0,
             expires_ms: u64::MAX,
         });
@@ -238,6 +253,40 @@ mod tests {
             tokio::task::yield_now().await;
             idle.expire(0);
         }
-        assert!(idle.take(0).is_none());
+        assert!(idle.take(0, None).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_announced_a_client_is_for_no_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idle = IdleConnections::new(9, Rc::new(IdleLimits::new(9)));
+        let announced = |version, source: &str| {
+            let (source, destination) = (source.parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+            Announced::new(version, Some(ConnectionEnds::new(source, destination)))
+        };
+        let anna = announced(ProxyVersion::V2, "192.0.2.1:1000");
+        let mut peers = Vec::new();
+        for owner in [None, Some(&anna), None] {
+            let (stream, peer) = pair(&listener).await;
+            peers.push(peer);
+            idle.keep(IdleConnection {
+                stream,
+                announced: owner.map(|owner| Rc::new(owner.clone())),
+                since_ms: 0,
+                expires_ms: u64::MAX,
+            });
+        }
+        for other in [
+            announced(ProxyVersion::V2, "192.0.2.1:1001"),
+            announced(ProxyVersion::V2, "192.0.2.2:1000"),
+            announced(ProxyVersion::V1, "192.0.2.1:1000"),
+            Announced::new(ProxyVersion::V2, None),
+        ] {
+            assert!(idle.take(0, Some(&other)).is_none(), "{other:?}");
+        }
+        assert!(idle.take(0, Some(&anna)).is_some());
+        assert!(idle.take(0, Some(&anna)).is_none(), "there was one");
+        assert!(idle.take(0, None).is_some() && idle.take(0, None).is_some());
+        assert_eq!(idle.len(), 0);
     }
 }

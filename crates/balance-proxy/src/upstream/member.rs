@@ -1,9 +1,11 @@
 //! One backend as one worker holds it.
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use balance_core::ProxyVersion;
 use balance_lb::Backend;
 use balance_telemetry::BackendSeries;
 
@@ -20,6 +22,8 @@ pub(crate) struct WorkerBackend {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) idle: IdleConnections,
     pub(crate) series: Rc<BackendSeries>,
+    /// The PROXY header that its connections begin with; a reload may change it.
+    pub(crate) send_proxy: Cell<Option<ProxyVersion>>,
 }
 
 impl Member {
@@ -32,7 +36,17 @@ impl Member {
             endpoint,
             idle,
             series,
+            send_proxy: Cell::new(None),
         }))
+    }
+
+    /// Which PROXY header its connections begin with from now on.
+    pub(crate) fn set_send_proxy(&self, version: Option<ProxyVersion>) {
+        self.0.send_proxy.set(version);
+    }
+
+    pub(crate) fn send_proxy(&self) -> Option<ProxyVersion> {
+        self.0.send_proxy.get()
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

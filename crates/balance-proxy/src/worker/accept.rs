@@ -12,11 +12,13 @@ use balance_net::{
 };
 
 use super::complaint::Complaint;
+use super::connected::{Connected, Counted};
+use super::preamble::{self, Preamble};
 use super::{Worker, WorkerListener, tracker};
 use crate::http1;
 use crate::isolate::{Panicked, isolate};
 use crate::planted;
-use crate::shared::{ConnectionGuard, Refused};
+use crate::shared::Refused;
 use crate::snapshot::Mode;
 use crate::tcp;
 
@@ -105,15 +107,22 @@ async fn start(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Acc
     // A unix socket's peer has no address; it is as local as 127.0.0.1.
     let ip = accepted.peer.ip().map(|address| address.ip());
     let peer = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let (guard, mode) = loop {
+    let (guard, mode, preamble) = loop {
         let admitted = {
             let snapshot = listener.snapshot();
             let rules = &snapshot.rules.listeners[listener.index()];
             let limits = &rules.limits;
+            let preamble = Preamble::of(rules, peer);
+            // Behind a proxy each client has its own places, once the header has told who it is.
+            let counted = ip.filter(|_| preamble == Preamble::None);
             worker
                 .shared
-                .admit(ip, limits.connections_max, limits.connections_per_ip_max)
-                .map(|guard| (guard, rules.mode))
+                .admit(
+                    counted,
+                    limits.connections_max,
+                    limits.connections_per_ip_max,
+                )
+                .map(|guard| (guard, rules.mode, preamble))
         };
         match admitted {
             Ok(admitted) => break admitted,
@@ -126,89 +135,86 @@ async fn start(worker: &Rc<Worker>, listener: &Rc<WorkerListener>, accepted: Acc
             }
         }
     };
-    let counted = Counted::new(listener, guard);
-    match mode {
-        Mode::Http => start_http(worker, listener, accepted, peer, counted),
-        Mode::Tcp => start_tcp(worker, listener, accepted, peer, counted),
-    }
-}
-
-fn start_http(
-    worker: &Rc<Worker>,
-    listener: &Rc<WorkerListener>,
-    accepted: Accepted,
-    peer: IpAddr,
-    counted: Counted,
-) {
-    // TCP_DEFER_ACCEPT: the request is usually there already, and reading it now saves a turn of epoll.
-    let unread = {
-        let mut scratch = worker.scratch.borrow();
-        match first_read(&accepted.fd, &mut scratch) {
-            Ok(Some(0)) | Err(_) => return, // gone already
-            Ok(Some(len)) => {
-                planted::panic_over("accept", &scratch[..len]);
-                scratch[..len].to_vec()
+    let admitted = Admitted {
+        peer,
+        counted: Counted::new(listener, guard),
+    };
+    match preamble {
+        Preamble::None => start_protocol(worker, listener, accepted, mode, admitted),
+        Preamble::ProxyHeader => {
+            if let Some(connected) = register(worker, accepted, Vec::new(), admitted) {
+                let (owner, rules) = (Rc::clone(worker), Rc::clone(listener));
+                tracker::spawn(worker, preamble::run(owner, rules, mode, connected));
             }
-            Ok(None) => Vec::new(),
         }
-    };
-    let Ok(stream) = accepted.into_stream() else {
-        worker.metrics.accept_error();
-        return;
-    };
-    let accepted = http1::Accepted {
-        stream,
-        peer,
-        unread,
-        counted,
-    };
-    tracker::spawn(
-        worker,
-        http1::serve(Rc::clone(worker), Rc::clone(listener), accepted),
-    );
-}
-
-fn start_tcp(
-    worker: &Rc<Worker>,
-    listener: &Rc<WorkerListener>,
-    accepted: Accepted,
-    peer: IpAddr,
-    counted: Counted,
-) {
-    let Ok(stream) = accepted.into_stream() else {
-        worker.metrics.accept_error();
-        return;
-    };
-    let accepted = tcp::Accepted {
-        stream,
-        peer,
-        counted,
-    };
-    tracker::spawn(
-        worker,
-        tcp::serve(Rc::clone(worker), Rc::clone(listener), accepted),
-    );
-}
-
-/// A connection's place in the process and in the listener's metrics.
-pub(crate) struct Counted {
-    listener: Rc<WorkerListener>,
-    _guard: ConnectionGuard,
-}
-
-impl Counted {
-    fn new(listener: &Rc<WorkerListener>, guard: ConnectionGuard) -> Self {
-        listener.series.opened();
-        Self {
-            listener: Rc::clone(listener),
-            _guard: guard,
-        }
+        Preamble::Refused => preamble::refuse(worker, listener, peer),
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.listener.series.closed();
+/// A connection that has its place.
+struct Admitted {
+    peer: IpAddr,
+    counted: Counted,
+}
+
+fn start_protocol(
+    worker: &Rc<Worker>,
+    listener: &Rc<WorkerListener>,
+    accepted: Accepted,
+    mode: Mode,
+    admitted: Admitted,
+) {
+    let unread = match mode {
+        Mode::Tcp => Vec::new(),
+        // TCP_DEFER_ACCEPT: the request is usually there already, and reading it now saves a turn of epoll.
+        Mode::Http => {
+            let mut scratch = worker.scratch.borrow();
+            match first_read(&accepted.fd, &mut scratch) {
+                Ok(Some(0)) | Err(_) => return, // gone already
+                Ok(Some(len)) => {
+                    planted::panic_over("accept", &scratch[..len]);
+                    scratch[..len].to_vec()
+                }
+                Ok(None) => Vec::new(),
+            }
+        }
+    };
+    if let Some(connected) = register(worker, accepted, unread, admitted) {
+        serve(worker, listener, mode, connected);
+    }
+}
+
+/// Registers the connection with the runtime.
+fn register(
+    worker: &Rc<Worker>,
+    accepted: Accepted,
+    unread: Vec<u8>,
+    admitted: Admitted,
+) -> Option<Connected> {
+    let Ok(stream) = accepted.into_stream() else {
+        worker.metrics.accept_error();
+        return None;
+    };
+    Some(Connected {
+        stream,
+        peer: admitted.peer,
+        ends: None,
+        unread,
+        counted: admitted.counted,
+    })
+}
+
+/// Gives a connection the task of its protocol.
+pub(super) fn serve(
+    worker: &Rc<Worker>,
+    listener: &Rc<WorkerListener>,
+    mode: Mode,
+    connected: Connected,
+) {
+    let (owner, rules) = (Rc::clone(worker), Rc::clone(listener));
+    match mode {
+        Mode::Http => tracker::spawn(worker, http1::serve(owner, rules, connected)),
+        Mode::Tcp => tracker::spawn(worker, tcp::serve(owner, rules, connected)),
     }
 }
 

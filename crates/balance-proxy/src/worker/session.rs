@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pub(crate) backend: Option<Member>,
     pub(crate) attempts: u32,
     pub(crate) connect_us: u64,
-    /// Of the answer to a request that could not be read; 0 in TCP.
+    /// Of the answer to a request that could not be read; 0 where nothing was asked.
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -54,7 +54,8 @@ impl Session {
             (None, Some((snapshot, pool))) => &snapshot.rules.pools[pool.index()].name,
             (None, None) => "",
         };
-        if rules.mode == Mode::Http {
+        // A connection that is refused before its first request is not one.
+        if rules.mode == Mode::Http && self.status != 0 {
             snapshot
                 .request_series(worker, listener.index(), None, None)
                 .record(Method::Other, self.status, duration_us);

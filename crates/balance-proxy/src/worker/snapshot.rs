@@ -22,6 +22,8 @@ pub(crate) struct WorkerSnapshot {
     pub(crate) pools: Vec<WorkerPool>,
     /// Indexed by [`RouteId`].
     pub(crate) route_needs: Vec<Needs>,
+    /// Whether some pool wants to be told who the clients are.
+    pub(crate) sends_proxy: bool,
     series: RequestHandles,
     /// By [`MirrorId`].
     mirrors: Vec<Rc<MirrorSeries>>,
@@ -76,6 +78,7 @@ impl WorkerSnapshot {
                                 idle_share(pool, parts.worker_count),
                                 millis(pool.idle.idle_conn_timeout),
                             );
+                            member.set_send_proxy(pool.send_proxy);
                             members.push(member);
                             members.len() - 1
                         });
@@ -94,6 +97,7 @@ impl WorkerSnapshot {
                     ..Needs::of(&route.filters)
                 })
                 .collect(),
+            sends_proxy: rules.pools.iter().any(|pool| pool.send_proxy.is_some()),
             series: RequestHandles::new(&rules),
             mirrors: mirror_handles(&rules, parts.metrics),
             members,

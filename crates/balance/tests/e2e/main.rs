@@ -15,6 +15,7 @@ mod limits;
 mod measuring;
 mod programs;
 mod proxy;
+mod proxy_protocol;
 mod real_clients;
 mod real_origins;
 mod resources;

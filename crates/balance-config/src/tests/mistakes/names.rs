@@ -63,10 +63,10 @@ pub(super) fn backends_and_pools() {
             &["4:10: error: `route:x` cannot be the name of a pool…"],
         ),
         (
-            "+pools: { p: { backends: [\"b:1\"], protocol: h2, send_proxy: v1 } }\n",
+            "+pools: { p: { backends: [\"b:1\"], protocol: h2, send_proxy: v3 } }\n",
             &[
                 "4:44: error: not supported yet: `protocol: h2`…",
-                "4:60: error: not supported yet: `send_proxy: v1`…",
+                "4:60: error: `send_proxy`: `v3` is not known…",
             ],
         ),
         (
@@ -358,7 +358,24 @@ pub(super) fn listeners() {
         ),
         (
             "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: true } } ]\n",
-            &["4:58: error: not supported yet: the PROXY protocol…"],
+            &[
+                "4:56: error: `proxy_protocol` would believe everybody: a header says who a client is\n  help: list the proxies in front: `from: [10.0.0.0/8]`",
+            ],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: true, from: [] } } ]\n",
+            &["4:56: error: `proxy_protocol` would believe everybody…"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { from: 10.0.0.0/8 } } ]\n",
+            &["4:58: warning: `from` has no effect without `accept: true`"],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: true, from: [10.0.0.0/33, lb] } } ]\n",
+            &[
+                "4:79: error: `from`: `10.0.0.0/33` is not an IP address or a block like 10.0.0.0/8",
+                "4:92: error: `from`: `lb` is not an IP address or a block like 10.0.0.0/8",
+            ],
         ),
         (
             "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: false }, tls: { enabled: false } } ]\n",

@@ -353,6 +353,7 @@ impl Setup {
                 balancer: balancer(members),
                 hash_key: HashKey::SourceIp,
                 members: members.clone(),
+                send_proxy: None,
                 idle: IdleSettings::default(),
                 timeouts: self.timeouts.clone(),
                 filters: pool_filters.take().unwrap_or_default(),
@@ -366,6 +367,7 @@ impl Setup {
             mode: Mode::Http,
             table: Arc::new(RouteTable::compile(specs).expect("valid routes")),
             pool: self.listener_pool,
+            proxy_sources: None,
             trusted_proxies: self
                 .trusted
                 .iter()
