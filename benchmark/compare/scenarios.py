@@ -59,13 +59,15 @@ class Scenario:
     check: object = None
 
 
-def wrk(connections, path, close=False):
-    """A round of wrk, one thread on the load core."""
+def wrk(connections, path, close=False, script=None):
+    """A round of wrk, one thread on the load core. A script makes the requests instead of `path`."""
 
     def run(stage, proxy, seconds):
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}"]
         if close:
             command += ["-H", "Connection: close"]
+        if script is not None:
+            command += ["-s", script]
         command.append(f"http://127.0.0.1:{proxy.ports['PORT']}{path}")
         before = proxy.cpu_seconds()
         result = subprocess.run(

@@ -55,8 +55,8 @@ impl HostIndex {
         }
     }
 
-    /// The least rank whose host and path take these and for which `is_match` holds, which also asks the regular
-    /// expression of a path.
+    /// The least rank whose host and path take these and for which `is_match` holds. It is asked of routes that ask for
+    /// more than host and path, which the regular expression of a path is too.
     pub(crate) fn least(
         &self,
         host: &[u8],
@@ -106,11 +106,7 @@ fn index_all(ranks: HostMap<Vec<u32>>, routes: &[Route]) -> HostMap<PathIndex> {
 }
 
 fn index(ranks: &[u32], routes: &[Route]) -> PathIndex {
-    PathIndex::compile(
-        ranks
-            .iter()
-            .map(|rank| (*rank, &routes[*rank as usize].spec.path)),
-    )
+    PathIndex::compile(ranks.iter().map(|rank| (*rank, &routes[*rank as usize])))
 }
 
 fn key(host: &str) -> Box<[u8]> {

@@ -180,6 +180,16 @@ impl Route {
         self.mismatch_after_path(facts)
     }
 
+    /// Whether [`Route::unindexed_mismatch`] can be anything.
+    pub(crate) fn asks_more(&self) -> bool {
+        let spec = &self.spec;
+        matches!(spec.path, PathMatch::Regex(_))
+            || !spec.methods.is_empty()
+            || ![&spec.headers, &spec.query, &spec.cookies]
+                .iter()
+                .all(|conditions| conditions.is_empty())
+    }
+
     /// What is left to ask once the index has found a route by the host and the text of its path, which for a regular
     /// expression is its prefix.
     pub(crate) fn unindexed_mismatch<F: Facts>(&self, path: &[u8], facts: &F) -> Option<Mismatch> {

@@ -19,6 +19,8 @@ use crate::trace::{Step, Trace};
 pub struct RouteTable {
     /// By rank: the position is the precedence.
     routes: Box<[Route]>,
+    /// By rank, too: most decisions need nothing else of a route.
+    ids: Box<[RouteId]>,
     /// `None` where a scan is faster.
     index: Option<HostIndex>,
 }
@@ -32,7 +34,8 @@ impl RouteTable {
     pub fn compile(specs: Vec<RouteSpec>) -> Result<Self, Vec<RouteError>> {
         let routes = compile_routes(specs)?;
         let index = (routes.len() > SCAN_MAX).then(|| HostIndex::compile(&routes));
-        Ok(Self { routes, index })
+        let ids = routes.iter().map(|route| route.spec.id).collect();
+        Ok(Self { routes, ids, index })
     }
 
     /// Compiles those of `specs` (in file order) that a listener names, in the order of its list. `None` means all.
@@ -121,7 +124,7 @@ impl RouteTable {
         };
         index
             .least(facts.host(), path, is_match)
-            .map(|rank| self.routes[rank as usize].spec.id)
+            .map(|rank| self.ids[rank as usize])
     }
 
     fn scan<F: Facts>(&self, facts: &F) -> Option<RouteId> {

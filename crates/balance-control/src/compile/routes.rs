@@ -8,7 +8,7 @@ use balance_config::{
     Respond as RespondConfig, Route, RouteScope, Severity, Share, Spanned, Transform,
     ValueMatch as ValueConfig,
 };
-use balance_core::{MirrorId, RouteId, SplitId};
+use balance_core::{MirrorId, RouteId, SplitId, Timeouts};
 use balance_lb::Places;
 use balance_proxy::{
     Action, Filter, HeaderAction, HeaderRule, MirrorRules, PathRewrite, Redirect, Respond,
@@ -39,7 +39,12 @@ pub(super) fn compile(
         splits: Vec::new(),
         mirrors: Vec::new(),
     };
+    let mut timeouts: Arc<Timeouts> = Arc::default();
     for (index, route) in config.routes.iter().enumerate() {
+        // Most routes have what the one before has.
+        if *timeouts != route.timeouts {
+            timeouts = Arc::new(route.timeouts.clone());
+        }
         let rules = RouteRules {
             name: route.name.clone(),
             action: compiled.action(route, identities, errors),
@@ -53,7 +58,7 @@ pub(super) fn compile(
                 id
             }),
             filters: filters(&route.transform, &route.place, errors),
-            timeouts: route.timeouts.clone(),
+            timeouts: Arc::clone(&timeouts),
         };
         compiled.routes.push(rules);
     }

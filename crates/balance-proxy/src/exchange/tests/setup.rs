@@ -342,7 +342,7 @@ impl Setup {
                 action,
                 mirror: (index == 0 && has_mirror).then_some(MirrorId(0)),
                 filters: route_filters.take().unwrap_or_default(),
-                timeouts: self.timeouts.clone(),
+                timeouts: Arc::new(self.timeouts.clone()),
             });
         let mut pool_filters = Some(pool_filters);
         let pools = backends
