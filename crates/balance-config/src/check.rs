@@ -2,6 +2,7 @@
 //! once. What several keys say together is the sections' and `resolve`'s business.
 
 use std::fmt::Display;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 
 use balance_core::{AddressError, BackendAddress, HashKey, ListenAddress};
@@ -10,7 +11,7 @@ use crate::alias::{self, Alias, Target};
 use crate::config::HostPattern;
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::scalar;
-use crate::suggest::nearest;
+use crate::suggest::{did_you_mean, nearest, translated};
 use crate::table::{DURATION_MAX_MS, Key, Kind, Table};
 use crate::tree::{Entry, Node, NodeKind};
 use crate::value::{Block, Field, Item, Value, parse_network};
@@ -59,7 +60,7 @@ impl Checker<'_> {
     fn entries(&mut self, entries: &Rc<[Entry]>, block: &mut Block) {
         let table = block.table;
         for entry in entries.iter() {
-            let Some(key) = self.key_of(entry, entries, table) else {
+            let Some(key) = self.key_of(entry, entries, block) else {
                 continue;
             };
             // `null` is the default (config.md §3), as if the key were not there.
@@ -87,8 +88,9 @@ impl Checker<'_> {
         &mut self,
         entry: &Entry,
         entries: &[Entry],
-        table: &'static Table,
+        block: &mut Block,
     ) -> Option<&'static Key> {
+        let table = block.table;
         if let Some(key) = table.key(&entry.key) {
             return Some(key);
         }
@@ -96,7 +98,7 @@ impl Checker<'_> {
         match aliases.find(|alias| alias.name == &*entry.key) {
             Some(alias) => self.key_of_alias(alias, entry, entries, table),
             None => {
-                self.unknown_key(entry, table);
+                self.unknown_key(entry, entries, block);
                 None
             }
         }
@@ -154,11 +156,18 @@ impl Checker<'_> {
         );
     }
 
-    fn unknown_key(&mut self, entry: &Entry, table: &'static Table) {
+    fn unknown_key(&mut self, entry: &Entry, entries: &[Entry], block: &mut Block) {
+        let table = block.table;
         if table.name == ROOT_NAME && entry.key.starts_with("x-") {
             return; // A place of the user's own, for anchors.
         }
-        let severity = if self.is_strict {
+        let names = table.keys.iter().map(|key| key.name);
+        let meant = self.diagnostics.nearest(&entry.key, names);
+        let required = meant
+            .and_then(|name| table.key(name))
+            .filter(|key| key.required && entries.iter().all(|other| &*other.key != key.name));
+        block.misspelt.extend(required.map(|key| key.name));
+        let severity = if self.is_strict || required.is_some() {
             Severity::Error
         } else {
             Severity::Warning
@@ -169,14 +178,16 @@ impl Checker<'_> {
             format!("unknown key `{}` in `{}`", shown(&entry.key), table.name)
         };
         let mut diagnostic = Diagnostic::new(severity, &entry.key_place, message);
-        let names = table.keys.iter().map(|key| key.name);
-        diagnostic.help = self.diagnostics.did_you_mean(&entry.key, names);
+        diagnostic.help = meant.map(|name| match required {
+            Some(_) => format!("{} It is required", did_you_mean(name)),
+            None => did_you_mean(name),
+        });
         self.diagnostics.push(diagnostic);
     }
 
     fn missing_keys(&mut self, block: &Block) {
         for key in block.table.keys.iter().filter(|key| key.required) {
-            if !block.has(key.name) {
+            if !block.has(key.name) && !block.misspelt.contains(&key.name) {
                 let message = format!("`{}` is missing in `{}`", key.name, block.table.name);
                 self.diagnostics.error_help(&block.place, message, key.doc);
             }
@@ -366,9 +377,11 @@ fn parse_choice(text: &str, now: &[&'static str], later: &[&'static str]) -> Par
     if now.contains(&text) {
         return Ok(Value::Text(text.to_owned()));
     }
-    let help = match nearest(text, now.iter().chain(later).copied()) {
-        Some(candidate) => format!("did you mean `{candidate}`?"),
-        None => format!("it is one of {}", quoted(now.iter().copied())),
+    let known = || now.iter().chain(later).copied();
+    let help = match (nearest(text, known()), translated(text, known())) {
+        (_, Some(here)) => format!("what other proxies call `{text}` is {here} here"),
+        (Some(candidate), None) => did_you_mean(candidate),
+        (None, None) => format!("it is one of {}", quoted(now.iter().copied())),
     };
     Err((format!("`{}` is not known", shown(text)), Some(help)))
 }
@@ -413,10 +426,18 @@ fn address_problem(text: &str, error: &AddressError) -> (String, Option<String>)
         AddressError::PortMissing => {
             Some(format!("like `{}:8080`", shown(text.trim_end_matches(':'))))
         }
+        AddressError::BracketsMissing(_) => with_brackets(text),
         _ if text.contains("://") => Some("without a scheme: `host:port`".to_owned()),
         _ => None,
     };
     (error.to_string(), help)
+}
+
+/// `::1:9002` is an address as a whole, and mostly meant is one with a port.
+fn with_brackets(text: &str) -> Option<String> {
+    let (ip, port) = text.rsplit_once(':')?;
+    let is_meant = ip.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok();
+    is_meant.then(|| did_you_mean(&format!("[{ip}]:{port}")))
 }
 
 fn parse_hash_key(text: &str) -> Parsed {

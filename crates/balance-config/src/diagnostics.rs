@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::check::quoted;
-use crate::suggest::nearest;
+use crate::suggest::{did_you_mean, nearest};
 
 /// A place in a source: lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -199,10 +199,19 @@ impl Diagnostics {
         name: &str,
         known: impl IntoIterator<Item = &'n str>,
     ) -> Option<String> {
+        self.nearest(name, known).map(did_you_mean)
+    }
+
+    /// The known name that is meant, where it will be told.
+    pub(crate) fn nearest<'n>(
+        &self,
+        name: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) -> Option<&'n str> {
         if self.list.len() >= DIAGNOSTICS_MAX {
             return None;
         }
-        nearest(name, known).map(|candidate| format!("did you mean `{candidate}`?"))
+        nearest(name, known)
     }
 
     /// The same for what the file itself defines; without a near name, all of them when they are few.

@@ -20,6 +20,21 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
+pub(crate) fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
+}
+
+/// What a word of nginx, HAProxy or Envoy is here, if that is one of `known`: they call the same things otherwise, and
+/// no number of edits leads from one to the other.
+pub(crate) fn translated<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase().replace('_', "-");
+    let (_, name, here) = OTHER_WORDS.iter().find(|(other, ..)| *other == word)?;
+    known.into_iter().any(|one| one == *name).then_some(*here)
+}
+
 /// Insertions, deletions, substitutions and swaps of neighbours between two words (optimal string
 /// alignment), `None` above [`EDITS_MAX`].
 fn distance(a: &[char], b: &[char]) -> Option<usize> {
@@ -45,13 +60,41 @@ fn distance(a: &[char], b: &[char]) -> Option<usize> {
     (distance <= EDITS_MAX).then_some(distance)
 }
 
+/// Their word in lower case with `-`, the name of ours, and how to write what it does there.
+const OTHER_WORDS: &[(&str, &str, &str)] = &[
+    ("roundrobin", "round-robin", "`round-robin`"),
+    ("rr", "round-robin", "`round-robin`"),
+    (
+        "static-rr",
+        "weighted-round-robin",
+        "`weighted-round-robin`",
+    ),
+    ("leastconn", "least-connections", "`least-connections`"),
+    ("least-conn", "least-connections", "`least-connections`"),
+    ("least-request", "least-connections", "`least-connections`"),
+    ("p2c", "power-of-two-choices", "`power-of-two-choices`"),
+    ("source", "consistent-hash", BY_ADDRESS),
+    ("ip-hash", "consistent-hash", BY_ADDRESS),
+    ("hash", "consistent-hash", BY_HEADER),
+    ("hdr", "consistent-hash", BY_HEADER),
+    ("uri", "consistent-hash", BY_HEADER),
+    ("warning", "warn", "`warn`"),
+    ("notice", "info", "`info`"),
+    ("emerg", "error", "`error`"),
+    ("crit", "error", "`error`"),
+];
+
+const BY_ADDRESS: &str = "`consistent-hash` with `hash_key: source-ip`";
+const BY_HEADER: &str =
+    "nearest to `consistent-hash`, whose `hash_key` is `source-ip` or `header:NAME`,";
+
 const EDITS_MAX: usize = 2;
 /// No known name is longer; it bounds the work on a hostile file.
 const NAME_CHARS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{nearest, translated};
 
     #[test]
     fn slips_are_recognized_and_other_words_are_not() {
@@ -64,6 +107,25 @@ mod tests {
         assert_eq!(nearest("port", known), None);
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn words_of_others_are_told_where_they_mean_something() {
+        let known = ["round-robin", "least-connections", "consistent-hash"];
+        for (word, expected) in [
+            ("least_conn", Some("`least-connections`")),
+            ("leastconn", Some("`least-connections`")),
+            ("LEAST_REQUEST", Some("`least-connections`")),
+            ("roundrobin", Some("`round-robin`")),
+            (
+                "ip_hash",
+                Some("`consistent-hash` with `hash_key: source-ip`"),
+            ),
+            ("static-rr", None),
+            ("random", None),
+        ] {
+            assert_eq!(translated(word, known), expected, "{word}");
+        }
     }
 
     #[test]

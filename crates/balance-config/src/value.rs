@@ -45,6 +45,8 @@ pub(crate) struct Block {
     pub(crate) table: &'static Table,
     pub(crate) place: Place,
     pub(crate) fields: Vec<Field>,
+    /// Required keys that stand there under a name that is nearly theirs: unknown, which is said, but not missing.
+    pub(crate) misspelt: Vec<&'static str>,
 }
 
 /// A key of a block that is present.
@@ -95,6 +97,7 @@ impl Block {
             table,
             place,
             fields: Vec::new(),
+            misspelt: Vec::new(),
         }
     }
 

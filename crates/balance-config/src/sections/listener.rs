@@ -133,12 +133,13 @@ pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
 /// The listener that the top-level keys stand for.
 pub(crate) const MAIN: &str = "main";
 
-/// The mode that a block writes.
+/// The mode that a block writes. One that is not known is said already: nothing is concluded in its place, and in http mode
+/// nothing else is complained about.
 pub(crate) fn mode(block: &Block) -> Option<Mode> {
-    match block.text("mode")? {
-        "http" => Some(Mode::Http),
-        _ => Some(Mode::Tcp),
-    }
+    block.has("mode").then(|| match block.text("mode") {
+        Some("tcp") => Mode::Tcp,
+        _ => Mode::Http,
+    })
 }
 
 fn addresses(block: &Block) -> Vec<Spanned<ListenAddress>> {

@@ -29,10 +29,14 @@ pub(super) fn config_from(sources: &MemorySources) -> Config {
 
 /// The notes of a file, without the file's name.
 fn notes(yaml: &str) -> Vec<String> {
+    told(yaml, Severity::Note)
+}
+
+fn told(yaml: &str, severity: Severity) -> Vec<String> {
     load(&MemorySources::file("b.yaml", yaml), "b.yaml")
         .diagnostics
         .iter()
-        .filter(|diagnostic| diagnostic.severity == Severity::Note)
+        .filter(|diagnostic| diagnostic.severity == severity)
         .map(|diagnostic| diagnostic.to_string().replace("b.yaml:", ""))
         .collect()
 }
@@ -254,6 +258,18 @@ routes:
         timeout: seconds(2),
     };
     assert_eq!(config.routes[1].mirror, Some(written));
+}
+
+/// The mistake has its own line, and a conclusion in its place would only distract from it.
+#[test]
+fn no_mode_is_concluded_where_a_wrong_one_is_written() {
+    for file in [
+        "mode: htpp\nlisten: \":80\"\nbackends: [\"a:1\"]\n",
+        "listeners: [ { name: l, mode: htpp, listen: \":80\", pool: p } ]\npools: { p: { backends: [\"a:1\"] } }\n",
+    ] {
+        assert_eq!(notes(file), [""; 0], "{file}");
+        assert_eq!(told(file, Severity::Error).len(), 1, "{file}");
+    }
 }
 
 #[test]

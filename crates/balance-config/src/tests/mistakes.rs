@@ -171,6 +171,23 @@ fn unknown_keys() {
             &["5:3: warning: unknown key `conect` in `timeouts`\n  help: did you mean `connect`?"],
         ),
         ("+port: 80\n", &["4:1: warning: unknown key `port`"]),
+        // Required, so that it is an error whatever the version, and one for both that it is unknown and that it is missing.
+        (
+            "+pools: { p: { backend: [\"b:1\"] } }\n",
+            &[
+                "4:15: error: unknown key `backend` in `pool`\n  help: did you mean `backends`? It is required",
+            ],
+        ),
+        (
+            "+version: 2\npools: { p: { backends: [ { adress: \"b:1\" } ] } }\n",
+            &[
+                "5:29: error: unknown key `adress` in `backend`\n  help: did you mean `address`? It is required",
+            ],
+        ),
+        (
+            "+pools: { p: { backend: 1, backends: [\"b:1\"] } }\n",
+            &["4:15: warning: unknown key `backend` in `pool`\n  help: did you mean `backends`?"],
+        ),
         ("+version: 2\nx-mine: { any: thing }\n", &[]),
         (
             "+version: 3\n",

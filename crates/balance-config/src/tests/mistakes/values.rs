@@ -85,6 +85,24 @@ pub(super) fn words_and_shapes() {
             ],
         ),
         (
+            "+load_balancer: { algorithm: leastconn }\n",
+            &[
+                "4:29: error: `algorithm`: `leastconn` is not known\n  help: what other proxies call `leastconn` is `least-connections` here",
+            ],
+        ),
+        (
+            "+load_balancer: { algorithm: ip_hash }\n",
+            &[
+                "4:29: error: `algorithm`: `ip_hash` is not known\n  help: what other proxies call `ip_hash` is `consistent-hash` with `hash_key: source-ip` here",
+            ],
+        ),
+        (
+            "+load_balancer: { algorithm: uri }\n",
+            &[
+                "4:29: error: `algorithm`: `uri` is not known\n  help: what other proxies call `uri` is nearest to `consistent-hash`, whose `hash_key` is `source-ip` or `header:NAME`, here",
+            ],
+        ),
+        (
             "+load_balancer: { algorithm: maglev }\n",
             &["4:29: error: not supported yet: `algorithm: maglev`…"],
         ),
@@ -170,6 +188,13 @@ pub(super) fn addresses() {
         (
             "mode: tcp\nlisten: \":80\"\nbackends: [\"::1\"]\n",
             &["3:12: error: `address`: an IPv6 address with a port needs brackets: [::1]:port"],
+        ),
+        (
+            "mode: tcp\nlisten: \"::1:9002\"\nbackends: [\"2001:db8::7:9002\"]\n",
+            &[
+                "2:9: error: `listen`: an IPv6 address with a port needs brackets: [::1:9002]:port\n  help: did you mean `[::1]:9002`?",
+                "3:12: error: `address`: an IPv6 address with a port needs brackets: [2001:db8::7:9002]:port\n  help: did you mean `[2001:db8::7]:9002`?",
+            ],
         ),
         (
             "mode: tcp\nlisten: \":80\"\nbackends: [\"unix:/run/a.sock\", \"[::1]:80\"]\n",
