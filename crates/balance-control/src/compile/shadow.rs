@@ -15,13 +15,18 @@ pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagno
     let mut asked: HashMap<RouteId, usize> = HashMap::new();
     let mut shadows: HashMap<RouteId, Vec<(usize, RouteId)>> = HashMap::new();
     let mut known: Option<(&Arc<RouteTable>, Vec<Shadow>)> = None;
+    let mut unfinished: Option<RouteId> = None;
     for (index, (listener, table)) in config.listeners.iter().zip(tables).enumerate() {
         if listener.mode != Mode::Http {
             continue;
         }
         let found = match &known {
             Some((same, found)) if Arc::ptr_eq(same, table) => found.clone(),
-            _ => find(table),
+            _ => {
+                let search = find(table);
+                unfinished = unfinished.or(search.unfinished);
+                search.found
+            }
         };
         for route in table.routes() {
             *asked.entry(route.id).or_default() += 1;
@@ -38,6 +43,14 @@ pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagno
         .filter_map(|(route, by)| by.first().map(|(listener, by)| (*route, *listener, *by)))
         .map(|(route, listener, by)| explain(config, &tables[listener], listener, route, by))
         .collect();
+    if let Some(route) = unfinished {
+        let route = &config.routes[route.index()];
+        let message = format!(
+            "from route `{}` on it was not looked whether routes ever decide: more than a million comparisons",
+            route.name
+        );
+        remarks.push(Diagnostic::new(Severity::Note, &route.place, message));
+    }
     remarks.sort_by(|a, b| a.place.cmp(&b.place));
     remarks
 }
@@ -49,7 +62,13 @@ struct Shadow {
     by: RouteId,
 }
 
-fn find(table: &RouteTable) -> Vec<Shadow> {
+struct Search {
+    found: Vec<Shadow>,
+    /// The first route that is not compared with all before it.
+    unfinished: Option<RouteId>,
+}
+
+fn find(table: &RouteTable) -> Search {
     let specs: Vec<&RouteSpec> = table.routes().collect();
     let mut earlier = Earlier::default();
     let mut found = Vec::new();
@@ -58,9 +77,18 @@ fn find(table: &RouteTable) -> Vec<Shadow> {
             let by = specs[by].id;
             found.push(Shadow { route: spec.id, by });
         }
+        if earlier.compared > COMPARISONS_MAX {
+            return Search {
+                found,
+                unfinished: Some(spec.id),
+            };
+        }
         earlier.insert(rank, spec);
     }
-    found
+    Search {
+        found,
+        unfinished: None,
+    }
 }
 
 /// The routes so far, by host and path, so that ten thousand of them need no comparison of all with all.
@@ -114,9 +142,12 @@ impl<'s> Earlier<'s> {
                 .lengths
                 .range(..=text.len())
                 .filter_map(|len| text.get(..*len));
+            let exact = (kind == Kind::Exact).then_some(Kind::Exact);
             let keys = prefixes.flat_map(|prefix| {
-                [Kind::Any, Kind::Bytes, Kind::Segments, Kind::Regex, kind]
-                    .map(|kind| (kind, prefix))
+                [Kind::Any, Kind::Bytes, Kind::Segments, Kind::Regex]
+                    .into_iter()
+                    .chain(exact)
+                    .map(move |kind| (kind, prefix))
             });
             for rank in keys.filter_map(|key| paths.patterns.get(&key)).flatten() {
                 self.compared += 1;

@@ -148,6 +148,32 @@ fn what_nobody_uses_is_told() {
     );
 }
 
+/// All on one path, told apart by a header: each would be compared with all before it.
+#[test]
+fn a_search_for_shadows_that_ends_early_says_so() {
+    let shadow = |count: usize| {
+        let mut yaml = format!("{BASE}routes:\n");
+        for route in 0..count {
+            yaml.push_str(&format!(
+                "  - {{ name: r{route}, match: {{ headers: {{ X-A: '{route}' }} }}, pool: a }}\n"
+            ));
+        }
+        yaml.push_str("  - { name: same, match: { headers: { X-A: '0' } }, pool: a }\n");
+        found(&yaml)
+    };
+    let [found] = &shadow(1_000)[..] else {
+        panic!("only the last one is shadowed");
+    };
+    assert!(found.contains("`same` never decides"), "{found}");
+    // 1,414 · 1,415 / 2 is the first sum above a million.
+    assert_eq!(
+        shadow(1_500),
+        [
+            "1421:5: note: from route `r1414` on it was not looked whether routes ever decide: more than a million comparisons"
+        ]
+    );
+}
+
 #[test]
 fn tests_of_routes_run_as_requests_would() {
     let test = |request: &str, expect: &str| {
