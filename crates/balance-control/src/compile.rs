@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Place, Severity, Spanned};
 use balance_core::ListenAddress;
-use balance_proxy::{Endpoint, ListenerKey, ListenerSocket, PoolRules, Snapshot};
+use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, Snapshot};
 use balance_route::RouteTable;
 use balance_telemetry::Registry;
 
@@ -41,7 +41,6 @@ use crate::view::{Running, View};
 pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
-use routes::CompiledRoutes;
 
 /// A configuration and all that it holds: the running one, or the one that may become it.
 pub(crate) struct Compiled {
@@ -74,8 +73,8 @@ pub(crate) struct Prepared {
 /// The part that touches nothing outside.
 struct Draft {
     identities: Identities,
-    pools: Vec<PoolRules>,
-    routes: CompiledRoutes,
+    /// As it would be without sockets, names and logs.
+    unbound: Snapshot,
     /// One for each listener of the configuration.
     tables: Vec<Arc<RouteTable>>,
 }
@@ -106,8 +105,7 @@ pub(crate) fn compile(
 
     let Draft {
         identities,
-        pools,
-        routes,
+        unbound,
         tables,
     } = draft;
     let max_connections = config
@@ -127,11 +125,8 @@ pub(crate) fn compile(
         listeners: addresses
             .map(|address| listeners::rules(&config, address.listener(), &address.key, &tables))
             .collect(),
-        routes: routes.routes,
-        splits: routes.splits,
-        mirrors: routes.mirrors,
-        pools,
         access_log: log.as_ref().map(|log| Arc::clone(&log.log)),
+        ..unbound
     });
     let config = Arc::new(config);
     let running = Running {
@@ -178,29 +173,11 @@ pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
 /// Everything that is wrong, with its place.
 pub(crate) fn unbound(config: &Config) -> Result<Snapshot, Vec<Diagnostic>> {
     let draft = draft(config, None)?;
-    let listeners = config.listeners.iter().enumerate();
-    let addresses = listeners.flat_map(|(index, listener)| {
-        let key = |written: &Spanned<ListenAddress>| listeners::key(&written.value, listener.mode);
-        listener
-            .listen
-            .iter()
-            .map(move |written| (index, key(written)))
-    });
     for backend in &config.backends {
         let endpoint = draft.identities.endpoint(backend);
         endpoint.set_max_connections(backend.max_connections);
     }
-    Ok(Snapshot {
-        generation: 0,
-        listeners: addresses
-            .map(|(index, key)| listeners::rules(config, index, &key, &draft.tables))
-            .collect(),
-        routes: draft.routes.routes,
-        splits: draft.routes.splits,
-        mirrors: draft.routes.mirrors,
-        pools: draft.pools,
-        access_log: None,
-    })
+    Ok(draft.unbound)
 }
 
 fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagnostic>> {
@@ -212,25 +189,42 @@ fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagn
     let routes = routes::compile(config, &identities, &mut errors);
     let tables = routes::tables(config, &mut errors);
     let pools = pools::compile(config, &identities, &mut errors);
-    if errors.is_empty() {
-        let served = route_tests::Served {
-            config,
-            routes: &routes,
-            pools: &pools,
-            tables: &tables,
-        };
-        route_tests::run(&served, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    if errors.is_empty() {
-        Ok(Draft {
-            identities,
-            pools,
-            routes,
-            tables,
-        })
-    } else {
-        Err(errors)
+    let unbound = Snapshot {
+        generation: 0,
+        listeners: unbound_listeners(config, &tables),
+        routes: routes.routes,
+        splits: routes.splits,
+        mirrors: routes.mirrors,
+        pools,
+        access_log: None,
+    };
+    route_tests::run(config, &unbound, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
     }
+    Ok(Draft {
+        identities,
+        unbound,
+        tables,
+    })
+}
+
+/// One for each address, as it is written.
+fn unbound_listeners(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<ListenerRules> {
+    let listeners = config.listeners.iter().enumerate();
+    let addresses = listeners.flat_map(|(index, listener)| {
+        let key = |written: &Spanned<ListenAddress>| listeners::key(&written.value, listener.mode);
+        listener
+            .listen
+            .iter()
+            .map(move |written| (index, key(written)))
+    });
+    addresses
+        .map(|(index, key)| listeners::rules(config, index, &key, tables))
+        .collect()
 }
 
 /// What is legal and still cannot be meant.

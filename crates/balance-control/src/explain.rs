@@ -22,6 +22,7 @@ pub use explanation::{
     Answer, Asked, Backend, Explanation, Field, Filter, Listener, Outcome, Pick, Pool, Request,
     Routes, Sent, Source, State, Timeout, Verdict,
 };
+pub(crate) use question::head;
 pub use question::{Choice, Question, QuestionError};
 
 use question::Asked as Resolved;
@@ -87,6 +88,7 @@ impl Subject<'_> {
             via_name: self.via_name,
             now_ms: self.now_ms,
             seed: self.seed,
+            is_tracing: true,
         };
         match asked {
             Resolved::Request(head) => Ok(self.request(&explainer, &explainer.request(&head)?)),

@@ -48,6 +48,8 @@ pub struct Explainer<'a> {
     pub now_ms: u64,
     /// Of the numbers that balancing draws.
     pub seed: u64,
+    /// Whether to tell every route that is asked. That takes a look at each, which serving does not need.
+    pub is_tracing: bool,
 }
 
 /// The life of a request up to its backend.
@@ -58,7 +60,7 @@ pub struct RequestExplanation {
     /// The peer, or whoever it speaks for.
     pub client: IpAddr,
     pub peer_is_trusted: bool,
-    /// `None` where it does not come to routing.
+    /// `None` where it does not come to routing, or nobody asked for it.
     pub trace: Option<Trace>,
     pub route: Option<RouteId>,
     pub outcome: Outcome,
@@ -210,7 +212,7 @@ impl Explainer<'_> {
             }
         };
         RequestExplanation {
-            trace: Some(decision::trace(rules, head)),
+            trace: self.is_tracing.then(|| decision::trace(rules, head)),
             route,
             ..self.explanation(request, client, outcome)
         }

@@ -1,98 +1,122 @@
-//! The `tests` of routes, put to the same tables and filters that serve: what a request would come to.
+//! The `tests` of routes, explained by what serves: what a request would come to.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
 
 use balance_config::{
     Config, Diagnostic, Mode, PoolKind, Route, RouteScope, RouteTest, Severity, Spanned,
 };
-use balance_core::{PathPolicy, PoolId, RouteId, UnderscorePolicy};
-use balance_proxy::{Action, Filter, PathRewrite, PoolRules};
-use balance_route::{Facts, RouteTable};
+use balance_core::{PoolId, RouteId};
+use balance_proxy::explain::{
+    Explainer, Forward, NotOneHead, Outcome as Explained, RequestExplanation,
+};
+use balance_proxy::{Action, Snapshot};
 
-use super::routes::CompiledRoutes;
-use crate::authority::without_port;
-
-/// What tests are run against.
-pub(super) struct Served<'a> {
-    pub(super) config: &'a Config,
-    pub(super) routes: &'a CompiledRoutes,
-    pub(super) pools: &'a [PoolRules],
-    /// One for each listener of the configuration.
-    pub(super) tables: &'a [Arc<RouteTable>],
-}
+use crate::explain::head;
 
 /// Runs all tests. An expectation that does not hold is an error at its place. A test is put to every
 /// listener that asks its route.
-pub(super) fn run(served: &Served<'_>, errors: &mut Vec<Diagnostic>) {
-    if served
-        .config
-        .routes
+pub(super) fn run(config: &Config, snapshot: &Snapshot, errors: &mut Vec<Diagnostic>) {
+    let scopes: Vec<Scope> = snapshot
+        .listeners
         .iter()
-        .all(|route| route.tests.is_empty())
-    {
-        return;
-    }
-    let listeners = served.config.listeners.iter().enumerate();
-    let scopes: Vec<(usize, Option<HashSet<RouteId>>)> = listeners
-        .filter(|(_, listener)| listener.mode == Mode::Http)
-        .map(|(index, listener)| match &listener.routes {
-            RouteScope::All => (index, None),
-            RouteScope::Listed(listed) => (index, Some(listed.iter().copied().collect())),
+        .enumerate()
+        .filter_map(|(position, rules)| {
+            let listener = (config.listeners.iter()).find(|one| one.name == rules.name)?;
+            (listener.mode == Mode::Http).then(|| Scope::of(listener, position))
         })
         .collect();
-    for (index, route) in served.config.routes.iter().enumerate() {
+    for (index, route) in config.routes.iter().enumerate() {
         let id = RouteId::from_index(index);
-        let asked =
-            |scope: &Option<HashSet<RouteId>>| scope.as_ref().is_none_or(|ids| ids.contains(&id));
         for test in &route.tests {
-            let request = match Request::parse(test, served.config) {
+            let request = match request(test) {
                 Ok(request) => request,
                 Err(message) => {
-                    errors.push(Diagnostic::new(
-                        Severity::Error,
-                        &test.request.place,
-                        message,
-                    ));
+                    let place = &test.request.place;
+                    errors.push(Diagnostic::new(Severity::Error, place, message));
                     continue;
                 }
             };
             // The first listener where something is different stands for all.
             let failed = scopes
                 .iter()
-                .filter(|(_, scope)| asked(scope))
-                .map(|(listener, _)| served.compare(*listener, id, test, &request))
+                .filter(|scope| scope.asks(id))
+                .map(|scope| {
+                    let trial = Trial {
+                        config,
+                        snapshot,
+                        listener: scope.position,
+                        request: &request,
+                    };
+                    trial.compare(id, test)
+                })
                 .find(|failed| !failed.is_empty());
             errors.extend(failed.into_iter().flatten());
         }
     }
 }
 
-impl Served<'_> {
-    /// One error for each expectation of a test that does not hold at a listener.
-    fn compare(
-        &self,
-        listener: usize,
-        own: RouteId,
-        test: &RouteTest,
-        request: &Request<'_>,
-    ) -> Vec<Diagnostic> {
-        let outcome = self.outcome(listener, request);
-        let several = self.config.listeners.len() > 1;
+/// The routes that an address asks.
+struct Scope {
+    /// In the snapshot.
+    position: usize,
+    /// `None`: all.
+    routes: Option<HashSet<RouteId>>,
+}
+
+impl Scope {
+    fn of(listener: &balance_config::Listener, position: usize) -> Self {
+        let routes = match &listener.routes {
+            RouteScope::All => None,
+            RouteScope::Listed(listed) => Some(listed.iter().copied().collect()),
+        };
+        Self { position, routes }
+    }
+
+    fn asks(&self, route: RouteId) -> bool {
+        self.routes
+            .as_ref()
+            .is_none_or(|routes| routes.contains(&route))
+    }
+}
+
+/// A request that is put to an address.
+struct Trial<'a> {
+    config: &'a Config,
+    snapshot: &'a Snapshot,
+    /// The position in the snapshot.
+    listener: usize,
+    /// The bytes of a head.
+    request: &'a [u8],
+}
+
+impl Trial<'_> {
+    /// One error for each expectation of a test that does not hold.
+    fn compare(&self, own: RouteId, test: &RouteTest) -> Vec<Diagnostic> {
+        let outcome = match self.explain(false) {
+            Ok(explanation) => self.outcome(&explanation),
+            Err(error) => {
+                let message = format!("`{}` is not a request: {error}", test.request.value);
+                let place = &test.request.place;
+                return vec![Diagnostic::new(Severity::Error, place, message)];
+            }
+        };
         let mut failed = Vec::new();
         for (key, expected) in &test.expect {
             let Some(found) = self.difference(key, expected, &outcome) else {
                 continue;
             };
-            let at = if several {
-                format!(" (listener `{}`)", self.config.listeners[listener].name)
-            } else {
-                String::new()
+            let at = match self.config.listeners.len() {
+                0 | 1 => String::new(),
+                _ => format!(
+                    " (listener `{}`)",
+                    self.snapshot.listeners[self.listener].name
+                ),
             };
             let message = format!("route test: {found}{at}");
             let mut diagnostic = Diagnostic::new(Severity::Error, &expected.place, message);
             if outcome.route != Some(own) {
-                diagnostic.help = self.why_not(listener, own, request);
+                diagnostic.help = self.why_not(own);
                 if let Some(decided) = outcome.route.map(|id| self.route(id)) {
                     let what = format!("route `{}` takes the request", decided.name);
                     diagnostic = diagnostic.with_related(&decided.place, what);
@@ -103,48 +127,50 @@ impl Served<'_> {
         failed
     }
 
-    /// What serving would do, with its own table, actions and path rules.
-    fn outcome(&self, listener: usize, request: &Request<'_>) -> Outcome {
-        let policy = self.config.protocol.paths;
-        if PathRewrite::default()
-            .rewrite(request.target, policy)
-            .is_none()
-        {
-            return Outcome::answered(None, 400);
-        }
-        let (route, filters, pools) = match self.tables[listener].decide(request) {
-            Some(id) => {
-                let rules = &self.routes.routes[id.index()];
-                match &rules.action {
-                    Action::Forward(pool) => (Some(id), &rules.filters, vec![*pool]),
-                    Action::Split(split) => {
-                        let shares = self.routes.splits[split.index()].shares().iter();
-                        let drawn = shares.filter(|share| share.weight.0 > 0);
-                        (
-                            Some(id),
-                            &rules.filters,
-                            drawn.map(|share| share.pool).collect(),
-                        )
-                    }
-                    Action::Redirect(redirect) => {
-                        return Outcome::answered(Some(id), redirect.status);
-                    }
-                    Action::Respond(respond) => return Outcome::answered(Some(id), respond.status),
-                }
-            }
-            None => match self.config.listeners[listener].pool {
-                Some(pool) => (None, &self.pools[pool.index()].filters, vec![pool]),
-                None => return Outcome::answered(None, 404),
-            },
+    /// From this machine. Which routes are asked is told only where it is needed: ten thousand tests of ten thousand
+    /// routes would take seconds for it.
+    fn explain(&self, is_tracing: bool) -> Result<RequestExplanation, NotOneHead> {
+        let explainer = Explainer {
+            snapshot: self.snapshot,
+            listener: self.listener,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            via_name: "",
+            now_ms: 0,
+            seed: 0,
+            is_tracing,
         };
-        match rewritten(request.target, filters, policy) {
-            Some(target) => Outcome {
+        explainer.request(self.request)
+    }
+
+    fn outcome(&self, explanation: &RequestExplanation) -> Outcome {
+        let route = explanation.route;
+        let forwarded = |forward: &Forward, status| Outcome {
+            route,
+            pools: self.drawn(route, forward.destination.pool),
+            target: Some(forward.head.path_and_query.clone()),
+            status,
+        };
+        match &explanation.outcome {
+            Explained::Answered(answer) => Outcome {
                 route,
-                pools,
-                target: Some(target),
-                status: None,
+                pools: Vec::new(),
+                target: None,
+                status: Some(answer.status),
             },
-            None => Outcome::answered(route, 400),
+            Explained::Forwarded(forward) => forwarded(forward, None),
+            Explained::Stranded(forward, answer) => forwarded(forward, Some(answer.status)),
+        }
+    }
+
+    /// Of a split all pools that it may draw, else the one.
+    fn drawn(&self, route: Option<RouteId>, pool: PoolId) -> Vec<PoolId> {
+        match route.map(|route| &self.snapshot.routes[route.index()].action) {
+            Some(Action::Split(split)) => {
+                let shares = self.snapshot.splits[split.index()].shares().iter();
+                let drawn = shares.filter(|share| share.weight.0 > 0);
+                drawn.map(|share| share.pool).collect()
+            }
+            _ => vec![pool],
         }
     }
 
@@ -198,8 +224,8 @@ impl Served<'_> {
     }
 
     /// Why the route that the test belongs to does not decide.
-    fn why_not(&self, listener: usize, own: RouteId, request: &Request<'_>) -> Option<String> {
-        let trace = self.tables[listener].explain(request);
+    fn why_not(&self, own: RouteId) -> Option<String> {
+        let trace = self.explain(true).ok()?.trace?;
         let name = &self.route(own).name;
         Some(match trace.steps.iter().find(|step| step.route == own) {
             Some(step) => format!(
@@ -229,7 +255,7 @@ impl Served<'_> {
 /// What a request comes to.
 struct Outcome {
     route: Option<RouteId>,
-    /// Of a split all that it may draw; empty when it is answered here.
+    /// Empty when it is answered here.
     pools: Vec<PoolId>,
     /// Path and query as the backend sees them.
     target: Option<String>,
@@ -238,15 +264,6 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn answered(route: Option<RouteId>, status: u16) -> Self {
-        Self {
-            route,
-            pools: Vec::new(),
-            target: None,
-            status: Some(status),
-        }
-    }
-
     fn answer(&self) -> String {
         let status = self
             .status
@@ -255,97 +272,20 @@ impl Outcome {
     }
 }
 
-/// The target after the filters that change it; `None` when the result is refused.
-fn rewritten(target: &[u8], filters: &[Filter], policy: PathPolicy) -> Option<String> {
-    let mut target = target.to_vec();
-    for filter in filters {
-        if let Filter::Path(rewrite) = filter {
-            target = rewrite.rewrite(&target, policy)?;
-        }
+/// The head of `GET https://host:port/path?query`, or of `GET /path`: in HTTP/1.0, which needs no host.
+fn request(test: &RouteTest) -> Result<Vec<u8>, String> {
+    let text = test.request.value.trim();
+    let refuse = |what: &str| format!("`{text}` is not a request: {what}");
+    let (method, url) = text
+        .split_once(' ')
+        .ok_or_else(|| refuse("write it like `GET https://host/path`"))?;
+    let is_url = ["http://", "https://", "/"]
+        .iter()
+        .any(|begin| url.starts_with(begin));
+    if !is_url || url.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
+        return Err(refuse("its path begins with `/` and has no spaces"));
     }
-    Some(String::from_utf8_lossy(&target).into_owned())
-}
-
-/// The request of a test, as routes see requests.
-struct Request<'a> {
-    method: &'a str,
-    host: &'a str,
-    target: &'a [u8],
-    headers: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Request<'a> {
-    /// `GET https://host:port/path?query`, or `GET /path` for a request without a host.
-    fn parse(test: &'a RouteTest, config: &Config) -> Result<Self, String> {
-        let text = test.request.value.trim();
-        let refuse = |what: &str| format!("`{text}` is not a request: {what}");
-        let (method, url) = text
-            .split_once(' ')
-            .ok_or_else(|| refuse("write it like `GET https://host/path`"))?;
-        let rest = ["http://", "https://"]
-            .iter()
-            .find_map(|scheme| url.strip_prefix(scheme));
-        let (authority, target) = match rest {
-            Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
-            None => ("", url),
-        };
-        let target = match target.split('#').next().unwrap_or_default() {
-            "" => "/",
-            target => target,
-        };
-        if !target.starts_with('/') || target.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
-            return Err(refuse("its path begins with `/` and has no spaces"));
-        }
-        // As serving has it: such fields are gone before routes are asked.
-        let drops = config.protocol.underscores_in_headers == UnderscorePolicy::Drop;
-        let headers: Vec<(&str, &str)> = test
-            .headers
-            .iter()
-            .filter(|(name, _)| !(drops && name.contains('_')))
-            .map(|(name, value)| (name.as_str(), value.trim()))
-            .collect();
-        let field = headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let authority = field.map_or(authority, |(_, value)| *value);
-        Ok(Self {
-            method,
-            host: host_of(authority),
-            target: target.as_bytes(),
-            headers,
-        })
-    }
-}
-
-impl Facts for Request<'_> {
-    fn method(&self) -> &[u8] {
-        self.method.as_bytes()
-    }
-
-    fn host(&self) -> &[u8] {
-        self.host.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        let mut parts = self.target.split(|byte| *byte == b'?');
-        parts.next().unwrap_or_default()
-    }
-
-    fn query(&self) -> &[u8] {
-        let mark = self.target.iter().position(|byte| *byte == b'?');
-        mark.map_or(&[], |at| &self.target[at + 1..])
-    }
-
-    fn header_values(&self, name_lower: &[u8]) -> impl Iterator<Item = &[u8]> {
-        self.headers
-            .iter()
-            .filter(move |(name, _)| name.as_bytes().eq_ignore_ascii_case(name_lower))
-            .map(|(_, value)| value.as_bytes())
-    }
-}
-
-/// Without port and trailing dot.
-fn host_of(authority: &str) -> &str {
-    let host = without_port(authority);
-    host.strip_suffix('.').unwrap_or(host)
+    let field = |(name, value): &(String, String)| format!("{name}: {}", value.trim());
+    let headers: Vec<String> = test.headers.iter().map(field).collect();
+    head(method, url, &headers, "HTTP/1.0").map_err(|error| refuse(&error.to_string()))
 }

@@ -98,7 +98,9 @@ impl Question {
         match rules.mode {
             Mode::Http => match &self.url {
                 Some(text) if url.is_none_or(|url| url.scheme != Scheme::Tcp) => {
-                    Ok((index, Asked::Request(self.head(url, text))))
+                    let method = self.method.as_deref().unwrap_or("GET");
+                    let head = head(method, text, &self.headers, "HTTP/1.1")?;
+                    Ok((index, Asked::Request(head)))
                 }
                 _ => Err(QuestionError::RequestMissing { name: name() }),
             },
@@ -131,34 +133,6 @@ impl Question {
             (None, None) if self.url.is_some() => reached(Mode::Http, None, listeners),
             (None, None) => Err(QuestionError::Empty),
         }
-    }
-
-    /// As curl would send it: Host from the URL unless a field says otherwise, then the fields. Nothing is checked or
-    /// mended: that is the parser's business.
-    fn head(&self, url: Option<Url<'_>>, text: &str) -> Vec<u8> {
-        let method = self.method.as_deref().unwrap_or("GET");
-        let target = match url {
-            None => text,
-            Some(url) if url.path_and_query.is_empty() => "/",
-            Some(url) => url.path_and_query,
-        };
-        let slash = if target.starts_with('?') { "/" } else { "" };
-        let mut head = format!("{method} {slash}{target} HTTP/1.1\r\n");
-        let is_host = |line: &String| {
-            line.split_once(':')
-                .is_some_and(|(name, _)| name.eq_ignore_ascii_case("host"))
-        };
-        if let Some(url) = url
-            && !self.headers.iter().any(is_host)
-        {
-            let _ = write!(head, "Host: {}\r\n", url.authority);
-        }
-        for line in &self.headers {
-            head.push_str(line);
-            head.push_str("\r\n");
-        }
-        head.push_str("\r\n");
-        head.into_bytes()
     }
 }
 
@@ -217,6 +191,45 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
+}
+
+/// A request as curl would send it: Host from the URL unless a field says otherwise, then the fields. Nothing is checked
+/// or mended: that is the parser's business. `hostless`: the version of a request that names no host.
+///
+/// # Errors
+/// The URL has no host.
+pub(crate) fn head(
+    method: &str,
+    text: &str,
+    headers: &[String],
+    hostless: &str,
+) -> Result<Vec<u8>, QuestionError> {
+    let url = Url::parse(text)?;
+    let target = match url {
+        None => text,
+        Some(url) if url.path_and_query.is_empty() => "/",
+        Some(url) => url.path_and_query,
+    };
+    let slash = if target.starts_with('?') { "/" } else { "" };
+    let names_host = headers.iter().any(|line| {
+        line.split_once(':')
+            .is_some_and(|(name, _)| name.eq_ignore_ascii_case("host"))
+    });
+    let version = if url.is_some() || names_host {
+        "HTTP/1.1"
+    } else {
+        hostless
+    };
+    let mut head = format!("{method} {slash}{target} {version}\r\n");
+    if let Some(url) = url.filter(|_| !names_host) {
+        let _ = write!(head, "Host: {}\r\n", url.authority);
+    }
+    for line in headers {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    Ok(head.into_bytes())
 }
 
 /// A listener may have several addresses: the one with this port, if it has one.

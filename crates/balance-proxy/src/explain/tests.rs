@@ -69,6 +69,7 @@ fn explainer(snapshot: &Snapshot) -> Explainer<'_> {
         via_name: "balance-test",
         now_ms: 0,
         seed: 1,
+        is_tracing: true,
     }
 }
 
