@@ -9,6 +9,7 @@ use crate::regex::Regex;
 use crate::route::{Mismatch, RouteErrorKind, RouteSpec};
 
 mod properties;
+#[path = "../../tests/shared/reference.rs"]
 mod reference;
 #[path = "../../tests/shared/request.rs"]
 mod request;

@@ -1,14 +1,14 @@
-//! The rules once more, as the documentation tells them and as slowly as one likes: what the table is compared with.
+//! The rules once more, as the documentation tells them and as slowly as one likes: what tables are compared with. Tests
+//! and fuzz targets take this file in by its path, and the types from where they are for them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 use balance_core::RouteId;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 use regex_automata::util::syntax;
 
-use super::Request;
-use crate::condition::{NamedMatch, ValueMatch};
-use crate::pattern::{HostPattern, PathMatch};
-use crate::regex::Regex;
-use crate::route::RouteSpec;
+use super::{HostPattern, NamedMatch, PathMatch, Regex, Request, RouteSpec, ValueMatch};
 
 pub(super) fn decide<'a>(
     routes: impl Iterator<Item = &'a RouteSpec>,
@@ -18,7 +18,7 @@ pub(super) fn decide<'a>(
     routes.next().map(|spec| spec.id)
 }
 
-fn takes(spec: &RouteSpec, request: &Request) -> bool {
+pub(super) fn takes(spec: &RouteSpec, request: &Request) -> bool {
     let method = &request.method;
     (spec.hosts.is_empty()
         || spec
@@ -29,7 +29,7 @@ fn takes(spec: &RouteSpec, request: &Request) -> bool {
         && holds(&spec.headers, &request.headers, false)
         && holds(&spec.query, &parameters(&request.query), true)
         && holds(&spec.cookies, &cookies(request), true)
-        && takes_path(&spec.path, &request.path) // Last: it may have to build an engine.
+        && takes_path(&spec.path, &request.path)
 }
 
 fn takes_host(pattern: &HostPattern, host: &str) -> bool {
@@ -57,14 +57,24 @@ fn takes_path(pattern: &PathMatch, path: &str) -> bool {
     }
 }
 
-/// With an engine that follows the pattern's threads instead of an automaton.
-pub(crate) fn takes_all(regex: &Regex, text: &str) -> bool {
-    let whole = format!(r"\A(?:{})\z", regex.pattern());
-    let engine = PikeVM::builder()
-        .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .build(&whole)
-        .unwrap();
-    engine.is_match(&mut engine.create_cache(), text)
+/// With an engine that follows the pattern's threads instead of an automaton. Each is built once: that is what takes the
+/// time.
+pub(super) fn takes_all(regex: &Regex, text: &str) -> bool {
+    thread_local! {
+        static ENGINES: RefCell<HashMap<String, PikeVM>> = RefCell::default();
+    }
+    ENGINES.with_borrow_mut(|engines| {
+        let build = || {
+            let whole = format!(r"\A(?:{})\z", regex.pattern());
+            PikeVM::builder()
+                .syntax(syntax::Config::new().unicode(false).utf8(false))
+                .build(&whole)
+                .expect("what the other engine compiled is valid")
+        };
+        let known = engines.entry(regex.pattern().to_owned());
+        let engine = known.or_insert_with(build);
+        engine.is_match(&mut engine.create_cache(), text)
+    })
 }
 
 fn parameters(query: &str) -> Vec<(String, String)> {

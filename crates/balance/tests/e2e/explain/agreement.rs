@@ -29,6 +29,8 @@ routes:
   - { name: deep, match: { path_prefix: /deep }, pool: a, transform: { strip_prefix: /deep/er, add_prefix: /x/y } }
   - { name: unsafe, match: { path_prefix: /unsafe }, pool: a, transform: { strip_prefix: /unsafe } }
   - { name: divided, match: { path_prefix: /split }, split: [ { pool: a, weight: 2 }, { pool: b, weight: 1 } ] }
+  - { name: copied, match: { path_prefix: /copied }, pool: a, transform: { strip_prefix: /copied }, mirror: { pool: copies } }
+  - { name: uncopied, match: { path_prefix: /uncopied }, pool: a, mirror: { pool: copies, sample: 0% } }
   - { name: hashed, match: { path_prefix: /hash }, pool: h }
   - { name: dead, match: { path_prefix: /dead }, pool: dead }
   - { name: moved, match: { path: /moved }, redirect: { path: /here, status: 308 } }
@@ -37,10 +39,11 @@ routes:
   - { name: hidden, match: { path_prefix: /moved }, respond: { status: 410 } }
 ";
 
-/// Two listeners with different lists, pools with a turn, weights and a hash. `limits` are small.
-fn config(a: &[&Origin; 2], b: &Origin, log: &Path) -> String {
+/// Two listeners with different lists, pools with a turn, weights and a hash, and one for copies. `limits` are small.
+fn config(a: &[&Origin; 2], b: &Origin, copies: &Origin, log: &Path) -> String {
     let base = BASE.replace("logging: { access_log: false }\n", "");
     let (log, a, b) = (log.display(), a.map(Origin::addr), b.addr());
+    let copies = copies.addr();
     format!(
         "{base}logging: {{ format: json, access_log: '{log}' }}\n\
          limits: {{ body_bytes_max: 100, head_bytes_max: 2KiB, fields_max: 20, target_bytes_max: 500 }}\n\
@@ -54,6 +57,7 @@ fn config(a: &[&Origin; 2], b: &Origin, log: &Path) -> String {
          \x20   load_balancer: {{ algorithm: weighted-round-robin }}\n\
          \x20   backends: [ {{ name: a1, address: '{}', weight: 3 }}, {{ name: a2, address: '{}' }} ]\n\
          \x20 b: {{ backends: [ {{ name: b1, address: '{b}' }} ] }}\n\
+         \x20 copies: {{ backends: [ {{ name: c1, address: '{copies}' }} ] }}\n\
          \x20 h:\n\
          \x20   load_balancer: {{ algorithm: consistent-hash, hash_key: 'header:X-User' }}\n\
          \x20   backends: [ {{ name: h1, address: '{}' }}, {{ name: h2, address: '{}' }} ]\n\
@@ -109,6 +113,10 @@ const ROWS: &[Row] = &[
     ("web", "GET /split/2", &[]),
     ("web", "GET /split/3", &[]),
     ("web", "GET /split/4", &[]),
+    ("web", "GET /copied/x?q", &["X-Kept: 1"]),
+    ("web", "POST /copied", &["Content-Length: 5"]),
+    ("web", "POST /copied", &["Content-Length: 101"]),
+    ("web", "GET /uncopied", &[]),
     ("web", "GET /dead", &[]),
     ("web", "GET /moved", &[]),
     ("web", "GET /moved/x", &[]),
@@ -202,10 +210,11 @@ struct Outcome {
 
 #[test]
 fn what_is_explained_is_what_is_done() {
-    let [a1, a2, b] = ["a1", "a2", "b1"].map(|name| Origin::answering(Script::ok(name)));
+    let [a1, a2, b, copies] =
+        ["a1", "a2", "b1", "c1"].map(|name| Origin::answering(Script::ok(name)));
     let folder = TempDir::new("explain").unwrap();
     let log = folder.path().join("access.log");
-    let process = Process::start(BINARY, &config(&[&a1, &a2], &b, &log)).unwrap();
+    let process = Process::start(BINARY, &config(&[&a1, &a2], &b, &copies, &log)).unwrap();
     let origins = [&a1, &a2, &b];
     let outcomes: Vec<Outcome> = ROWS
         .iter()
@@ -217,6 +226,8 @@ fn what_is_explained_is_what_is_done() {
         outcomes.iter().filter(is_so).count()
     };
     assert!(count("forwarded") > 30 && count("answered") >= 6 && count("refused") >= 12);
+
+    compare_copies(&outcomes, &copies);
 
     let lines = || std::fs::read_to_string(&log).unwrap_or_default();
     wait_until(
@@ -275,6 +286,26 @@ fn ask_both(process: &Process, row: Row, origins: &[&Origin; 3]) -> Outcome {
         status: response.status,
         location: response.header("location").map(str::to_owned),
     }
+}
+
+/// What is told to be copied is, as it is told to be sent, and nothing else. They come when they come.
+fn compare_copies(outcomes: &[Outcome], copies: &Origin) {
+    let is_copied = |outcome: &&Outcome| {
+        outcome.told["verdict"]["outcome"] == "forwarded"
+            && outcome.told["routes"]["mirror"] == "100% are copied to pool copies"
+    };
+    let told: Vec<&Outcome> = outcomes.iter().filter(is_copied).collect();
+    assert_eq!(told.len(), 2);
+    let mut seen = copies.wait_for(told.len());
+    for outcome in &told {
+        let target = outcome.told["sent"]["path_and_query"].as_str().unwrap();
+        let method = outcome.told["sent"]["method"].as_str().unwrap();
+        let is_it = |copy: &Recorded| (&*copy.target, &*copy.method) == (target, method);
+        let mut copy = seen.remove(seen.iter().position(is_it).unwrap());
+        copy.fields.retain(|field| field.name != "X-Balance-Mirror");
+        compare_heads(&outcome.told["sent"], &copy, outcome.row);
+    }
+    assert!(seen.is_empty(), "{seen:?}");
 }
 
 /// In a JSON log the addresses are events too.
