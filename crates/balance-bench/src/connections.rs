@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failures::{Failures, Kind};
+use crate::progress::Progress;
 use crate::target::{Usage, resolve};
 use report::{Limit, Report};
 
@@ -64,6 +65,8 @@ const PORTS_PER_SOURCE: usize = 1_000;
 const DESCRIPTORS_RESERVED: u64 = 64;
 /// How long connecting, and each read and write, may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the progress is shown.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// Between the last exchange and the first look at memory.
 const SETTLE: Duration = Duration::from_millis(500);
 /// A target that fails so often in a row is not asked any more.
@@ -77,7 +80,14 @@ pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<ExitCode> {
     let target = resolve(&args.target)?;
     let descriptors = crate::descriptors::raise_limit();
     let stop = crate::interrupt::flag();
-    let report = measure(target, args, descriptors, &stop);
+    let mut progress = Progress::on_stderr(None);
+    let report = measure(target, args, descriptors, &stop, |opened| {
+        progress.show_text(&format!(
+            "{opened} of {} connections open",
+            args.connections
+        ));
+    });
+    progress.clear();
     report.write(args.json.as_deref())?;
     Ok(report.exit_code())
 }
@@ -113,7 +123,7 @@ pub(crate) fn measure_idle(
         host: None,
         json: None,
     };
-    let report = measure(target, &args, descriptors, stop);
+    let report = measure(target, &args, descriptors, stop, |_| {});
     Idle {
         wanted: report.wanted,
         opened: report.opened,
@@ -132,6 +142,7 @@ fn measure(
     args: &ConnectionsArgs,
     descriptors: u64,
     stop: &AtomicBool,
+    watch: impl FnMut(usize),
 ) -> Report {
     let room = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED));
     let wanted = args.connections as usize;
@@ -139,8 +150,14 @@ fn measure(
     let request = request(args);
     let base = Usage::of(&args.pid);
     let start = Instant::now();
-    let (mut streams, mut failures) =
-        open_all(target, count, &sources(args, target, count), &request, stop);
+    let (mut streams, mut failures) = open_all(
+        target,
+        count,
+        &sources(args, target, count),
+        &request,
+        stop,
+        watch,
+    );
     let open_time = start.elapsed();
     wait(SETTLE, stop);
     let loaded = Usage::of(&args.pid);
@@ -186,43 +203,58 @@ fn sources(args: &ConnectionsArgs, target: SocketAddr, count: usize) -> Vec<IpAd
         .collect()
 }
 
+/// `watch` is told how many are open, a few times a second.
 fn open_all(
     target: SocketAddr,
     count: usize,
     sources: &[IpAddr],
     request: &str,
     stop: &AtomicBool,
+    mut watch: impl FnMut(usize),
 ) -> (Vec<TcpStream>, Failures) {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((Vec::with_capacity(count), Failures::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..OPENING_THREADS.min(count) {
-            scope.spawn(|| {
-                let mut failed_in_a_row = 0;
-                while failed_in_a_row < FAILURES_IN_A_ROW_MAX && !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let source = sources.get(index % sources.len().max(1)).copied();
-                    let opened = open(target, source).and_then(|mut stream| {
-                        let status = exchange::exchange(&mut stream, request)?;
-                        Ok((stream, status))
-                    });
-                    // The lock is held for a push: no thread can have panicked with it half done.
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    match opened {
-                        Ok((stream, status)) if status < 400 => {
-                            results.0.push(stream);
-                            failed_in_a_row = 0;
-                            continue;
-                        }
-                        Ok(_) => results.1.count(Kind::Status),
-                        Err(error) => results.1.count_error(&error),
-                    }
-                    failed_in_a_row += 1;
-                }
+    let open_many = || {
+        let mut failed_in_a_row = 0;
+        while failed_in_a_row < FAILURES_IN_A_ROW_MAX && !stop.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            let source = sources.get(index % sources.len().max(1)).copied();
+            let opened = open(target, source).and_then(|mut stream| {
+                let status = exchange::exchange(&mut stream, request)?;
+                Ok((stream, status))
             });
+            // The lock is held for a push: no thread can have panicked with it half done.
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            match opened {
+                Ok((stream, status)) if status < 400 => {
+                    results.0.push(stream);
+                    failed_in_a_row = 0;
+                    continue;
+                }
+                Ok(_) => results.1.count(Kind::Status),
+                Err(error) => results.1.count_error(&error),
+            }
+            failed_in_a_row += 1;
+        }
+    };
+    let threads = OPENING_THREADS.min(count);
+    let running = AtomicUsize::new(threads);
+    let watcher = std::thread::current();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                open_many();
+                running.fetch_sub(1, Ordering::Release);
+                watcher.unpark();
+            });
+        }
+        while running.load(Ordering::Acquire) > 0 {
+            std::thread::park_timeout(WATCH_INTERVAL);
+            let results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            watch(results.0.len());
         }
     });
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -297,6 +329,7 @@ mod tests {
             &args,
             descriptors,
             &AtomicBool::new(false),
+            |_| {},
         )
     }
 

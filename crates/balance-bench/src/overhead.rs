@@ -45,7 +45,7 @@ impl Side {
                 }
             }
             Self::Tcp(load) => {
-                let (tally, _) = tcp::run_load(load, stop)?;
+                let (tally, _) = tcp::run_load(load, stop, |_, _| {})?;
                 Round {
                     latency: tally.latency,
                     failures: tally.failures,

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::amount::Amount;
 use crate::failures::Failures;
 use crate::histogram::Histogram;
+use crate::progress::Progress;
 use crate::summary::{Lines, latency_json, write_json};
 use crate::target::{Usage, resolve};
 use crate::{Backend, BackendError, BackendOptions, Mode};
@@ -100,7 +101,12 @@ pub(crate) fn run(args: &TcpArgs) -> anyhow::Result<ExitCode> {
     let _backend = args.backend.map(start_echo).transpose()?;
     let before = Usage::of(&args.pid);
     let stop = crate::interrupt::flag();
-    let (tally, elapsed) = load::run(&args.load(target), &stop)?;
+    let mut progress = Progress::on_stderr(Some(args.duration));
+    let load = args.load(target);
+    let (tally, elapsed) = load::run(&load, &stop, |completed, failed| {
+        progress.show(completed, failed);
+    })?;
+    progress.clear();
     let cpu_us = Usage::of(&args.pid).cpu_us.saturating_sub(before.cpu_us);
     let report = Report {
         tally,
@@ -253,7 +259,9 @@ mod tests {
 
     fn run(args: &TcpArgs) -> super::Tally {
         let load = args.load(resolve(&args.target).unwrap());
-        load::run(&load, &AtomicBool::new(false)).unwrap().0
+        load::run(&load, &AtomicBool::new(false), |_, _| {})
+            .unwrap()
+            .0
     }
 
     fn tally(mode: Mode, more: &[&str]) -> super::Tally {

@@ -24,7 +24,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often it is looked whether the run is over.
-const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Where a number of messages is the end: without any event for so long, the rest will not come.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -56,11 +56,16 @@ pub(crate) struct Load {
     pub(crate) amount: Amount,
 }
 
-/// Runs the load until its amount is done, or until `stop` becomes true.
+/// Runs the load until its amount is done, or until `stop` becomes true. `watch` is told the messages that came back and
+/// the errors so far, a few times a second.
 ///
 /// # Errors
 /// The runtime could not be started.
-pub(crate) fn run(load: &Load, stop: &AtomicBool) -> io::Result<(Tally, Duration)> {
+pub(crate) fn run(
+    load: &Load,
+    stop: &AtomicBool,
+    watch: impl FnMut(u64, u64),
+) -> io::Result<(Tally, Duration)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -91,7 +96,7 @@ pub(crate) fn run(load: &Load, stop: &AtomicBool) -> io::Result<(Tally, Duration
             lanes.spawn_local(lane.run(load.bulk, load.new_connections));
         }
         tokio::select! {
-            () = until_over(load.amount, &tally, stop) => {}
+            () = until_over(load.amount, &tally, stop, watch) => {}
             () = async { while lanes.join_next().await.is_some() {} } => {}
         }
     });
@@ -107,17 +112,23 @@ pub(crate) fn run(load: &Load, stop: &AtomicBool) -> io::Result<(Tally, Duration
 
 /// Completes when the time is over, when it is to stop, or when nothing has happened for so long that the rest of a
 /// number of messages will not come.
-async fn until_over(amount: Amount, tally: &RefCell<Tally>, stop: &AtomicBool) {
-    let events = || {
-        let tally = tally.borrow();
-        tally.latency.count() + tally.failures.total()
-    };
+async fn until_over(
+    amount: Amount,
+    tally: &RefCell<Tally>,
+    stop: &AtomicBool,
+    mut watch: impl FnMut(u64, u64),
+) {
     let start = Instant::now();
     let mut last = (start, 0);
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
-        if events() > last.1 {
-            last = (now, events());
+        let (completed, failed) = {
+            let tally = tally.borrow();
+            (tally.latency.count(), tally.failures.total())
+        };
+        watch(completed, failed);
+        if completed + failed > last.1 {
+            last = (now, completed + failed);
         }
         let left = match amount {
             Amount::Time(duration) => (start + duration).saturating_duration_since(now),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use balance_testkit::{Origin, PATIENCE, Process, Script, Signal, TempDir};
 use serde_json::Value;
 
+use crate::programs::is_here;
 use crate::subject::{BINARY, balance, check_output, command, dead_address};
 
 fn url(address: SocketAddr) -> String {
@@ -145,6 +146,26 @@ fn the_targets_are_measured_from_start_to_end() {
     assert_eq!(targets[2]["verdict"], "PASS", "{json:#}");
     assert_eq!(targets[2]["measured"].as_f64(), Some(50.0), "{json:#}");
     assert_eq!(targets[3]["verdict"], "PASS", "{json:#}");
+}
+
+/// The limit of this process alone: the origin has enough.
+#[test]
+fn descriptors_that_run_out_are_counted_and_named() {
+    if !is_here("prlimit") {
+        return;
+    }
+    let folder = TempDir::new("bench").unwrap();
+    let origin = Origin::answering(Script::ok("well"));
+    let url = url(origin.addr());
+    let options = ["--connections", "100", "--requests", "300"];
+    let limited = ["--nofile=40:40", BINARY, "bench", "http", &url];
+    let args = [&limited[..], &options].concat();
+    let output = command("prlimit", &args, folder.path()).output().unwrap();
+    check_output(
+        &output,
+        3,
+        &["descriptors_exhausted", "raise `ulimit -n`", "200: "],
+    );
 }
 
 /// A result that nobody can find is no result.
