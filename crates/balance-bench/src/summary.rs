@@ -71,6 +71,21 @@ pub(crate) fn micros(duration: Duration) -> String {
     format!("{:.1} us", in_micros(duration))
 }
 
+/// To three digits, in the unit that suits it.
+pub(crate) fn readable(duration: Duration) -> String {
+    let (value, unit) = match in_micros(duration) {
+        micros if micros < 1e3 => (micros, "us"),
+        micros if micros < 1e6 => (micros / 1e3, "ms"),
+        micros => (micros / 1e6, "s"),
+    };
+    let decimals = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
 /// Writes a result as JSON where that was asked for.
 ///
 /// # Errors
@@ -86,4 +101,24 @@ pub(crate) fn write_json(path: Option<&Path>, value: &Value) -> anyhow::Result<(
 /// The file could not be written; the error names it.
 pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::readable;
+
+    #[test]
+    fn three_digits_in_the_unit_that_suits() {
+        for (nanos, text) in [
+            (0, "0.00 us"),
+            (1_234, "1.23 us"),
+            (881_200, "881 us"),
+            (12_345_678, "12.3 ms"),
+            (1_003_487_200, "1.00 s"),
+        ] {
+            assert_eq!(readable(Duration::from_nanos(nanos)), text);
+        }
+    }
 }

@@ -288,7 +288,8 @@ impl<'a> Driver<'a> {
             self.resting.pop_front();
             self.begin(index, now, now);
         }
-        while let Some(schedule) = &mut self.schedule
+        while self.left > 0
+            && let Some(schedule) = &mut self.schedule
             && let Some(index) = self.ready.front().copied()
             && let Some(intended) = schedule.take(now)
         {

@@ -5,7 +5,7 @@ use super::timeline::Point;
 use crate::histogram::Histogram;
 use crate::page::Page;
 use crate::page::chart::{Axis, Series, bars, lines, nine_place};
-use crate::summary::{QUANTILES, in_micros, micros};
+use crate::summary::{QUANTILES, in_micros, micros, readable};
 
 pub(super) fn render(report: &Report) -> String {
     let outcome = &report.outcome;
@@ -23,9 +23,9 @@ pub(super) fn render(report: &Report) -> String {
             format!("{:.0}", outcome.requests_per_second()),
         ),
         ("requests", outcome.requests().to_string()),
-        ("latency p50", micros(latency.quantile(0.5))),
-        ("latency p99", micros(latency.quantile(0.99))),
-        ("latency max", micros(latency.max())),
+        ("latency p50", readable(latency.quantile(0.5))),
+        ("latency p99", readable(latency.quantile(0.99))),
+        ("latency max", readable(latency.max())),
         ("errors", outcome.failures.total().to_string()),
     ]);
     let points = outcome.timeline.points(outcome.elapsed);

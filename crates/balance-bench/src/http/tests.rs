@@ -237,6 +237,14 @@ fn a_rate_that_is_not_reached_is_said() {
 }
 
 #[test]
+fn a_number_of_requests_ends_an_open_loop() {
+    let backend = Backend::start(&BackendOptions::default()).unwrap();
+    let outcome = measure_count(backend.local_addr(), 50, &["--rate", "1000"]);
+    assert_eq!((outcome.requests(), outcome.begun), (50, 50));
+    assert_eq!(backend.requests(), 50);
+}
+
+#[test]
 fn stopping_keeps_what_there_is() {
     let backend = Backend::start(&BackendOptions::default()).unwrap();
     let plan = args(backend.local_addr(), &["--duration", "1h"])
