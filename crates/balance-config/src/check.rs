@@ -509,6 +509,7 @@ fn not_a(text: &str, what: &str) -> (String, Option<String>) {
 fn expectation(kind: &Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
+        Kind::Regex => "a regular expression",
         Kind::Text | Kind::FieldValue => "a text without control characters",
         Kind::Integer { .. } => "a whole number",
         Kind::Number { .. } => "a number",

@@ -11,6 +11,7 @@ mod diagnostics;
 mod environment;
 mod include;
 mod parse;
+mod patterns;
 mod reference;
 mod resolve;
 mod scalar;
@@ -46,6 +47,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Whatever else is wrong.
     pub tls_files: TlsFiles,
+    /// Every regular expression in it, whatever else is wrong.
+    pub patterns: Vec<Spanned<String>>,
     /// In the order of their places.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -53,13 +56,16 @@ pub struct Loaded {
 /// Loads the configuration at `path`. Nothing is remembered and nothing is applied.
 pub fn load(sources: &dyn Sources, path: &str) -> Loaded {
     let mut diagnostics = Diagnostics::default();
-    let mut tls_files = TlsFiles::default();
-    let config = load_into(sources, path, &mut tls_files, &mut diagnostics);
-    Loaded {
-        config: config.filter(|_| !diagnostics.has_errors()),
-        tls_files,
-        diagnostics: diagnostics.into_sorted(),
-    }
+    let mut loaded = Loaded {
+        config: None,
+        tls_files: TlsFiles::default(),
+        patterns: Vec::new(),
+        diagnostics: Vec::new(),
+    };
+    let config = load_into(sources, path, &mut loaded, &mut diagnostics);
+    loaded.config = config.filter(|_| !diagnostics.has_errors());
+    loaded.diagnostics = diagnostics.into_sorted();
+    loaded
 }
 
 /// The table of the file itself; all others hang from it.
@@ -70,12 +76,13 @@ pub fn root_table() -> &'static Table {
 fn load_into(
     sources: &dyn Sources,
     path: &str,
-    tls_files: &mut TlsFiles,
+    loaded: &mut Loaded,
     diagnostics: &mut Diagnostics,
 ) -> Option<Config> {
     let read = include::read(sources, path, root_table(), diagnostics)?;
     let root = check_tree(&read.tree, diagnostics)?;
-    *tls_files = tls_files::collect(&root, diagnostics);
+    loaded.tls_files = tls_files::collect(&root, diagnostics);
+    loaded.patterns = patterns::collect(&root);
     if read.is_partial {
         return None; // What is missing in the tree is not missing in the files.
     }

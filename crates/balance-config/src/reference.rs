@@ -159,6 +159,7 @@ fn kind_name(kind: &Kind) -> String {
     match kind {
         Kind::Bool => "boolean".to_owned(),
         Kind::Text => "text".to_owned(),
+        Kind::Regex => "regular expression".to_owned(),
         Kind::Integer { min, max } => format!("integer, {}", range(*min as f64, *max as f64)),
         Kind::Number { min, max } => format!("number, {}", range(*min, *max)),
         Kind::Share => "share, 0 to 1 or 0% to 100%".to_owned(),

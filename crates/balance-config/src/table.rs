@@ -32,6 +32,8 @@ pub struct Key {
 pub enum Kind {
     Bool,
     Text,
+    /// A regular expression. What is none is told by whoever compiles it.
+    Regex,
     Integer {
         min: i64,
         max: i64,

@@ -41,6 +41,7 @@ use crate::view::{Running, View};
 pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
+pub(crate) use routes::check_patterns;
 
 /// A configuration and all that it holds: the running one, or the one that may become it.
 pub(crate) struct Compiled {

@@ -15,7 +15,7 @@ pub(crate) static CONDITION: Table = Table {
         Key::new("value", Kind::FieldValue, "", "Exactly this, in this case.").example("\"1\""),
         Key::new(
             "regex",
-            Kind::Text,
+            Kind::Regex,
             "",
             "A regular expression that the whole value matches.",
         )

@@ -123,7 +123,7 @@ const PATH: Key = Key::new(
 .example("/v1/status");
 const PATH_REGEX: Key = Key::new(
     "path_regex",
-    Kind::Text,
+    Kind::Regex,
     "",
     "A regular expression that the whole path matches, without the query.",
 )

@@ -257,6 +257,17 @@ fn conditions(conditions: &[NamedConfig], errors: &mut Vec<Diagnostic>) -> Vec<N
     conditions.iter().map(compile).collect()
 }
 
+/// What is wrong with regular expressions. An anchor may bring one to several routes.
+pub(crate) fn check_patterns(patterns: &[Spanned<String>]) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for pattern in patterns {
+        regex(pattern, &mut errors);
+    }
+    errors.sort_by(|a, b| a.place.cmp(&b.place));
+    errors.dedup();
+    errors
+}
+
 /// `None` if it is reported: then nothing is compiled from what stands in its place.
 fn regex(pattern: &Spanned<String>, errors: &mut Vec<Diagnostic>) -> Option<Regex> {
     let text = &pattern.value;
