@@ -81,10 +81,14 @@ fn every_request_is_counted_once() {
 
 #[test]
 fn every_request_can_have_its_own_connection() {
-    let backend = Backend::start(&BackendOptions::default()).unwrap();
-    let outcome = measure_count(backend.local_addr(), 100, &["--new-connections"]);
-    assert_eq!((outcome.requests(), outcome.failures.total()), (100, 0));
-    assert_eq!(backend.connections(), 100);
+    // The second is a server that would keep it.
+    for options in [&[][..], &["-H", "Connection: keep-alive"]] {
+        let backend = Backend::start(&BackendOptions::default()).unwrap();
+        let options = [&["--new-connections"], options].concat();
+        let outcome = measure_count(backend.local_addr(), 100, &options);
+        assert_eq!((outcome.requests(), outcome.failures.total()), (100, 0));
+        assert_eq!(backend.connections(), 100, "{options:?}");
+    }
 }
 
 #[test]
