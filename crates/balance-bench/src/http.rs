@@ -22,6 +22,7 @@ use crate::amount::Amount;
 use crate::progress::Progress;
 use crate::summary::{write, write_json};
 use crate::target::{Usage, resolve};
+use crate::threads;
 use report::Report;
 use request::{Field, Parts};
 
@@ -141,7 +142,7 @@ impl HttpArgs {
             target: resolve(&self.url.target)?,
             request,
             connections: self.connections as usize,
-            threads: threads(self.threads, self.connections),
+            threads: threads::count(self.threads, self.connections),
             amount: self
                 .requests
                 .map_or(Amount::Time(self.duration), Amount::Requests),
@@ -150,14 +151,6 @@ impl HttpArgs {
             timeout: self.timeout,
         })
     }
-}
-
-/// As many as were asked for, else one per core; each has at least one connection.
-pub(crate) fn threads(wanted: Option<u32>, connections: u32) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    wanted
-        .map_or_else(cores, |wanted| wanted as usize)
-        .min(connections as usize)
 }
 
 /// A plain GET, for commands that have no options about the request.

@@ -131,6 +131,7 @@ impl LatencyArgs {
         Ok(Side::Tcp(tcp::Load {
             target: resolve(target)?,
             connections: self.concurrency,
+            threads: 1,
             size: self.size,
             new_connections: false,
             bulk: None,

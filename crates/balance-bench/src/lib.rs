@@ -23,6 +23,7 @@ mod summary;
 mod target;
 mod targets;
 mod tcp;
+mod threads;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,7 @@ use crate::overhead::{self, Side};
 use crate::progress::Progress;
 use crate::summary::{in_micros, write_json};
 use crate::target::Usage;
+use crate::threads;
 use crate::{Backend, BackendOptions};
 use proxy::Proxy;
 use verdict::{Judged, Verdict};
@@ -140,7 +141,7 @@ fn plan(
         target,
         request: http::plain_get(&url),
         connections: args.connections as usize,
-        threads: http::threads(None, args.connections),
+        threads: threads::count(None, args.connections),
         amount,
         rate,
         new_connections: false,

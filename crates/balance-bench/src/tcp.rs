@@ -1,6 +1,6 @@
 //! `balance bench tcp`: messages, new connections or bulk data through a TCP proxy.
 //!
-//! A closed loop on one thread: each connection sends its next message when the last one is back.
+//! A closed loop: each connection sends its next message when the last one is back.
 
 mod load;
 
@@ -18,6 +18,7 @@ use crate::histogram::Histogram;
 use crate::progress::Progress;
 use crate::summary::{Lines, latency_json, write_json};
 use crate::target::{Usage, resolve};
+use crate::threads;
 use crate::{Backend, BackendError, BackendOptions, Mode};
 
 pub(crate) use load::{Load, run as run_load};
@@ -45,6 +46,10 @@ pub struct TcpArgs {
     /// How long to measure
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::duration::parse_positive)]
     pub duration: Duration,
+
+    /// Threads; one per core by default, never more than connections
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
 
     /// Length of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
@@ -80,6 +85,14 @@ pub(crate) struct Tally {
     pub(crate) latency: Histogram,
     bytes: u64,
     pub(crate) failures: Failures,
+}
+
+impl Tally {
+    fn merge(&mut self, other: &Self) {
+        self.latency.merge(&other.latency);
+        self.bytes += other.bytes;
+        self.failures.merge(&other.failures);
+    }
 }
 
 /// A finished run with everything that is reported about it.
@@ -124,6 +137,7 @@ impl TcpArgs {
         Load {
             target,
             connections: self.connections,
+            threads: threads::count(self.threads, self.connections),
             size: self.size,
             new_connections: self.new_connections,
             bulk: self.bulk,
@@ -285,6 +299,13 @@ mod tests {
     fn unused_address() -> String {
         let backend = Backend::start(&BackendOptions::default()).unwrap();
         backend.local_addr().to_string()
+    }
+
+    #[test]
+    fn connections_are_spread_over_threads() {
+        let tally = tally(Mode::Echo, &["--threads", "3"]);
+        assert!(tally.latency.count() >= 4);
+        assert_eq!(tally.bytes, tally.latency.count() * 1024);
     }
 
     #[test]

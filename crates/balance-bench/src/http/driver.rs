@@ -21,6 +21,7 @@ use super::timeline::{FinishedTimeline, Timeline};
 use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
 use crate::source::Sources;
+use crate::threads::{Counts, share};
 
 const EVENTS_PER_TURN: usize = 1024;
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -49,6 +50,7 @@ pub(super) struct Tally {
 pub(super) struct Driver<'a> {
     plan: &'a Plan,
     shared: &'a Shared<'a>,
+    counts: &'a Counts,
     thread: usize,
     epoll: OwnedFd,
     lanes: Vec<Lane>,
@@ -76,13 +78,19 @@ pub(super) struct Driver<'a> {
 impl<'a> Driver<'a> {
     /// # Errors
     /// The system has no epoll instance left.
-    pub(super) fn new(plan: &'a Plan, shared: &'a Shared<'a>, thread: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        shared: &'a Shared<'a>,
+        counts: &'a Counts,
+        thread: usize,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let count = share(plan.connections as u64, thread, plan.threads);
         let lane = |number| Lane::new(number, plan.request.is_head, now);
         Ok(Self {
             plan,
             shared,
+            counts,
             thread,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             lanes: (0..count).map(lane).collect(),
@@ -181,8 +189,7 @@ impl<'a> Driver<'a> {
             self.on_event(token as usize, flags);
         }
         self.on_time(Instant::now());
-        self.shared
-            .publish(self.thread, self.completed, self.failures.total());
+        self.counts.publish(self.completed, self.failures.total());
         Ok(())
     }
 
@@ -326,8 +333,7 @@ impl<'a> Driver<'a> {
             stalled += overdue.saturating_sub(begun);
         }
         self.failures.count_n(Kind::TimedOut, stalled);
-        self.shared
-            .publish(self.thread, self.completed, self.failures.total());
+        self.counts.publish(self.completed, self.failures.total());
         Tally {
             timeline: self.timeline.finish(),
             statuses: self.statuses,
@@ -339,10 +345,4 @@ impl<'a> Driver<'a> {
             own_time,
         }
     }
-}
-
-/// The part of `whole` that falls to one of `threads`.
-fn share(whole: u64, thread: usize, threads: usize) -> u64 {
-    let (thread, threads) = (thread as u64, threads as u64);
-    whole / threads + u64::from(thread < whole % threads)
 }

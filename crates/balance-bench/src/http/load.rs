@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::driver::{Driver, Tally};
@@ -12,6 +12,7 @@ use super::request::Request;
 use super::timeline::{FinishedTimeline, Timeline};
 use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
+use crate::threads::Crew;
 
 /// What is measured, how, and for how long.
 #[derive(Clone, Debug)]
@@ -44,38 +45,11 @@ pub(super) struct Shared<'a> {
     stop: &'a AtomicBool,
     /// All have their connections.
     pub(super) opened: Barrier,
-    counts: Vec<Counts>,
-}
-
-/// What one thread has done so far. On a cache line of its own: it is written in every turn.
-#[derive(Default)]
-#[repr(align(64))]
-struct Counts {
-    completed: AtomicU64,
-    failed: AtomicU64,
 }
 
 impl Shared<'_> {
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn publish(&self, thread: usize, completed: u64, failed: u64) {
-        self.counts[thread]
-            .completed
-            .store(completed, Ordering::Relaxed);
-        self.counts[thread].failed.store(failed, Ordering::Relaxed);
-    }
-
-    fn totals(&self) -> (u64, u64) {
-        let sum = |count: fn(&Counts) -> &AtomicU64| {
-            let counts = self.counts.iter().map(count);
-            counts.map(|count| count.load(Ordering::Relaxed)).sum()
-        };
-        (
-            sum(|counts| &counts.completed),
-            sum(|counts| &counts.failed),
-        )
     }
 }
 
@@ -154,9 +128,6 @@ pub(crate) fn per(amount: f64, of: f64) -> f64 {
     if of > 0.0 { amount / of } else { 0.0 }
 }
 
-/// How often `watch` is called.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Runs the measurement until its end, or until `stop` becomes true. `watch` is told the requests completed and the
 /// errors so far, a few times a second.
 ///
@@ -165,43 +136,19 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) fn run(
     plan: &Plan,
     stop: &AtomicBool,
-    mut watch: impl FnMut(u64, u64),
+    watch: impl FnMut(u64, u64),
 ) -> io::Result<Outcome> {
+    let crew = Crew::new(plan.threads);
     let shared = Shared {
         stop,
         opened: Barrier::new(plan.threads),
-        counts: (0..plan.threads).map(|_| Counts::default()).collect(),
     };
     // All of them before the first is started: one that is missing would be waited for.
     let drivers: Vec<Driver<'_>> = (0..plan.threads)
-        .map(|thread| Driver::new(plan, &shared, thread))
+        .map(|thread| Driver::new(plan, &shared, crew.counts(thread), thread))
         .collect::<io::Result<_>>()?;
-    let watcher = &std::thread::current();
-    let tallies = std::thread::scope(|scope| {
-        let threads: Vec<_> = drivers
-            .into_iter()
-            .map(|driver| {
-                scope.spawn(move || {
-                    let tally = driver.run();
-                    watcher.unpark();
-                    tally
-                })
-            })
-            .collect();
-        while threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::park_timeout(WATCH_INTERVAL);
-            let (completed, failed) = shared.totals();
-            watch(completed, failed);
-        }
-        let join = |thread: std::thread::ScopedJoinHandle<'_, io::Result<Tally>>| {
-            let panicked = |_| Err(io::Error::other("a thread of the load panicked"));
-            thread.join().unwrap_or_else(panicked)
-        };
-        threads
-            .into_iter()
-            .map(join)
-            .collect::<io::Result<Vec<_>>>()
-    })?;
+    let jobs = drivers.into_iter().map(|driver| move || driver.run());
+    let tallies = crew.run(jobs, watch)?;
     tallies
         .into_iter()
         .map(Outcome::from_tally)

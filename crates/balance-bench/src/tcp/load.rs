@@ -1,4 +1,4 @@
-//! The connections of a TCP measurement, as tasks of one thread.
+//! The connections of a TCP measurement, as tasks of a few threads.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,6 +15,7 @@ use super::{Bulk, Tally};
 use crate::amount::Amount;
 use crate::failures::Kind;
 use crate::source::Sources;
+use crate::threads::{Counts, Crew, share};
 
 /// How much is read or written at once in bulk.
 const BULK_BLOCK_BYTES: usize = 256 * 1024;
@@ -49,6 +50,8 @@ struct Lane {
 pub(crate) struct Load {
     pub(crate) target: SocketAddr,
     pub(crate) connections: u32,
+    /// At most as many as connections.
+    pub(crate) threads: usize,
     /// Of a message, in bytes.
     pub(crate) size: u32,
     pub(crate) new_connections: bool,
@@ -60,17 +63,39 @@ pub(crate) struct Load {
 /// the errors so far, a few times a second.
 ///
 /// # Errors
-/// The runtime could not be started.
+/// A thread or its runtime could not be started.
 pub(crate) fn run(
     load: &Load,
     stop: &AtomicBool,
     watch: impl FnMut(u64, u64),
 ) -> io::Result<(Tally, Duration)> {
+    let crew = Crew::new(load.threads);
+    let job = |thread| {
+        let counts = crew.counts(thread);
+        move || run_thread(load, thread, stop, counts)
+    };
+    let results = crew.run((0..load.threads).map(job), watch)?;
+    let all = results
+        .into_iter()
+        .reduce(|(mut all, longest), (one, elapsed)| {
+            all.merge(&one);
+            (all, longest.max(elapsed))
+        });
+    Ok(all.unwrap_or_default())
+}
+
+fn run_thread(
+    load: &Load,
+    thread: usize,
+    stop: &AtomicBool,
+    counts: &Counts,
+) -> io::Result<(Tally, Duration)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let tally = Rc::new(RefCell::new(Tally::default()));
-    let connections = load.connections as usize;
+    let part = |whole| share(whole, thread, load.threads);
+    let connections = part(u64::from(load.connections)) as usize;
     let lane = Lane {
         target: load.target,
         message: message(load.size as usize).into(),
@@ -78,11 +103,11 @@ pub(crate) fn run(
         begun: Rc::new(RefCell::new(vec![None; connections])),
         left: Rc::new(Cell::new(match load.amount {
             Amount::Time(_) => u64::MAX,
-            Amount::Requests(count) => count,
+            Amount::Requests(count) => part(count),
         })),
         number: 0,
         has_new_connections: load.new_connections,
-        sources: Rc::default(),
+        sources: Rc::new(RefCell::new(Sources::from(thread as u32 * 101))),
     };
     let begun = Rc::clone(&lane.begun);
     let start = Instant::now();
@@ -96,7 +121,7 @@ pub(crate) fn run(
             lanes.spawn_local(lane.run(load.bulk, load.new_connections));
         }
         tokio::select! {
-            () = until_over(load.amount, &tally, stop, watch) => {}
+            () = until_over(load.amount, &tally, stop, counts) => {}
             () = async { while lanes.join_next().await.is_some() {} } => {}
         }
     });
@@ -112,12 +137,7 @@ pub(crate) fn run(
 
 /// Completes when the time is over, when it is to stop, or when nothing has happened for so long that the rest of a
 /// number of messages will not come.
-async fn until_over(
-    amount: Amount,
-    tally: &RefCell<Tally>,
-    stop: &AtomicBool,
-    mut watch: impl FnMut(u64, u64),
-) {
+async fn until_over(amount: Amount, tally: &RefCell<Tally>, stop: &AtomicBool, counts: &Counts) {
     let start = Instant::now();
     let mut last = (start, 0);
     while !stop.load(Ordering::Relaxed) {
@@ -126,7 +146,7 @@ async fn until_over(
             let tally = tally.borrow();
             (tally.latency.count(), tally.failures.total())
         };
-        watch(completed, failed);
+        counts.publish(completed, failed);
         if completed + failed > last.1 {
             last = (now, completed + failed);
         }
