@@ -99,13 +99,18 @@ fn check_same(name: &str, (client, serve): Served, connect: Connect, outcome: &s
 
 #[test]
 fn whatever_the_second_pool_answers_the_exchange_is_the_same() {
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
         ("answers", || replies([head(200, "thanks")]), "sent 1"),
         ("an error", || replies([head(500, "sorry")]), "sent 1"),
         (
             "interim",
             || replies([interim(103), head(200, "")]),
             "sent 1",
+        ),
+        (
+            "interim without end",
+            || replies((0..1_000).map(|_| interim(103)).chain([head(200, "")])),
+            "failed 1",
         ),
         (
             "refuses",
@@ -229,6 +234,11 @@ fn what_is_not_copied_is_counted() {
         client.upgrade = Some("websocket");
         client
     };
+    let connect = || {
+        let mut client = Client::get("/");
+        client.request.method = "CONNECT";
+        client
+    };
     let nothing = || MirrorRules {
         sample: Sample::of_share(0.0),
         ..rules()
@@ -255,6 +265,13 @@ fn what_is_not_copied_is_counted() {
         ("answered before", rules(), upload(), "skipped_body 1"),
         ("breaks off", rules(), broken(), "skipped_body 1"),
         ("tunnel", rules(), upgrade(), "skipped_upgrade 1"),
+        ("connect", rules(), connect(), "skipped_upgrade 1"),
+        (
+            "too large where there is no place",
+            full(),
+            large(BodyLength::Exact(9)),
+            "skipped_body 1",
+        ),
         ("sample", nothing(), Client::get("/"), "skipped_sample 1"),
         ("limit", full(), upload(), "skipped_limit 1"),
     ] {
