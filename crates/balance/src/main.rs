@@ -5,7 +5,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// It gives memory back after a peak, and can profile the heap of a running process.
+/// It gives memory back after a peak (by a thread of its own, so that an idle process does, too), and can profile the
+/// heap of a running process.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
