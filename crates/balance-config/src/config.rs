@@ -40,6 +40,8 @@ pub struct Config {
     pub idle: IdleSettings,
     /// Idle upstream connections of the whole process, the oldest closed first.
     pub idle_upstream_max: usize,
+    /// Bytes that the process may hold for peers which are not ready. 0 = unlimited.
+    pub buffered_bytes_max: usize,
     pub protocol: ProtocolSettings,
     /// Whether HTTP/2 is offered wherever it can be negotiated.
     pub enable_http2: bool,

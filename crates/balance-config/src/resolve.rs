@@ -93,6 +93,7 @@ pub(crate) fn resolve(
             .map(|item| item.place.clone()),
         idle: http::read_idle(http, root.block("connection_pool"), mode, diagnostics),
         idle_upstream_max: limits::read_idle_upstream_max(limits),
+        buffered_bytes_max: limits::read_buffered_bytes_max(limits),
         protocol: http::read_protocol(http),
         enable_http2: http
             .and_then(|http| http.bool("enable_http2").copied())

@@ -165,6 +165,7 @@ async fn start(
         via_name: next.config.via_name.clone().unwrap_or_else(via_name),
         worker_count,
         idle_upstream_max: next.config.idle_upstream_max,
+        buffered_bytes_max: next.config.buffered_bytes_max,
         zero_copy: next.config.zero_copy,
         seed: random(),
     }));

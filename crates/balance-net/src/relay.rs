@@ -156,6 +156,11 @@ impl Relay {
         self.to_upstream.is_write_blocked() || self.to_downstream.is_write_blocked()
     }
 
+    /// Bytes that are held in memory for receivers that are behind; what is in a pipe is the kernel's.
+    pub fn held_bytes(&self) -> usize {
+        self.to_upstream.held_bytes() + self.to_downstream.held_bytes()
+    }
+
     /// The receiver that is behind; the client's, if both are.
     pub fn blocked_receiver(&self) -> Option<Side> {
         if self.to_downstream.is_write_blocked() {

@@ -83,7 +83,9 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
     down: &mut D,
 ) -> Ended<T::Upstream> {
     exchange.find_client(down.request());
-    let plan = match decision::admit(exchange.listener(), down.request_body()) {
+    let admitted = admit(context.worker, exchange, down);
+    exchange.hold(context.worker, down.held_bytes());
+    let plan = match admitted {
         Ok(()) => route(exchange, down),
         Err(response) => Plan::Own(response),
     };
@@ -113,6 +115,14 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
         Ok((Transferred::Switched, upstream, lease)) => Ended::Tunnel(Tunnel { upstream, lease }),
         Err(cause) => fail(context, exchange, down, cause).await,
     }
+}
+
+/// What needs no route: whether there is memory for another exchange, and the limits.
+fn admit<D: Downstream>(worker: &Worker, exchange: &Exchange, down: &D) -> Result<(), OwnResponse> {
+    if worker.budget.is_short() {
+        return Err(OwnResponse::of_cause(Cause::Overloaded));
+    }
+    decision::admit(exchange.listener(), down.request_body())
 }
 
 fn route<D: Downstream>(exchange: &mut Exchange, down: &D) -> Plan {

@@ -4,6 +4,7 @@
 //! it only through its mailbox. The crate knows snapshots, not configurations: it does not depend on
 //! balance-config, balance-control or balance-admin.
 
+mod budget;
 mod buffers;
 mod clock;
 mod endpoint;

@@ -36,12 +36,14 @@ pub(crate) async fn carry(
     deadlines: RelayDeadlines,
 ) -> Carried {
     let mut armed_at = None;
+    let mut held = worker.budget.holder();
     let result = poll_fn(|cx| {
         let before = relay.progress();
         {
             let mut scratch = worker.scratch.borrow();
+            let room = worker.budget.piece_bytes_max().min(scratch.len());
             let mut io = RelayIo {
-                scratch: &mut scratch,
+                scratch: &mut scratch[..room],
                 pipes: &worker.pipes,
                 buffers: &worker.relay_buffers,
             };
@@ -49,6 +51,7 @@ pub(crate) async fn carry(
                 return Poll::Ready(Some(result));
             }
         }
+        held.set(relay.held_bytes());
         let is_blocked = relay.is_write_blocked();
         if armed_at != Some(is_blocked) || relay.progress() != before {
             armed_at = Some(is_blocked);

@@ -19,6 +19,8 @@ pub struct SharedOptions {
     pub worker_count: usize,
     /// Idle upstream connections of the process, divided over the workers.
     pub idle_upstream_max: usize,
+    /// Bytes that connections may hold for peers which are not ready, divided over the workers. 0 = unlimited.
+    pub buffered_bytes_max: usize,
     /// Whether TCP relays may splice.
     pub zero_copy: bool,
     /// Seeds each worker's random numbers (balancing, request ids, jitter).
@@ -31,6 +33,7 @@ pub struct Shared {
     pub(crate) via_name: String,
     pub(crate) worker_count: usize,
     pub(crate) idle_upstream_max: usize,
+    pub(crate) buffered_bytes_max: usize,
     pub(crate) zero_copy: bool,
     pub(crate) seed: u64,
     pub(crate) pipes: PipePool,
@@ -46,6 +49,7 @@ impl Shared {
             via_name: options.via_name,
             worker_count: options.worker_count.max(1),
             idle_upstream_max: options.idle_upstream_max,
+            buffered_bytes_max: options.buffered_bytes_max,
             zero_copy: options.zero_copy,
             seed: options.seed,
             pipes: PipePool::new(),

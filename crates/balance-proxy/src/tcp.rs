@@ -62,6 +62,10 @@ async fn run(
         return Cause::NoRoute;
     };
     session.asked = Some((Rc::clone(&snapshot), pool));
+    if worker.budget.is_short() {
+        let _ = set_linger_zero(&*downstream);
+        return Cause::Overloaded;
+    }
     // Boxed: connecting is a short part of a session's life, its state a large part of the future.
     let asked = Asked {
         snapshot: &snapshot,

@@ -29,6 +29,7 @@ use balance_lb::Rng;
 use balance_net::{BufferSource, PipeCache};
 use balance_telemetry::{WorkerLog, WorkerMetrics};
 
+use crate::budget::Budget;
 use crate::buffers::{FreeList, Scratch};
 use crate::clock::Clock;
 use crate::http1::{Server, UpstreamParts};
@@ -50,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) scratch: Scratch,
+    pub(crate) budget: Rc<Budget>,
     pub(crate) wheel: Wheel,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) metrics: WorkerMetrics,

@@ -85,6 +85,15 @@ pub(crate) static LIMITS: Table = Table {
             "4096",
             "Idle connections to all backends of the process; the oldest are closed first.",
         ),
+        Key::new(
+            "buffered_bytes_max",
+            Kind::Size {
+                min: 0,
+                max: 1 << 40,
+            },
+            "512MiB",
+            "Memory of the process for heads and for what receivers do not take, divided over the workers. From half on bodies are read in small pieces, from three quarters on new requests get 503. 0 = unlimited.",
+        ),
     ],
 };
 
@@ -132,6 +141,9 @@ pub(crate) static PERFORMANCE: Table = Table {
 
 /// Of [`LIMITS`]: idle upstream connections of the process.
 const IDLE_UPSTREAM_MAX: usize = 4096;
+
+/// Of [`LIMITS`]: what the process may hold for peers that are not ready.
+const BUFFERED_BYTES_MAX: usize = 512 << 20;
 
 /// Reads `limits` and `security.connection_protection`; where both say something, the smaller wins.
 pub(crate) fn read(
@@ -192,6 +204,15 @@ pub(crate) fn read_idle_upstream_max(block: Option<&Block>) -> usize {
         .map_or(IDLE_UPSTREAM_MAX, |count| count as usize)
 }
 
+/// Reads how much the process may hold for peers that are not ready.
+pub(crate) fn read_buffered_bytes_max(block: Option<&Block>) -> usize {
+    block
+        .and_then(|block| any_number(block, "buffered_bytes_max"))
+        .map_or(BUFFERED_BYTES_MAX, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        })
+}
+
 /// Reads `shutdown`; the limit is the drain deadline unless it is given.
 pub(crate) fn read_shutdown(block: Option<&Block>, drain: Duration) -> Shutdown {
     let duration = |key: &str| block.and_then(|block| block.duration(key).copied());
@@ -220,7 +241,7 @@ fn any_number(block: &Block, key: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{IDLE_UPSTREAM_MAX, LIMITS};
+    use super::{BUFFERED_BYTES_MAX, IDLE_UPSTREAM_MAX, LIMITS};
     use crate::scalar::parse_size;
     use balance_core::Limits;
 
@@ -243,6 +264,7 @@ mod tests {
                 u64::from(defaults.interim_responses_max),
             ),
             ("idle_upstream_max", IDLE_UPSTREAM_MAX as u64),
+            ("buffered_bytes_max", BUFFERED_BYTES_MAX as u64),
         ] {
             assert_eq!(
                 parse_size(LIMITS.key(key).unwrap().default).unwrap(),

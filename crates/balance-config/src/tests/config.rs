@@ -189,6 +189,7 @@ fn the_full_form_resolves_names_and_order() {
     assert_eq!(config.shutdown.delay, seconds(1));
     assert_eq!(config.via_name.as_deref(), Some("edge-1"));
     assert_eq!(config.idle_upstream_max, 100);
+    assert_eq!(config.buffered_bytes_max, 64 << 20);
     assert_eq!(
         (config.logging.level, config.logging.format),
         (LogLevel::Warn, LogFormat::Json)

@@ -26,6 +26,10 @@ pub(super) fn remarks(config: &Config, previous: Option<&Compiled>) -> Vec<Diagn
             "limits.idle_upstream_max",
             config.idle_upstream_max != running.idle_upstream_max,
         ),
+        (
+            "limits.buffered_bytes_max",
+            config.buffered_bytes_max != running.buffered_bytes_max,
+        ),
         ("via_name", config.via_name != running.via_name),
     ];
     fixed

@@ -7,7 +7,7 @@ use balance_config::{
     Action, Config, HostPattern, NamedMatch, PathMatch, Pool, PoolKind, Route, Share, ValueMatch,
     Version,
 };
-use balance_core::{HashKey, Limits, PoolId, Timeouts};
+use balance_core::{HashKey, PoolId, Timeouts};
 use balance_route::RouteTable;
 
 use super::BoundAddress;
@@ -142,10 +142,7 @@ fn settings(config: &Config) -> SettingsView {
             Setting::Number(if config.version == Version::V2 { 2 } else { 1 }),
         ),
         ("timeouts", timeouts(&config.timeouts).into()),
-        (
-            "limits",
-            limits(&config.limits, config.idle_upstream_max).into(),
-        ),
+        ("limits", limits(config).into()),
         (
             "max_idle_conns_per_host",
             config.idle.max_idle_conns_per_host.into(),
@@ -202,7 +199,8 @@ fn timeouts(timeouts: &Timeouts) -> SettingsView {
     ]
 }
 
-fn limits(limits: &Limits, idle_upstream_max: usize) -> SettingsView {
+fn limits(config: &Config) -> SettingsView {
+    let limits = &config.limits;
     vec![
         ("head_bytes_max", limits.head_bytes_max.into()),
         ("fields_max", limits.fields_max.into()),
@@ -218,6 +216,7 @@ fn limits(limits: &Limits, idle_upstream_max: usize) -> SettingsView {
             "interim_responses_max",
             Setting::Number(limits.interim_responses_max.into()),
         ),
-        ("idle_upstream_max", idle_upstream_max.into()),
+        ("idle_upstream_max", config.idle_upstream_max.into()),
+        ("buffered_bytes_max", config.buffered_bytes_max.into()),
     ]
 }

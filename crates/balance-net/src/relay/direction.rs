@@ -97,6 +97,10 @@ impl Direction {
         self.mode == Mode::Closed
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.residue.buffer.len()
+    }
+
     pub(super) fn is_write_blocked(&self) -> bool {
         !self.residue.is_empty() || self.pipe.is_some()
     }

@@ -171,6 +171,9 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
     /// Skips a request body that has arrived whole already; whether none is left to come.
     fn discard_body(&mut self) -> bool;
 
+    /// Bytes that the request's head takes up, and the response where the client does not take it.
+    fn held_bytes(&self) -> usize;
+
     /// Whether the protocol lets this connection serve another request after this one.
     fn can_be_kept(&self) -> bool;
 
@@ -208,6 +211,9 @@ pub(crate) trait Upstream: BodySource<Error = BackendError> + BodySink {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> Poll<Result<ResponseStep, BackendError>>;
+
+    /// Bytes that the response's head takes up, and the request where the backend does not take it.
+    fn held_bytes(&self) -> usize;
 
     /// The head that `poll_response` completed.
     fn response(&self) -> &Self::Response;

@@ -13,6 +13,7 @@ use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::decision::{Scope, Sender, client_of, filter_context, forward_context, name_backend};
 use super::sides::{ClientEvent, Downstream};
+use crate::budget::Held;
 use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
 use crate::filter::{Filter, FilterContext, Needs};
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     times: Times,
     /// When the whole exchange must be over.
     pub(crate) deadline_ms: Option<u64>,
+    /// What is counted against the worker's budget.
+    held: Option<Held>,
 }
 
 /// Points in time, in microseconds of the process clock; 0 = did not happen.
@@ -109,6 +112,7 @@ impl Exchange {
             is_settled: false,
             times: Times::default(),
             deadline_ms: None,
+            held: None,
         }
     }
 
@@ -150,6 +154,16 @@ impl Exchange {
         self.arrival = None;
         self.backend = None;
         self.collecting = None;
+        if let Some(held) = &mut self.held {
+            held.set(0);
+        }
+    }
+
+    /// Its two sides hold so many bytes.
+    pub(super) fn hold(&mut self, worker: &Worker, bytes: usize) {
+        self.held
+            .get_or_insert_with(|| worker.budget.holder())
+            .set(bytes);
     }
 
     fn arrival(&self) -> &Arrival {

@@ -124,6 +124,8 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Ok(Some(waits_for)) => waits_for,
             Err(error) => return Poll::Ready(Err(error)),
         };
+        let held_bytes = self.down.held_bytes() + self.up.held_bytes();
+        self.exchange.hold(self.worker, held_bytes);
         if self.waits_for != Some(waits_for) || self.progress() != before {
             self.waits_for = Some(waits_for);
             self.arm(waits_for);
@@ -215,7 +217,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             }
         }
         let mut scratch = self.worker.scratch.borrow();
-        let room = self.up.room().min(scratch.len());
+        let room = self.room(self.up.room()).min(scratch.len());
         let piece = match self
             .down
             .poll_piece(cx, &mut scratch[..room], self.up.form())
@@ -245,6 +247,11 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Ok(()) => {}
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// How much may be read for a sink with this much room.
+    fn room(&self, sink_room: usize) -> usize {
+        sink_room.min(self.worker.budget.piece_bytes_max())
     }
 
     /// The backend takes no more of the request. It may have answered all the same (BE-08), so the
@@ -397,7 +404,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Poll::Ready(Ok(())) => {}
         }
         let mut scratch = self.worker.scratch.borrow();
-        let room = self.down.room().min(scratch.len());
+        let room = self.room(self.down.room()).min(scratch.len());
         let piece = match self
             .up
             .poll_piece(cx, &mut scratch[..room], self.down.form())

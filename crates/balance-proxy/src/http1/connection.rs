@@ -27,6 +27,7 @@ use tokio::task::coop;
 use super::downstream::write_own;
 use super::server::Server;
 use super::sink::Sink;
+use crate::budget::Held;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::Next;
 use crate::own_response::OwnResponse;
@@ -47,9 +48,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
             Waited::Malformed { error, asks_head } => {
                 return Box::pin(connection.refuse(error, asks_head)).await;
             }
-            Waited::TooSlow => return Box::pin(connection.refuse_slow()).await,
+            Waited::Unfinished(cause) => {
+                return Box::pin(connection.refuse_unfinished(cause)).await;
+            }
             Waited::Over => return,
         };
+        connection.held.set(connection.unread.len());
         server.start(connection, head_bytes);
         let next;
         (connection, next) = poll_fn(|cx| server.poll_served(cx)).await;
@@ -79,6 +83,8 @@ pub(super) struct Connection {
     phase: Phase,
     /// A recent reading of the clock.
     pub(super) known_ms: u64,
+    /// What `unread` counts against the worker's budget.
+    held: Held,
     _counted: Counted,
 }
 
@@ -106,8 +112,8 @@ enum Waited {
         error: RequestError,
         asks_head: bool,
     },
-    /// The head was not complete in time.
-    TooSlow,
+    /// The head was not complete in time, or there is no memory to wait for its rest.
+    Unfinished(Cause),
     /// Closed by the client, idle for too long, or drained.
     Over,
 }
@@ -123,6 +129,7 @@ impl Connection {
             timer: worker.wheel.timer(),
             phase: Phase::First,
             known_ms: worker.clock.now_ms(),
+            held: worker.budget.holder(),
             _counted: connected.counted,
             worker,
             listener,
@@ -214,6 +221,10 @@ impl Connection {
     /// Nothing to read: sets the deadline of what is waited for, and looks at it.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
         let in_head = !self.unread.is_empty();
+        self.held.set(self.unread.len());
+        if in_head && self.worker.budget.is_short() {
+            return Poll::Ready(Waited::Unfinished(Cause::Overloaded));
+        }
         let is_ending = self.worker.is_draining() || self.listener.is_retired();
         if is_ending && !in_head {
             return self.poll_drained(cx);
@@ -234,7 +245,7 @@ impl Connection {
             return Poll::Pending;
         }
         Poll::Ready(if in_head {
-            Waited::TooSlow
+            Waited::Unfinished(Cause::ClientTimeout)
         } else {
             Waited::Over
         })
@@ -262,12 +273,11 @@ impl Connection {
             .await;
     }
 
-    /// RFC 9110 §15.5.9: the head did not come in time.
-    async fn refuse_slow(mut self: Box<Self>) {
-        let response = OwnResponse::of_cause(Cause::ClientTimeout);
+    /// Answers a head that will not be waited for any longer: 408 (RFC 9110 §15.5.9) or 503.
+    async fn refuse_unfinished(mut self: Box<Self>, cause: Cause) {
+        let response = OwnResponse::of_cause(cause);
         let asks_head = asks_head(&self.unread);
-        self.answer_unread(&response, asks_head, Cause::ClientTimeout)
-            .await;
+        self.answer_unread(&response, asks_head, cause).await;
     }
 
     async fn answer_unread(&mut self, response: &OwnResponse, asks_head: bool, cause: Cause) {
@@ -308,6 +318,7 @@ impl Connection {
             return;
         }
         recycle(&mut self.unread, KEPT_BYTES);
+        self.held.set(0);
         let clock = self.worker.clock;
         let end_ms = clock.now_ms() + LINGER_TOTAL_MS;
         self.timer.set(clock.now_ms(), LINGER_IDLE_MS);

@@ -298,6 +298,10 @@ impl Downstream for Http1Downstream<'_> {
         self.parts.sink.take_back_head();
     }
 
+    fn held_bytes(&self) -> usize {
+        self.parts.head.bytes().len() + self.parts.sink.kept_bytes()
+    }
+
     fn discard_body(&mut self) -> bool {
         if self.incoming.is_done() {
             return true;

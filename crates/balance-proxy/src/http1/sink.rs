@@ -75,6 +75,11 @@ impl Sink {
         self.room
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }

@@ -325,6 +325,11 @@ impl Upstream for Http1Upstream {
         }
     }
 
+    fn held_bytes(&self) -> usize {
+        let Self(parts) = self;
+        parts.head.bytes().len() + parts.unread.len() + parts.sink.kept_bytes()
+    }
+
     fn response(&self) -> &ResponseHead {
         &self.0.head
     }

@@ -19,6 +19,7 @@ use super::mailbox::Message;
 use super::snapshot::{Parts, WorkerSnapshot};
 use super::tracker::{self, Tracker};
 use super::{PARTS_KEPT_MAX, RELAY_BUFFERS_KEPT_MAX, RelayBuffers, Worker, WorkerListener, accept};
+use crate::budget::Budget;
 use crate::buffers::{FreeList, Scratch};
 use crate::listener::{ListenerKey, ListenerSocket};
 use crate::shared::Shared;
@@ -118,6 +119,7 @@ impl Worker {
         Self {
             clock,
             scratch: Scratch::new(),
+            budget: Rc::new(Budget::new(shared.buffered_bytes_max, shared.worker_count)),
             rng: RefCell::new(Rng::new(seed)),
             metrics,
             log: RefCell::new(start.snapshot.access_log.as_ref().map(|log| log.worker())),

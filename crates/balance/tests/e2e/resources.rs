@@ -1,5 +1,6 @@
 //! When the machine has no more to give: out of descriptors. And what a burst gives back.
 
+mod budget;
 mod logs;
 
 use std::time::Duration;

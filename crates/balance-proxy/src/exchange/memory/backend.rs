@@ -318,6 +318,10 @@ impl Upstream for MemoryUpstream {
         Poll::Ready(Ok(step))
     }
 
+    fn held_bytes(&self) -> usize {
+        self.sink.kept_bytes()
+    }
+
     fn response(&self) -> &MemoryResponse {
         &self.response
     }

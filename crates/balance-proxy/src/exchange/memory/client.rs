@@ -230,6 +230,10 @@ impl Downstream for Client {
         self.sink_mut().take_back_head();
     }
 
+    fn held_bytes(&self) -> usize {
+        self.sink().kept_bytes()
+    }
+
     fn discard_body(&mut self) -> bool {
         if self.body == BodyLength::Exact(0) {
             return true;

@@ -48,6 +48,15 @@ impl MemorySink {
         self.kept.push_back(Frame::Head(line));
     }
 
+    pub(super) fn kept_bytes(&self) -> usize {
+        let lengths = self.kept.iter().map(|frame| match frame {
+            Frame::Head(line) => line.len(),
+            Frame::Data(bytes) => bytes.len(),
+            Frame::End => 0,
+        });
+        lengths.sum()
+    }
+
     pub(super) fn take_back_head(&mut self) {
         let last = self.kept.pop_back();
         assert!(

@@ -139,6 +139,7 @@ pub(super) fn play(
         via_name: "balance-test".to_owned(),
         worker_count: 1,
         idle_upstream_max: 16,
+        buffered_bytes_max: 0,
         zero_copy: false,
         seed: 1,
     }));
