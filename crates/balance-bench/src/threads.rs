@@ -50,7 +50,8 @@ impl Crew {
         &self.0[thread]
     }
 
-    /// Runs each job on a thread of its own, to its end. `watch` is told the sums of all counts, a few times a second.
+    /// Runs each job on a thread of its own, to its end. `watch` is told the sums of all counts, a few times a second
+    /// and at the end.
     ///
     /// # Errors
     /// The first error of a job, or one of them panicked.
@@ -69,13 +70,17 @@ impl Crew {
                     result
                 }));
             }
-            while threads.iter().any(|thread| !thread.is_finished()) {
-                std::thread::park_timeout(WATCH_INTERVAL);
+            let mut tell = || {
                 watch(
                     self.sum(|each| &each.completed),
                     self.sum(|each| &each.failed),
-                );
+                )
+            };
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                std::thread::park_timeout(WATCH_INTERVAL);
+                tell();
             }
+            tell();
             threads.into_iter().map(join).collect()
         })
     }
