@@ -31,14 +31,8 @@ fn args(address: impl std::fmt::Display, options: &[&str]) -> HttpArgs {
         .args
 }
 
-fn run(plan: &Plan) -> Outcome {
-    load::run(plan, &AtomicBool::new(false), |_, _| {}).unwrap()
-}
-
-fn measure(address: impl std::fmt::Display, options: &[&str]) -> Report {
-    let args = args(address, options);
-    let plan = args.plan().unwrap();
-    let outcome = run(&plan);
+fn run(args: HttpArgs, plan: Plan) -> Report {
+    let outcome = load::run(&plan, &AtomicBool::new(false), |_, _| {}).unwrap();
     Report {
         url: args.url,
         plan,
@@ -47,13 +41,24 @@ fn measure(address: impl std::fmt::Display, options: &[&str]) -> Report {
     }
 }
 
-/// So many requests, and no time limit.
-fn measure_count(address: impl std::fmt::Display, count: u64, options: &[&str]) -> Outcome {
-    let plan = args(address, options).plan().unwrap();
-    run(&Plan {
+fn measure(address: impl std::fmt::Display, options: &[&str]) -> Report {
+    let args = args(address, options);
+    let plan = args.plan().unwrap();
+    run(args, plan)
+}
+
+/// So many requests, however long they take: what must be seen of each does not depend on the machine's speed.
+fn measure_requests(address: impl std::fmt::Display, count: u64, options: &[&str]) -> Report {
+    let args = args(address, options);
+    let plan = Plan {
         amount: Amount::Requests(count),
-        ..plan
-    })
+        ..args.plan().unwrap()
+    };
+    run(args, plan)
+}
+
+fn measure_count(address: impl std::fmt::Display, count: u64, options: &[&str]) -> Outcome {
+    measure_requests(address, count, options).outcome
 }
 
 fn exit_code(report: &Report) -> String {
@@ -148,20 +153,21 @@ fn bad_targets_are_counted_by_kind() {
         ),
         ("timed_out", Script::never(), 1),
     ] {
-        for loop_options in [
-            &["--timeout", "100ms"][..],
-            &["--timeout", "100ms", "--rate", "100"],
-        ] {
+        let timeout = if kind == "timed_out" { "100ms" } else { "1h" };
+        let closed = ["--timeout", timeout];
+        let open = ["--timeout", timeout, "--rate", "100"];
+        for options in [&closed[..], &open] {
             let origin = Origin::answering(script.clone());
-            let report = measure(origin.addr(), loop_options);
+            let report = measure_requests(origin.addr(), 8, options);
             let kinds: Vec<&str> = report
                 .outcome
                 .failures
                 .counts()
                 .map(|(kind, _)| kind.name())
                 .collect();
-            assert_eq!(kinds, [kind], "{loop_options:?}");
-            assert_eq!(exit_code(&report), code(exit), "{kind} {loop_options:?}");
+            assert_eq!(kinds, [kind], "{options:?}");
+            assert_eq!(report.outcome.failures.total(), 8, "{kind} {options:?}");
+            assert_eq!(exit_code(&report), code(exit), "{kind} {options:?}");
             assert!(report.to_text().contains(kind), "{}", report.to_text());
         }
     }
@@ -170,11 +176,11 @@ fn bad_targets_are_counted_by_kind() {
 #[test]
 fn targets_that_are_not_there_are_counted_by_kind() {
     let gone = DeadBackend::new().unwrap();
-    let report = measure(gone.addr(), &["--new-connections"]);
+    let report = measure_requests(gone.addr(), 8, &["--new-connections"]);
     assert!(report.to_text().contains("refused"), "{}", report.to_text());
     assert_eq!(exit_code(&report), code(1));
     let silent = SilentAddress::new();
-    let report = measure(silent.addr(), &["--timeout", "100ms"]);
+    let report = measure_requests(silent.addr(), 8, &["--timeout", "100ms"]);
     assert!(
         report.to_text().contains("timed_out"),
         "{}",
@@ -265,7 +271,7 @@ fn stopping_keeps_what_there_is() {
 #[test]
 fn the_keys_of_the_json_are_fixed() {
     let backend = Backend::start(&BackendOptions::default()).unwrap();
-    let json = measure(backend.local_addr(), &[]).to_json();
+    let json = measure_requests(backend.local_addr(), 100, &[]).to_json();
     for path in [
         "/requests_per_second",
         "/latency_us/p50",
@@ -286,7 +292,7 @@ fn the_keys_of_the_json_are_fixed() {
 #[test]
 fn the_page_has_its_charts_and_needs_nothing_else() {
     let backend = Backend::start(&BackendOptions::default()).unwrap();
-    let html = page::render(&measure(backend.local_addr(), &[]));
+    let html = page::render(&measure_requests(backend.local_addr(), 100, &[]));
     assert_eq!(html.matches("<svg").count(), 4);
     for outside in ["<script", "<link", "<img", "src=", "url("] {
         assert!(!html.contains(outside), "{outside}");

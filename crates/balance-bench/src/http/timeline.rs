@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::load::per;
 use crate::histogram::Histogram;
 use crate::summary::in_micros;
 
@@ -134,11 +135,11 @@ impl FinishedTimeline {
             }
             let begin = self.length * index as u32;
             let length = self.length.min(elapsed.saturating_sub(begin));
-            // A slice that was hardly begun would show a rate by chance.
-            let is_whole_enough = length * 2 >= self.length;
+            // A slice that was hardly begun would show a rate by chance; but a short run has no other.
+            let is_whole_enough = index == 0 || length * 2 >= self.length;
             is_whole_enough.then(|| Point {
                 seconds: begin.as_secs_f64(),
-                requests_per_second: latency.count() as f64 / length.as_secs_f64(),
+                requests_per_second: per(latency.count() as f64, length.as_secs_f64()),
                 failures: slice.failures,
                 p50: latency.quantile(0.5),
                 p99: latency.quantile(0.99),
@@ -209,5 +210,6 @@ mod tests {
         };
         assert_eq!(rates(1500), [1.0, 2.0]);
         assert_eq!(rates(1200), [1.0]);
+        assert_eq!(rates(200), [5.0]);
     }
 }
