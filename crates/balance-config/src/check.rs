@@ -59,6 +59,9 @@ impl Checker<'_> {
 
     fn entries(&mut self, entries: &Rc<[Entry]>, block: &mut Block) {
         let table = block.table;
+        let was_later = self.is_later;
+        // What is not supported yet asks for nothing in a section that is switched off.
+        self.is_later |= table.is_switchable() && entries.iter().any(switches_off);
         for entry in entries.iter() {
             let Some(key) = self.key_of(entry, entries, block) else {
                 continue;
@@ -74,6 +77,7 @@ impl Checker<'_> {
                 item,
             });
         }
+        self.is_later = was_later;
         if table.is_switchable() && !block.has("enabled") && !self.is_strict && !self.is_later {
             let message = format!(
                 "`{}` is in force because it is present; `enabled: true` would say so",
@@ -137,7 +141,10 @@ impl Checker<'_> {
     pub(crate) fn key_value(&mut self, node: &Node, key: &'static Key, key_place: &Place) -> Item {
         let was_later = self.is_later;
         self.is_later |= key.later.is_some();
-        let item = self.item(node, &key.kind, key.name);
+        let item = match self.refused(node, key) {
+            Some(refused) => refused,
+            None => self.item(node, &key.kind, key.name),
+        };
         self.is_later = was_later;
         if let Some(what) = key.later
             && item.is_on()
@@ -146,6 +153,21 @@ impl Checker<'_> {
             self.not_yet(key_place, what);
         }
         item
+    }
+
+    /// A value that one may expect to be known.
+    fn refused(&mut self, node: &Node, key: &'static Key) -> Option<Item> {
+        let NodeKind::Scalar { text, .. } = &node.kind else {
+            return None;
+        };
+        let (value, why) = key.refused.iter().find(|(value, _)| *value == &**text)?;
+        let place = node.place();
+        let message = format!("`{}`: `{value}` is refused", key.name);
+        self.diagnostics.error_help(&place, message, *why);
+        Some(Item {
+            value: Value::Invalid,
+            place,
+        })
     }
 
     fn not_yet(&mut self, place: &Place, what: &str) {
@@ -313,6 +335,13 @@ impl Checker<'_> {
         }
         Ok(Value::Bool(on))
     }
+}
+
+fn switches_off(entry: &Entry) -> bool {
+    let NodeKind::Scalar { text, .. } = &entry.value.kind else {
+        return false;
+    };
+    &*entry.key == "enabled" && matches!(scalar::parse_bool(text), Some((false, _)))
 }
 
 /// The key that a scalar in place of a section sets: the switch, or the main key.

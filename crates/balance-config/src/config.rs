@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, BackendId, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
-    ProtocolSettings, ProxyVersion, RouteId, Timeouts, Weight,
+    ProtocolSettings, ProxyVersion, RouteId, Timeouts, TlsVersion, Weight,
 };
 use ipnet::IpNet;
 
 use crate::diagnostics::{Place, Spanned};
+use crate::tls_files::CertificateFiles;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +86,51 @@ pub struct Listener {
     pub routes: RouteScope,
     /// When no route matches (http), or for every session (tcp: always present).
     pub pool: Option<PoolId>,
+    /// How its connections are secured; `None`: they are not.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS towards the clients of a listener. What its files say is not looked at here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    pub place: Place,
+    /// At least one.
+    pub certificates: Vec<TlsCertificate>,
+    pub min_version: TlsVersion,
+    /// Not below `min_version`.
+    pub max_version: TlsVersion,
+    /// As written, whether known or not. Empty: all.
+    pub cipher_suites: Vec<Spanned<String>>,
+    /// Whose order of suites counts: ours, or the client's.
+    pub prefers_server_order: bool,
+    pub resumes_sessions: bool,
+    pub client_auth: ClientAuth,
+    /// There when `client_auth` verifies.
+    pub client_ca_file: Option<Spanned<String>>,
+    /// `None`: what the mode speaks.
+    pub alpn_protocols: Option<Vec<Spanned<String>>>,
+}
+
+/// A certificate of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsCertificate {
+    pub files: CertificateFiles,
+    /// For clients that name no server, or an unknown one.
+    pub is_default: bool,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    None,
+    /// If they have one; not verified.
+    Request,
+    /// Some; not verified.
+    Require,
+    /// If they have one, it must be of a known authority.
+    Verify,
+    /// One of a known authority.
+    RequireAndVerify,
 }
 
 /// Which routes a listener asks.
@@ -371,6 +417,13 @@ impl Config {
     pub fn route(&self, name: &str) -> Option<RouteId> {
         let index = self.routes.iter().position(|route| route.name == name)?;
         Some(RouteId::from_index(index))
+    }
+}
+
+impl ClientAuth {
+    /// Whether certificates are held against `client_ca_file`.
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::Verify | Self::RequireAndVerify)
     }
 }
 

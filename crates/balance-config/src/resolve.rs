@@ -6,6 +6,7 @@ mod mode;
 mod overrides;
 mod pools;
 mod routes;
+mod tls;
 
 use std::sync::Arc;
 

@@ -51,8 +51,16 @@ impl Sections {
     /// A map, or what stands in its place: the switch, the main key.
     fn section(&mut self, table: &'static Table) -> Value {
         let mut properties = Map::new();
+        // In a section that can be switched off, what is not supported yet may say anything then.
+        let mut later = Map::new();
         for key in table.keys {
-            properties.insert(key.name.to_owned(), self.property(key));
+            let mut property = self.property(key);
+            if table.is_switchable()
+                && let Some(off) = property.as_object_mut().and_then(|it| it.remove("allOf"))
+            {
+                later.insert(key.name.to_owned(), json!({ "allOf": off }));
+            }
+            properties.insert(key.name.to_owned(), property);
         }
         for alias in alias::aliases_of(table) {
             let mut property = self.alias(alias, table);
@@ -67,6 +75,12 @@ impl Sections {
             "required": required,
             "additionalProperties": false,
         });
+        if !later.is_empty() {
+            map["anyOf"] = json!([
+                { "properties": { "enabled": off(&Kind::Bool) }, "required": ["enabled"] },
+                { "properties": later },
+            ]);
+        }
         if table.name == ROOT_NAME {
             map["patternProperties"] = json!({ "^x-": true });
         }

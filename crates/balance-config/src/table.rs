@@ -25,6 +25,8 @@ pub struct Key {
     pub required: bool,
     /// What is missing as long as using the key is an error ("not supported yet: …").
     pub later: Option<&'static str>,
+    /// Values that one may expect to be known, and why they are not.
+    pub refused: &'static [(&'static str, &'static str)],
 }
 
 /// The type and limits of a value.
@@ -107,6 +109,7 @@ impl Key {
             doc,
             required: false,
             later: None,
+            refused: &[],
         }
     }
 
@@ -120,12 +123,18 @@ impl Key {
             doc,
             required: true,
             later: None,
+            refused: &[],
         }
     }
 
     /// A value as one would write it.
     pub(crate) const fn example(self, example: &'static str) -> Self {
         Self { example, ..self }
+    }
+
+    /// Values that are refused, and what to do instead.
+    pub(crate) const fn refuse(self, refused: &'static [(&'static str, &'static str)]) -> Self {
+        Self { refused, ..self }
     }
 
     /// The key is known, and switching it on is an error so far.

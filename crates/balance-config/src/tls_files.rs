@@ -16,12 +16,24 @@ pub struct TlsFiles {
 }
 
 /// A certificate chain and its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     pub certificate: Spanned<String>,
     pub key: Spanned<String>,
     /// The names that the configuration says it is for, perhaps as `*.x`.
     pub domains: Vec<Spanned<String>>,
+}
+
+impl CertificateFiles {
+    /// Those that a block names under these keys.
+    pub(crate) fn read(block: &Block, certificate: &str, key: &str) -> Option<Self> {
+        let pair = block.spanned_text(certificate).zip(block.spanned_text(key));
+        pair.map(|(certificate, key)| Self {
+            certificate,
+            key,
+            domains: domains(block),
+        })
+    }
 }
 
 /// Collects them. A certificate without a key, or a key without a certificate, is an error.
@@ -80,16 +92,9 @@ impl Collector<'_> {
     fn pair(&mut self, block: &Block, certificate: &str, key: &str) {
         let (has, lacks) = match (block.has(certificate), block.has(key)) {
             (true, true) => {
-                let pair = block.spanned_text(certificate).zip(block.spanned_text(key));
-                if let Some((certificate, key)) = pair
-                    && self.seen.insert(certificate.place.clone())
+                if let Some(files) = CertificateFiles::read(block, certificate, key)
+                    && self.seen.insert(files.certificate.place.clone())
                 {
-                    let domains = domains(block);
-                    let files = CertificateFiles {
-                        certificate,
-                        key,
-                        domains,
-                    };
                     self.files.certificates.push(files);
                 }
                 return;

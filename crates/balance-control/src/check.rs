@@ -1,11 +1,10 @@
 //! `balance check`: everything that can be said about a file without running it.
 
-mod certificates;
-
 use std::time::SystemTime;
 
 use balance_config::{Diagnostic, Sources, load};
 
+use crate::certificates;
 use crate::compile;
 use crate::handle::has_errors;
 

@@ -19,6 +19,7 @@ mod route_tests;
 mod routes;
 mod shadow;
 mod show;
+mod tls;
 mod unused;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use balance_config::{Config, Diagnostic, Place, Severity, Spanned};
+use balance_config::{Config, Diagnostic, Place, Severity, Sources, Spanned};
 use balance_core::ListenAddress;
 use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, Snapshot};
 use balance_route::RouteTable;
@@ -42,6 +43,7 @@ pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
 pub(crate) use routes::check_patterns;
+pub(crate) use tls::{SecuredListener, Tls, store};
 
 /// A configuration and all that it holds: the running one, or the one that may become it.
 pub(crate) struct Compiled {
@@ -53,6 +55,7 @@ pub(crate) struct Compiled {
     /// Control's own descriptors of every listening socket.
     pub(crate) listeners: Vec<Arc<BoundAddress>>,
     pub(crate) log: Option<OpenLog>,
+    pub(crate) tls: Tls,
     pub(crate) admin: Vec<AdminAddress>,
 }
 
@@ -86,6 +89,7 @@ struct Draft {
 /// Everything that is wrong, with its place.
 pub(crate) fn compile(
     config: Config,
+    sources: &dyn Sources,
     previous: Option<&Compiled>,
     registry: &Arc<Registry>,
 ) -> Result<Prepared, Vec<Diagnostic>> {
@@ -98,6 +102,7 @@ pub(crate) fn compile(
     let worker_count =
         previous.map_or_else(|| workers_wanted(&config), |previous| previous.worker_count);
     let bound = listeners::acquire(&config, previous, worker_count, &mut diagnostics);
+    let tls = tls::acquire(&config, sources, previous, &mut diagnostics);
     let log = log::acquire(&config, previous, registry, &mut diagnostics);
     let admin = admin::acquire(&config, previous, &mut diagnostics);
     if has_errors(&diagnostics) {
@@ -124,7 +129,13 @@ pub(crate) fn compile(
     let snapshot = Arc::new(Snapshot {
         generation,
         listeners: addresses
-            .map(|address| listeners::rules(&config, address.listener(), &address.key, &tables))
+            .map(|address| {
+                let index = address.listener();
+                ListenerRules {
+                    tls: tls.policy(index),
+                    ..listeners::rules(&config, index, &address.key, &tables)
+                }
+            })
             .collect(),
         access_log: log.as_ref().map(|log| Arc::clone(&log.log)),
         ..unbound
@@ -149,6 +160,7 @@ pub(crate) fn compile(
             identities,
             listeners: bound.addresses,
             log,
+            tls,
             admin: admin.addresses,
         },
     })
@@ -159,6 +171,7 @@ pub(crate) fn compile(
 pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
     let mut diagnostics = limits(config);
     diagnostics.extend(log::check(config));
+    diagnostics.extend(tls::check(config));
     diagnostics.extend(admin::check(config));
     match draft(config, None) {
         Ok(draft) => diagnostics.extend(remarks(config, &draft)),

@@ -21,6 +21,7 @@
 
 mod admin;
 mod authority;
+mod certificates;
 mod check;
 mod compile;
 mod explain;

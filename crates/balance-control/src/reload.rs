@@ -9,13 +9,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use balance_config::{Config, Diagnostic, Severity, Sources, load};
 use balance_proxy::{Endpoint, SendError, Workers};
 use balance_telemetry::Registry;
 
 use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
+use crate::certificates::{self, ExpiryGauges};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
@@ -34,6 +35,7 @@ pub(crate) struct Control {
     pub(crate) sources: Box<dyn Sources>,
     pub(crate) path: String,
     pub(crate) observer: Box<dyn Observer>,
+    pub(crate) expiry: ExpiryGauges,
 }
 
 impl Control {
@@ -77,6 +79,13 @@ impl Control {
         log_diagnostics(&remarks);
         log_summary(&summary);
         ReloadOutcome::Applied(summary)
+    }
+
+    /// Certificates that were renewed are taken into use, and those that end soon are warned about.
+    pub(crate) fn look_at_certificates(&mut self) {
+        let Compiled { config, tls, .. } = &mut self.current;
+        certificates::look(config, tls, &*self.sources, SystemTime::now());
+        self.expiry.set(certificates::expiring(config, tls));
     }
 
     /// SIGUSR1.
@@ -133,6 +142,7 @@ impl Control {
             );
         }
         self.serve_admin(admin, None);
+        self.look_at_certificates();
         self.handle.set_view(view);
         self.observer.on_logging(&self.current.config.logging);
         let before = listening(&previous);
@@ -212,7 +222,7 @@ pub(crate) fn load_and_compile(
     let loaded = load(sources, path);
     let mut diagnostics = loaded.diagnostics;
     let compiled = match loaded.config {
-        Some(config) => compile::compile(config, previous, registry),
+        Some(config) => compile::compile(config, sources, previous, registry),
         None => return Err(diagnostics),
     };
     match compiled {

@@ -23,9 +23,10 @@ use balance_proxy::{Shared, SharedOptions, Workers};
 use balance_telemetry::{BuildInfo, Registry};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::{AdminServer, AdminSocketKind};
+use crate::certificates::ExpiryGauges;
 use crate::compile::{Compiled, Prepared};
 use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
 use crate::metrics::BackendGauges;
@@ -186,6 +187,8 @@ async fn start(
     };
     let handle = ControlHandle::new(reload_sender, view, Arc::clone(&registry), shared, identity);
     registry.add_collector(BackendGauges::new(&handle));
+    let expiry = ExpiryGauges::default();
+    registry.add_collector(expiry.clone());
     let bound = options
         .has_admin_socket
         .then(|| bind_own_socket(&path))
@@ -204,7 +207,9 @@ async fn start(
         sources,
         path,
         observer,
+        expiry,
     };
+    control.look_at_certificates();
     control.serve_admin(admin_listeners, fresh);
     Ok((control, own_socket))
 }
@@ -219,9 +224,15 @@ async fn until_stopped(
     signals: &mut Signals,
     mut reloads: mpsc::Receiver<ReloadRequest>,
 ) -> Result<Request, RunError> {
+    let mut looks = interval(CERTIFICATE_LOOK_PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let reload = tokio::select! {
             worker = control.workers.any_ended() => return Err(RunError::WorkerEnded(worker)),
+            _ = looks.tick() => {
+                control.look_at_certificates();
+                continue;
+            }
             request = signals.next() => match request {
                 Request::Reload => None,
                 Request::ReopenLogs => {
@@ -376,6 +387,8 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// Two of them after a change its certificates are in use.
+const CERTIFICATE_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// More callers than this are not waiting for a reload, they are flooding.
 const RELOADS_WAITING_MAX: usize = 16;
 /// How long cut connections may take to close, and how often that is looked at.

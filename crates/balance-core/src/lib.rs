@@ -13,6 +13,7 @@ mod cause;
 mod id;
 mod method;
 mod settings;
+mod tls_version;
 
 pub use address::{AddressError, BackendAddress, ListenAddress};
 pub use cause::{Cause, Fault};
@@ -22,3 +23,4 @@ pub use settings::{
     Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, ProxyVersion, Timeouts,
     UnderscorePolicy,
 };
+pub use tls_version::TlsVersion;

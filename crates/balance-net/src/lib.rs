@@ -29,7 +29,8 @@ pub use bind::{BindError, BoundListener, ListenOptions, ListenSocket, LocalAddre
 pub use connect::{ConnectOptions, ConnectTarget, connect, is_out_of_resources};
 pub use limits::{DescriptorLimit, cpu_count, descriptor_limit, raise_descriptor_limit};
 pub use relay::{
-    BufferSource, DirectionBytes, Operation, Relay, RelayError, RelayIo, RelayOptions, Side,
+    BufferSource, DirectionBytes, Operation, Relay, RelayEnd, RelayError, RelayIo, RelayOptions,
+    Side,
 };
 pub use socket::{
     Keepalive, PeerState, ends, first_read, peek, peer_state, set_keepalive, set_linger_zero,

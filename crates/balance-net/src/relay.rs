@@ -47,6 +47,21 @@ pub struct Relay {
     failure: Option<RelayError>,
 }
 
+/// A connection, as a relay needs it: a socket, or what stands on one.
+pub trait RelayEnd {
+    /// Reads into `buffer`, of at least 16 KiB. 0: the peer sends no more.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes what can be written of `bytes`. After `Pending`, what is offered next begins with the same bytes.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Says that we send no more; reading goes on.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The socket, if it carries the bytes as they are: only then can they be spliced.
+    fn bare(&self) -> Option<&Stream>;
+}
+
 /// How a relay may work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayOptions {
@@ -121,11 +136,13 @@ impl Relay {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        downstream: &mut Stream,
-        upstream: &mut Stream,
+        downstream: &mut impl RelayEnd,
+        upstream: &mut impl RelayEnd,
         io: &mut RelayIo<'_>,
     ) -> Poll<Result<(), RelayError>> {
-        let zero_copy = self.options.zero_copy && downstream.is_tcp() && upstream.is_tcp();
+        let can_splice = |stream: Option<&Stream>| stream.is_some_and(Stream::is_tcp);
+        let zero_copy =
+            self.options.zero_copy && can_splice(downstream.bare()) && can_splice(upstream.bare());
 
         let up = self
             .to_upstream
@@ -213,5 +230,23 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+}
+
+impl RelayEnd for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Self::poll_read(self, cx, buffer)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write(self, cx, bytes)
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown_write())
+    }
+
+    fn bare(&self) -> Option<&Stream> {
+        Some(self)
     }
 }

@@ -232,13 +232,14 @@ impl Explainer<'_> {
         let sender = Sender {
             peer: self.peer,
             client,
+            scheme: head.scheme(),
         };
         let context = decision::forward_context(rules, sender, self.via_name, &REQUEST_ID);
         edit_request(head, &mut edits, &context)
             .map_err(|error| Answer::new(Stage::Hygiene, &OwnResponse::refused(error)))?;
         recorder.note(Author::Hygiene, head, &edits);
 
-        let context = decision::filter_context(rules, client);
+        let context = decision::filter_context(rules, client, head.scheme());
         let mut waiting_filters = Vec::new();
         for (index, filter) in scope.filters(self.snapshot).iter().enumerate() {
             let filters = std::slice::from_ref(filter);

@@ -14,7 +14,7 @@ mod transport;
 mod tunnel;
 mod upstream;
 
-pub(crate) use connection::serve;
+pub(crate) use connection::{refuse_cleartext, serve};
 pub(crate) use request::{offered_upgrade, write_request};
 pub(crate) use server::Server;
 pub(crate) use transport::Http1Transport;

@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use balance_core::Cause;
-use balance_net::{Relay, RelayError, RelayIo, Side, Stream, set_linger_zero};
+use balance_net::{Relay, RelayError, RelayIo, Side, set_linger_zero};
 
+use crate::maybe_tls::MaybeTls;
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -31,8 +32,8 @@ pub(crate) async fn carry(
     worker: &Worker,
     timer: &Timer,
     mut relay: Relay,
-    downstream: &mut Stream,
-    upstream: &mut Stream,
+    downstream: &mut MaybeTls,
+    upstream: &mut MaybeTls,
     deadlines: RelayDeadlines,
 ) -> Carried {
     let mut armed_at = None;

@@ -39,6 +39,7 @@ pub struct Shared {
     pub(crate) pipes: PipePool,
     pub(crate) clock: Clock,
     connections: AtomicUsize,
+    handshakes: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, u32, foldhash::fast::RandomState>>,
 }
 
@@ -55,6 +56,7 @@ impl Shared {
             pipes: PipePool::new(),
             clock: Clock::start(),
             connections: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             per_ip: Mutex::new(HashMap::default()),
         }
     }
@@ -93,6 +95,31 @@ impl Shared {
             guard.claim(ip, per_ip_max)?;
         }
         Ok(guard)
+    }
+}
+
+impl Shared {
+    /// Counts a TLS handshake in; `None` when as many are in progress as may be.
+    pub(crate) fn begin_handshake(
+        self: &Arc<Self>,
+        handshakes_max: usize,
+    ) -> Option<HandshakeGuard> {
+        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let guard = HandshakeGuard {
+            shared: Arc::clone(self),
+        };
+        (before < handshakes_max).then_some(guard)
+    }
+}
+
+/// Counts one handshake until it is dropped.
+pub(crate) struct HandshakeGuard {
+    shared: Arc<Shared>,
+}
+
+impl Drop for HandshakeGuard {
+    fn drop(&mut self) {
+        self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,7 @@ use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
+use balance_tls::ServerPolicy;
 use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
@@ -53,6 +54,10 @@ pub struct ListenerRules {
     pub pool: Option<PoolId>,
     /// The only peers, and they must begin with a PROXY header. `None`: everybody, without one.
     pub proxy_sources: Option<Vec<IpNet>>,
+    /// How URLs that reach it begin.
+    pub scheme: Scheme,
+    /// How its connections are secured; `None`: they are not.
+    pub tls: Option<Arc<ServerPolicy>>,
     /// Peers whose X-Forwarded-* is believed.
     pub trusted_proxies: Vec<IpNet>,
     pub protocol: ProtocolSettings,
@@ -134,9 +139,9 @@ impl Snapshot {
 }
 
 impl ListenerRules {
-    /// What the parser of request and response heads holds them to.
+    /// What the parser of request and response heads holds them to. The scheme of a request is that of its connection.
     pub(crate) fn head_settings(&self) -> HeadSettings {
-        HeadSettings::new(&self.limits, &self.protocol, Scheme::Http)
+        HeadSettings::new(&self.limits, &self.protocol, self.scheme)
     }
 
     /// Whether forwarding headers from `peer` are believed.

@@ -10,11 +10,12 @@ use std::rc::Rc;
 
 use balance_core::{Cause, PoolId};
 use balance_lb::Lease;
-use balance_net::{Relay, RelayOptions, Side, Stream, set_linger_zero};
+use balance_net::{Relay, RelayOptions, Side, set_linger_zero};
 use balance_proto::proxy_protocol::ConnectionEnds;
 
 use crate::clock::millis;
 use crate::isolate::{Panicked, isolate};
+use crate::maybe_tls::MaybeTls;
 use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
 use crate::upstream::{Announced, ConnectError, Member, Selection, connect};
@@ -52,7 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
 async fn run(
     worker: &Worker,
     listener: &WorkerListener,
-    downstream: &mut Stream,
+    downstream: &mut MaybeTls,
     client: Client,
     session: &mut Session,
 ) -> Cause {
@@ -115,10 +116,10 @@ struct Client {
 
 impl Client {
     /// Both ends of its connection, if a backend may want to know.
-    fn ends(&self, snapshot: &WorkerSnapshot, downstream: &Stream) -> Option<ConnectionEnds> {
+    fn ends(&self, snapshot: &WorkerSnapshot, downstream: &MaybeTls) -> Option<ConnectionEnds> {
         match &self.ends {
             Some(ends) => Some(**ends),
-            None if snapshot.sends_proxy => ends_of(downstream),
+            None if snapshot.sends_proxy => ends_of(downstream.stream()),
             None => None,
         }
     }
@@ -136,7 +137,7 @@ async fn connect_backend(
     asked: &Asked<'_>,
     timer: &Timer,
     session: &mut Session,
-) -> Result<(Stream, Lease<Member>), Cause> {
+) -> Result<(MaybeTls, Lease<Member>), Cause> {
     let (snapshot, pool) = (asked.snapshot, asked.pool);
     let timeouts = &snapshot.rules.pools[pool.index()].timeouts;
     let mut selection = Selection::default();

@@ -34,11 +34,13 @@ use crate::buffers::{FreeList, Scratch};
 use crate::clock::Clock;
 use crate::http1::{Server, UpstreamParts};
 use crate::shared::Shared;
+use crate::tls::{HandshakeTurns, RecordBuffers};
 use crate::upstream::IdleLimits;
 use crate::wheel::Wheel;
 
 pub use mailbox::{Message, SendError, Workers};
 
+pub(crate) use accept::serve_protocol;
 pub(crate) use connected::{Connected, Counted, ends_of};
 use housekeeping::Housekeeping;
 pub(crate) use listener::WorkerListener;
@@ -52,6 +54,8 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) scratch: Scratch,
     pub(crate) budget: Rc<Budget>,
+    pub(crate) records: Rc<RecordBuffers>,
+    pub(crate) handshakes: HandshakeTurns,
     pub(crate) wheel: Wheel,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) metrics: WorkerMetrics,

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use balance_core::Cause;
+use balance_core::{Cause, TlsVersion};
 
 use crate::family::{Collect, Family, Kind, Samples, Value};
 use crate::process;
@@ -90,6 +90,7 @@ impl Registry {
         let mut samples = Samples::default();
         add_http(&mut samples, &totals);
         add_connections(&mut samples, &totals);
+        add_tls(&mut samples, &totals);
         add_backends(&mut samples, &totals);
         add_mirrors(&mut samples, &totals);
         add_causes(&mut samples, &totals);
@@ -248,6 +249,19 @@ fn add_connections(samples: &mut Samples, totals: &Totals) {
         &[],
         totals.bytes_sent,
     );
+}
+
+fn add_tls(samples: &mut Samples, totals: &Totals) {
+    for (version, counts) in TlsVersion::ALL.iter().zip(totals.tls_handshakes) {
+        for (resumed, count) in ["false", "true"].into_iter().zip(counts) {
+            samples.counter(
+                "balance_tls_handshakes",
+                "TLS handshakes with clients that succeeded.",
+                &[("version", version.name()), ("resumed", resumed)],
+                count,
+            );
+        }
+    }
 }
 
 fn add_backends(samples: &mut Samples, totals: &Totals) {

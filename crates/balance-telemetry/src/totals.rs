@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use balance_core::{Cause, Method};
+use balance_core::{Cause, Method, TlsVersion};
 
 use crate::histogram::HistogramTotals;
 use crate::series::{
@@ -24,6 +24,7 @@ pub(crate) struct Totals {
     pub(crate) bytes_sent: u64,
     pub(crate) accept_errors: u64,
     pub(crate) panics: u64,
+    pub(crate) tls_handshakes: [[u64; 2]; TlsVersion::ALL.len()],
     pub(crate) causes: [u64; Cause::COUNT],
     pub(crate) requests: BTreeMap<RequestLabels, RequestTotals>,
     pub(crate) backends: BTreeMap<BackendLabels, BackendTotals>,
@@ -97,6 +98,10 @@ impl Totals {
         self.bytes_sent += shard.bytes_sent.value();
         self.accept_errors += shard.accept_errors.value();
         self.panics += shard.panics.value();
+        let totals = self.tls_handshakes.iter_mut().flatten();
+        for (total, cell) in totals.zip(shard.tls_handshakes.iter().flatten()) {
+            *total += cell.value();
+        }
         for (total, cell) in self.causes.iter_mut().zip(&shard.causes) {
             *total += cell.value();
         }
@@ -110,6 +115,7 @@ impl Default for Totals {
             bytes_sent: 0,
             accept_errors: 0,
             panics: 0,
+            tls_handshakes: [[0; 2]; TlsVersion::ALL.len()],
             causes: [0; Cause::COUNT],
             requests: BTreeMap::new(),
             backends: BTreeMap::new(),

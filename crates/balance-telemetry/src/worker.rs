@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use balance_core::Cause;
+use balance_core::{Cause, TlsVersion};
 
 use crate::cell::Counter;
 use crate::series::{
@@ -93,6 +93,12 @@ impl WorkerMetrics {
         self.shard.accept_errors.increment();
     }
 
+    /// Counts a TLS handshake with a client that succeeded.
+    #[inline]
+    pub fn tls_handshake(&self, version: TlsVersion, is_resumed: bool) {
+        self.shard.tls_handshakes[version as usize][usize::from(is_resumed)].increment();
+    }
+
     /// Counts a panic that was caught at the edge of a connection.
     #[inline]
     pub fn panicked(&self) {
@@ -116,6 +122,8 @@ pub(crate) struct Shard {
     pub(crate) bytes_sent: Counter,
     pub(crate) accept_errors: Counter,
     pub(crate) panics: Counter,
+    /// By version, and whether the session was resumed.
+    pub(crate) tls_handshakes: [[Counter; 2]; TlsVersion::ALL.len()],
     pub(crate) causes: [Counter; Cause::COUNT],
     series: Mutex<SeriesMaps>,
 }
@@ -145,6 +153,7 @@ impl Shard {
             bytes_sent: Counter::new(),
             accept_errors: Counter::new(),
             panics: Counter::new(),
+            tls_handshakes: [const { [const { Counter::new() }; 2] }; TlsVersion::ALL.len()],
             causes: [const { Counter::new() }; Cause::COUNT],
             series: Mutex::new(series),
         }

@@ -1,10 +1,10 @@
-// A WebSocket client that goes through what the protocol offers, at the address of its second argument.
+// A WebSocket client that goes through what the protocol offers, at the URL of its second argument.
 // It ends with 0 and "all good", or with 1 and what was wrong. First argument: the folder of node_modules.
 const assert = require("assert");
 const { once } = require("events");
 const WebSocket = require(process.argv[2] + "/ws");
 
-const url = "ws://" + process.argv[3];
+const url = process.argv[3];
 
 async function open(path, options) {
   const socket = new WebSocket(url + path, { origin: "http://page.test", ...options });

@@ -1,7 +1,7 @@
 //! A certificate and those that lead from it to its authority, in the order of a file.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
@@ -109,6 +109,12 @@ impl Chain {
                     .zip(parent)
                     .is_some_and(|(name, parent)| name.eq_ignore_ascii_case(parent))
         })
+    }
+
+    /// The end of the first certificate's time.
+    pub fn not_after(&self) -> SystemTime {
+        let seconds = u64::try_from(self.facts[0].not_after.timestamp()).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     /// The first certificate that is not valid at `now`.

@@ -56,8 +56,12 @@ impl PrivateKey {
 
     /// Whether it is the key of the first certificate.
     pub fn belongs_to(&self, chain: &Chain) -> bool {
-        let pair = CertifiedKey::new(chain.certificates().to_vec(), Arc::clone(&self.signer));
-        pair.keys_match().is_ok()
+        self.certified(chain).keys_match().is_ok()
+    }
+
+    /// What a handshake is signed with, and what it shows.
+    pub(crate) fn certified(&self, chain: &Chain) -> CertifiedKey {
+        CertifiedKey::new(chain.certificates().to_vec(), Arc::clone(&self.signer))
     }
 }
 

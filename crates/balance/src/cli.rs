@@ -2,6 +2,7 @@
 
 mod argv;
 mod bench;
+mod cert;
 mod check;
 mod console;
 mod demo;
@@ -72,6 +73,9 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Whether the running process answers: exit code 0 if so
     Health(health::HealthArgs),
+    /// Certificates for tests
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Measure: built-in backends and load generators
     #[command(subcommand)]
     Bench(balance_bench::BenchCommand),
@@ -102,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Explain(args)) => with_config(config(), |path| explain::run(&args, path)),
         Some(Command::Reload(args)) => with_config(config(), |path| reload::run(&args, path)),
         Some(Command::Health(args)) => with_config(config(), |path| health::run(&args, path)),
+        Some(Command::Cert(command)) => cert::run(&command),
         Some(Command::Bench(command)) => bench::run(command),
         Some(Command::Version) => version::run(),
     }

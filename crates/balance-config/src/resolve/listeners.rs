@@ -7,6 +7,7 @@ use balance_core::{HashKey, ListenAddress, PoolId, RouteId};
 
 use super::mode;
 use super::pools::Pools;
+use super::tls;
 use crate::check::shown;
 use crate::config::{Admin, Listener, Metrics, Mode, Pool, Route, RouteScope, Version};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
@@ -86,6 +87,9 @@ impl Context<'_> {
         if mode == Mode::Tcp {
             warn_http_only(&draft, diagnostics);
         }
+        if let Some(tls) = &draft.tls {
+            tls::check(tls, mode, diagnostics);
+        }
         Listener {
             name: draft.name.value,
             place: draft.place,
@@ -95,6 +99,7 @@ impl Context<'_> {
             trusted_proxies: draft.trusted_proxies,
             routes,
             pool,
+            tls: draft.tls,
         }
     }
 

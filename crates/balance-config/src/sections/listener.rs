@@ -4,8 +4,8 @@ use balance_core::ListenAddress;
 use ipnet::IpNet;
 
 use super::route::texts;
-use super::tls::TLS;
-use crate::config::Mode;
+use super::tls::{self, TLS};
+use crate::config::{ListenerTls, Mode};
 use crate::diagnostics::{Diagnostics, Place, Spanned};
 use crate::table::{Key, Kind, Table};
 use crate::value::Block;
@@ -22,7 +22,7 @@ pub(crate) static LISTENER: Table = Table {
             "one address or several: `:443`, `127.0.0.1:80`, `unix:/run/x.sock`",
         ),
         Key::new("mode", MODE, "as the file", "What is spoken there."),
-        Key::new("tls", Kind::Block(&TLS), "", "TLS towards clients.").later("TLS on listeners"),
+        Key::new("tls", Kind::Block(&TLS), "", "TLS towards clients."),
         Key::new(
             "proxy_protocol",
             Kind::Block(&PROXY_PROTOCOL),
@@ -90,6 +90,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) routes: Option<Vec<Spanned<String>>>,
     pub(crate) routes_place: Place,
     pub(crate) pool: Option<Spanned<String>>,
+    pub(crate) tls: Option<ListenerTls>,
 }
 
 /// Reads an entry of `listeners`. `None` when not even its name is there.
@@ -106,6 +107,7 @@ pub(crate) fn read(block: &Block, diagnostics: &mut Diagnostics) -> Option<Liste
         routes: block.has("routes").then(|| texts(block, "routes")),
         routes_place: block.key_place("routes").clone(),
         pool: block.spanned_text("pool"),
+        tls: tls::read(block),
     })
 }
 
@@ -127,6 +129,7 @@ pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
         routes: None,
         routes_place: place.clone(),
         pool: None,
+        tls: tls::read(root),
     }
 }
 

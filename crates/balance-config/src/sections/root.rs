@@ -53,8 +53,7 @@ pub(crate) static ROOT: Table = Table {
             "How a backend of `default` is picked.",
         ).example("least-connections"),
         Key::new("timeouts", Kind::Block(&TIMEOUTS), "", "Deadlines."),
-        Key::new("tls", Kind::Block(&TLS), "", "TLS of the listener `main`.")
-            .later("TLS on listeners"),
+        Key::new("tls", Kind::Block(&TLS), "", "TLS of the listener `main`."),
         Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes.").later("health checks"),
         Key::new(
             "resilience",

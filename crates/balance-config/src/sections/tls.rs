@@ -1,7 +1,12 @@
-//! `tls` on listeners. The keys are known and checked; switching it on is an error as long as there is
-//! no TLS.
+//! `tls` on listeners, and towards backends.
 
+use balance_core::TlsVersion;
+
+use super::route::texts;
+use crate::config::{ClientAuth, ListenerTls, TlsCertificate};
 use crate::table::{ENABLED, Key, Kind, Table};
+use crate::tls_files::CertificateFiles;
+use crate::value::Block;
 
 pub(crate) static TLS: Table = Table {
     name: "tls",
@@ -24,32 +29,34 @@ pub(crate) static TLS: Table = Table {
             "min_version",
             Kind::Choice(&["1.2", "1.3"], &[]),
             "1.2",
-            "The oldest TLS version. 1.0 and 1.1 are broken and not implemented.",
-        ),
+            "The oldest TLS version. 1.0 and 1.1 are broken (RFC 8996) and not implemented.",
+        )
+        .refuse(BROKEN_VERSIONS),
         Key::new(
             "max_version",
             Kind::Choice(&["1.2", "1.3"], &[]),
             "1.3",
             "The newest TLS version.",
-        ),
+        )
+        .refuse(BROKEN_VERSIONS),
         Key::new(
             "cipher_suites",
             Kind::List(&Kind::Text),
             "",
-            "IANA names; by default all that are safe.",
+            "Names of IANA or Go, in the order they are preferred. A version of which none is named has all of its own.",
         )
         .example("[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
         Key::new(
             "prefer_server_cipher_suites",
             Kind::Bool,
             "true",
-            "Whose order of suites counts.",
+            "Whose order of suites counts: ours, or with false the client's.",
         ),
         Key::new(
             "session_tickets_disabled",
             Kind::Bool,
             "false",
-            "No resumption by tickets.",
+            "Sessions are not resumed.",
         ),
         Key::new(
             "client_auth",
@@ -58,7 +65,7 @@ pub(crate) static TLS: Table = Table {
                 &[],
             ),
             "none",
-            "Whether clients show certificates.",
+            "Whether clients show certificates. `request` and `require` do not verify who signed them.",
         ),
         Key::new(
             "client_ca_file",
@@ -70,19 +77,32 @@ pub(crate) static TLS: Table = Table {
         Key::new(
             "alpn_protocols",
             Kind::List(&Kind::Text),
-            "[h2, http/1.1]",
-            "Protocols offered, in order.",
+            "",
+            "Protocols offered, in order. In mode http by default those that are spoken, in mode tcp none.",
         )
         .example("[h2, http/1.1]"),
-        Key::new("sni", Kind::Block(&SNI), "", "Routes by server name."),
+        Key::new("sni", Kind::Block(&SNI), "", "Routes by server name.")
+            .later("routes by server name"),
         Key::new(
             "backend",
             Kind::Block(&UPSTREAM_TLS),
             "",
             "TLS towards backends.",
-        ),
+        )
+        .later("TLS towards backends"),
     ],
 };
+
+const BROKEN_VERSIONS: &[(&str, &str)] = &[
+    (
+        "1.0",
+        "it is broken (RFC 8996): use 1.2 or 1.3, which all clients of the last ten years speak",
+    ),
+    (
+        "1.1",
+        "it is broken (RFC 8996): use 1.2 or 1.3, which all clients of the last ten years speak",
+    ),
+];
 
 static CERTIFICATE: Table = Table {
     name: "certificate",
@@ -159,3 +179,52 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
             .example("/etc/balance/us.key"),
     ],
 };
+
+/// Reads `tls` of a listener, or of the top level; `None` where it is not in force.
+pub(crate) fn read(listener: &Block) -> Option<ListenerTls> {
+    let block = listener.enabled_block("tls")?;
+    let several = block.list("certificates").iter();
+    let certificates = certificate(block)
+        .into_iter()
+        .chain(several.filter_map(|item| certificate(item.block()?)));
+    Some(ListenerTls {
+        place: listener.key_place("tls").clone(),
+        certificates: certificates.collect(),
+        min_version: version(block, "min_version").unwrap_or(TlsVersion::Tls12),
+        max_version: version(block, "max_version").unwrap_or(TlsVersion::Tls13),
+        cipher_suites: texts(block, "cipher_suites"),
+        prefers_server_order: flag(block, "prefer_server_cipher_suites", true),
+        resumes_sessions: !flag(block, "session_tickets_disabled", false),
+        client_auth: match block.text("client_auth") {
+            Some("request") => ClientAuth::Request,
+            Some("require") => ClientAuth::Require,
+            Some("verify") => ClientAuth::Verify,
+            Some("require-and-verify") => ClientAuth::RequireAndVerify,
+            _ => ClientAuth::None,
+        },
+        client_ca_file: block.spanned_text("client_ca_file"),
+        alpn_protocols: block
+            .has("alpn_protocols")
+            .then(|| texts(block, "alpn_protocols")),
+    })
+}
+
+/// The pair that a block names: `tls` itself, or an entry of its `certificates`.
+fn certificate(block: &Block) -> Option<TlsCertificate> {
+    let is_entry = block.table.key("default").is_some();
+    Some(TlsCertificate {
+        files: CertificateFiles::read(block, "cert_file", "key_file")?,
+        is_default: is_entry && flag(block, "default", false),
+    })
+}
+
+fn version(block: &Block, key: &str) -> Option<TlsVersion> {
+    let name = block.text(key)?;
+    TlsVersion::ALL
+        .into_iter()
+        .find(|version| version.name() == name)
+}
+
+fn flag(block: &Block, key: &str, default: bool) -> bool {
+    block.bool(key).copied().unwrap_or(default)
+}

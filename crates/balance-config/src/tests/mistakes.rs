@@ -200,9 +200,9 @@ fn unknown_keys() {
 fn what_comes_later_is_an_error_only_when_it_is_on() {
     check(&[
         (
-            "+tls: { cert_file: c, key_file: k }\n",
+            "+tls: { cert_file: c, key_file: k, sni: { routes: { a.test: [a] } } }\n",
             &[
-                "4:1: error: not supported yet: TLS on listeners\n  help: remove it or switch it off; this version would not do what it says",
+                "4:35: error: not supported yet: routes by server name\n  help: remove it or switch it off; this version would not do what it says",
             ],
         ),
         (
@@ -216,8 +216,8 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
         (
             "+tls: { min_version: \"1.0\" }\n",
             &[
-                "4:1: error: not supported yet: TLS on listeners…",
-                "4:21: error: `min_version`: `1.0` is not known…",
+                "4:1: error: `tls` has no certificate to show…",
+                "4:21: error: `min_version`: `1.0` is refused\n  help: it is broken (RFC 8996): use 1.2 or 1.3, which all clients of the last ten years speak",
             ],
         ),
         (
@@ -312,7 +312,7 @@ backends:
   - { name: a, address: \"localhost:9002\", weight: -1 }
 timeouts: { connect: 5 }
 load_balancer: { algorithm: fastest }
-tls: { cert_file: c.pem, key_file: k.pem }
+xds: { enabled: true }
 http:
   routes:
     - { name: r, backends: [b] }
@@ -329,7 +329,7 @@ limits: { fields_max: 1000 }
             "5:51: error: `weight`: -1 is outside…",
             "6:22: error: `connect`: `5` has no unit…",
             "7:29: error: `algorithm`: `fastest` is not known…",
-            "8:1: error: not supported yet: TLS on listeners…",
+            "8:1: error: not supported yet: xDS…",
             "11:29: error: pool `default` has no backend `b`…",
             "12:19: error: `level`: `loud` is not known…",
             "13:23: error: `fields_max`: 1000 is outside 1 to 128",

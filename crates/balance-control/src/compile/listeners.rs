@@ -5,6 +5,7 @@ use std::sync::Arc;
 use balance_config::{Config, Diagnostic, Listener, Mode as ModeConfig, Severity, Spanned};
 use balance_core::ListenAddress;
 use balance_net::{BindError, BoundListener, ListenOptions, ListenSocket, LocalAddress};
+use balance_proto::Scheme;
 use balance_proxy::{ListenerKey, ListenerRules, ListenerSocket, Mode};
 use balance_route::RouteTable;
 
@@ -96,7 +97,7 @@ pub(super) fn acquire(
     }
 }
 
-/// What the workers serve an address of the listener at `index` by.
+/// What the workers serve an address of the listener at `index` by; the policy of its TLS is for the caller to add.
 pub(super) fn rules(
     config: &Config,
     index: usize,
@@ -111,6 +112,11 @@ pub(super) fn rules(
         table: Arc::clone(&tables[index]),
         pool: listener.pool,
         proxy_sources: listener.proxy_sources.clone(),
+        scheme: match listener.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        },
+        tls: None,
         trusted_proxies: listener.trusted_proxies.clone(),
         protocol: config.protocol.clone(),
         limits: config.limits.clone(),

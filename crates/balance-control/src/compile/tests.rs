@@ -26,7 +26,12 @@ fn config(yaml: &str) -> Config {
 }
 
 fn prepare(yaml: &str, previous: Option<&Compiled>) -> Result<Prepared, Vec<Diagnostic>> {
-    compile(config(yaml), previous, &registry())
+    compile(
+        config(yaml),
+        &MemorySources::default(),
+        previous,
+        &registry(),
+    )
 }
 
 fn prepared(yaml: &str, previous: Option<&Compiled>) -> Prepared {

@@ -85,6 +85,34 @@ enum Scheme {
     Tcp,
 }
 
+impl Scheme {
+    fn reaches(self, rules: &ListenerRules) -> bool {
+        let is_secured = rules.scheme == balance_proto::Scheme::Https;
+        match self {
+            Self::Http => rules.mode == Mode::Http && !is_secured,
+            Self::Https => rules.mode == Mode::Http && is_secured,
+            Self::Tcp => rules.mode == Mode::Tcp,
+        }
+    }
+
+    /// RFC 9110 §4.2.1, §4.2.2.
+    fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Http => Some(80),
+            Self::Https => Some(443),
+            Self::Tcp => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 impl Question {
     /// The listener that is meant, as its position in `listeners`, and what it is asked.
     pub(super) fn resolve(
@@ -125,12 +153,15 @@ impl Question {
     ) -> Result<usize, QuestionError> {
         match (&self.listener, url.map(|url| url.scheme)) {
             (Some(name), _) => named(name, url.and_then(Url::port), listeners),
-            (None, Some(Scheme::Https)) => Err(QuestionError::TlsMissing {
-                listeners: Choice::of(listeners),
-            }),
-            (None, Some(Scheme::Tcp)) => reached(Mode::Tcp, url, listeners),
-            (None, Some(Scheme::Http)) => reached(Mode::Http, url, listeners),
-            (None, None) if self.url.is_some() => reached(Mode::Http, None, listeners),
+            (None, Some(Scheme::Https))
+                if listeners.iter().all(|rules| !Scheme::Https.reaches(rules)) =>
+            {
+                Err(QuestionError::TlsMissing {
+                    listeners: Choice::of(listeners),
+                })
+            }
+            (None, Some(_)) => reached(url, listeners),
+            (None, None) if self.url.is_some() => reached(None, listeners),
             (None, None) => Err(QuestionError::Empty),
         }
     }
@@ -250,14 +281,14 @@ fn named(
 }
 
 /// The listener at the port of the URL. A URL without a port reaches the only one that speaks its scheme, too.
-fn reached(
-    mode: Mode,
-    url: Option<Url<'_>>,
-    listeners: &[ListenerRules],
-) -> Result<usize, QuestionError> {
-    let speaking = positions(listeners, |rules| rules.mode == mode);
+fn reached(url: Option<Url<'_>>, listeners: &[ListenerRules]) -> Result<usize, QuestionError> {
+    let speaking = positions(listeners, |rules| match url {
+        Some(url) => url.scheme.reaches(rules),
+        None => rules.mode == Mode::Http,
+    });
     let written = url.and_then(Url::port);
-    let port = written.or((mode == Mode::Http).then_some(HTTP_PORT));
+    let scheme = url.map_or(Scheme::Http, |url| url.scheme);
+    let port = written.or(scheme.default_port());
     let mut found = speaking.clone();
     found.retain(|index| listeners[*index].key.address.port() == port);
     if let Some(ip) = url.and_then(Url::ip)
@@ -282,8 +313,8 @@ fn reached(
         }),
         None => Err(QuestionError::ListenerMissing {
             what: match written {
-                Some(port) => format!("at port {port} speaks {}", mode.name()),
-                None => format!("speaks {}", mode.name()),
+                Some(port) => format!("at port {port} speaks {}", scheme.name()),
+                None => format!("speaks {}", scheme.name()),
             },
             listeners: Choice::of(listeners),
         }),
@@ -295,6 +326,3 @@ fn positions(listeners: &[ListenerRules], keep: impl Fn(&ListenerRules) -> bool)
         .filter(|index| keep(&listeners[*index]))
         .collect()
 }
-
-/// RFC 9110 §4.2.1.
-const HTTP_PORT: u16 = 80;

@@ -3,9 +3,8 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::{BufferSource, RelayIo};
+use super::{BufferSource, RelayEnd, RelayIo};
 use crate::splice::Pipe;
-use crate::stream::Stream;
 
 /// How many bytes went in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +75,8 @@ impl Direction {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut impl RelayEnd,
+        to: &mut impl RelayEnd,
         io: &mut RelayIo<'_>,
         zero_copy: bool,
     ) -> Poll<Result<(), Failure>> {
@@ -123,8 +122,8 @@ impl Direction {
     fn poll_rounds(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut impl RelayEnd,
+        to: &mut impl RelayEnd,
         io: &mut RelayIo<'_>,
         zero_copy: bool,
     ) -> Poll<Result<(), Failure>> {
@@ -134,7 +133,7 @@ impl Direction {
                 Mode::Copy => ready!(self.poll_copy(cx, from, to, io, zero_copy))?,
                 Mode::Splice => ready!(self.poll_splice(cx, from, io))?,
                 Mode::Finishing => {
-                    to.shutdown_write().map_err(Failure::Write)?;
+                    ready!(to.poll_shutdown(cx)).map_err(Failure::Write)?;
                     self.mode = Mode::Closed;
                     return Poll::Ready(Ok(()));
                 }
@@ -150,7 +149,7 @@ impl Direction {
     fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Stream,
+        to: &mut impl RelayEnd,
         io: &RelayIo<'_>,
     ) -> Poll<Result<(), Failure>> {
         while !self.residue.is_empty() {
@@ -159,7 +158,7 @@ impl Direction {
             self.residue.advance(bytes);
         }
         self.residue.free(io.buffers);
-        if let Some(pipe) = &mut self.pipe {
+        if let (Some(pipe), Some(to)) = (&mut self.pipe, to.bare()) {
             while pipe.held() > 0 {
                 let bytes = ready!(pipe.poll_drain(cx, to)).map_err(Failure::Write)?;
                 self.bytes.sent += bytes as u64;
@@ -176,8 +175,8 @@ impl Direction {
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut impl RelayEnd,
+        to: &mut impl RelayEnd,
         io: &mut RelayIo<'_>,
         zero_copy: bool,
     ) -> Poll<Result<(), Failure>> {
@@ -220,10 +219,10 @@ impl Direction {
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
-        from: &Stream,
+        from: &impl RelayEnd,
         io: &RelayIo<'_>,
     ) -> Poll<Result<(), Failure>> {
-        let Some(mut pipe) = io.pipes.take() else {
+        let (Some(from), Some(mut pipe)) = (from.bare(), io.pipes.take()) else {
             // The budget is used up. Copying goes on, and asks again after more full reads.
             self.mode = Mode::Copy;
             return Poll::Ready(Ok(()));
@@ -284,7 +283,11 @@ impl Residue {
     }
 }
 
-fn write_some(cx: &mut Context<'_>, to: &mut Stream, bytes: &[u8]) -> Poll<Result<usize, Failure>> {
+fn write_some(
+    cx: &mut Context<'_>,
+    to: &mut impl RelayEnd,
+    bytes: &[u8],
+) -> Poll<Result<usize, Failure>> {
     match ready!(to.poll_write(cx, bytes)) {
         Ok(0) => Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into()))),
         Ok(written) => Poll::Ready(Ok(written)),

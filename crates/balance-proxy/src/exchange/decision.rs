@@ -140,6 +140,7 @@ pub(crate) struct Sender {
     pub(crate) peer: IpAddr,
     /// The result of [`client_of`].
     pub(crate) client: IpAddr,
+    pub(crate) scheme: Scheme,
 }
 
 /// What hygiene is told.
@@ -153,7 +154,7 @@ pub(crate) fn forward_context<'a>(
         peer: sender.peer,
         client: sender.client,
         peer_is_trusted: listener.trusts(sender.peer),
-        scheme: Scheme::Http,
+        scheme: sender.scheme,
         via_name,
         new_request_id,
         add_forwarded: false,
@@ -161,10 +162,14 @@ pub(crate) fn forward_context<'a>(
 }
 
 /// What filters may know.
-pub(crate) fn filter_context(listener: &ListenerRules, client: IpAddr) -> FilterContext {
+pub(crate) fn filter_context(
+    listener: &ListenerRules,
+    client: IpAddr,
+    scheme: Scheme,
+) -> FilterContext {
     FilterContext {
         client,
-        scheme: Scheme::Http,
+        scheme,
         paths: listener.protocol.paths,
     }
 }

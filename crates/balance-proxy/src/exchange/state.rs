@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use balance_core::{Cause, PoolId, RouteId, Timeouts};
 use balance_proto::hygiene::{HygieneError, RequestIdChoice, edit_request, edit_response};
-use balance_proto::{HeadEdits, RequestView, ResponseView};
+use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::decision::{Scope, Sender, client_of, filter_context, forward_context, name_backend};
@@ -29,6 +29,8 @@ pub(crate) struct Arrival {
     /// The listener's position in the snapshot.
     pub(crate) listener: usize,
     pub(crate) peer: IpAddr,
+    /// Of the client's connection.
+    pub(crate) scheme: Scheme,
     pub(crate) now_us: u64,
     /// The listener was removed: its connections end with their next response.
     pub(crate) listener_is_retired: bool,
@@ -238,7 +240,7 @@ impl Exchange {
 
     /// What filters may know.
     pub(super) fn filter_context(&self) -> FilterContext {
-        filter_context(self.listener(), self.client)
+        filter_context(self.listener(), self.client, self.arrival().scheme)
     }
 
     pub(crate) fn needs(&self) -> Needs {
@@ -264,6 +266,7 @@ impl Exchange {
         let sender = Sender {
             peer: arrival.peer,
             client: self.client,
+            scheme: arrival.scheme,
         };
         let via_name = &worker.shared.via_name;
         let context = forward_context(listener, sender, via_name, &new_request_id);

@@ -33,6 +33,8 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
             table: Arc::new(table),
             pool: None,
             proxy_sources: None,
+            scheme: balance_proto::Scheme::Http,
+            tls: None,
             trusted_proxies: Vec::new(),
             protocol: Default::default(),
             limits: Default::default(),

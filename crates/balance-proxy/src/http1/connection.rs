@@ -19,8 +19,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use balance_core::Cause;
-use balance_net::{PeerState, Stream, peer_state};
-use balance_proto::http1::{ConnectionLine, Progress, RequestError, worth_parsing};
+use balance_net::{PeerState, peer_state};
+use balance_proto::http1::{ConnectionLine, HeadSettings, Progress, RequestError, worth_parsing};
 use balance_proto::proxy_protocol::ConnectionEnds;
 use tokio::task::coop;
 
@@ -30,6 +30,7 @@ use super::sink::Sink;
 use crate::budget::Held;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::Next;
+use crate::maybe_tls::MaybeTls;
 use crate::own_response::OwnResponse;
 use crate::planted;
 use crate::wheel::Timer;
@@ -51,7 +52,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
             Waited::Unfinished(cause) => {
                 return Box::pin(connection.refuse_unfinished(cause)).await;
             }
-            Waited::Over => return,
+            Waited::Over => return connection.stream.end(),
         };
         connection.held.set(connection.unread.len());
         server.start(connection, head_bytes);
@@ -60,18 +61,32 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
         connection.worker.servers.give_back(server);
         match next {
             Next::Keep => connection.phase = Phase::Idle,
-            Next::Close if connection.has_nothing_unread() => return,
+            Next::Close if connection.has_nothing_unread() => return connection.stream.end(),
             Next::Close | Next::Linger => return Box::pin(connection.linger()).await,
             Next::Abort => return,
         }
     }
 }
 
+/// Answers a request that came in the clear where TLS is spoken: a browser then shows what is wrong.
+pub(crate) async fn refuse_cleartext(
+    worker: Rc<Worker>,
+    listener: Rc<WorkerListener>,
+    connected: Connected,
+) {
+    let mut connection = Connection::new(worker, listener, connected);
+    let response = OwnResponse::bad_request("this port speaks TLS; use https://");
+    let asks_head = asks_head(&connection.unread);
+    connection
+        .answer_unread(&response, asks_head, response.cause)
+        .await;
+}
+
 /// A client's connection. Boxed, since it goes back and forth between its task and a server.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Rc<WorkerListener>,
-    pub(super) stream: Stream,
+    pub(super) stream: MaybeTls,
     pub(super) peer: IpAddr,
     /// Both ends, once a PROXY header told them or one has to tell them.
     pub(super) ends: Option<Box<ConnectionEnds>>,
@@ -195,7 +210,7 @@ impl Connection {
             .parts
             .as_mut()
             .expect("a server that waits has its parts");
-        let parsed = parts.head.parse(input, &self.listener.head_settings());
+        let parsed = parts.head.parse(input, &self.head_settings());
         match parsed {
             Ok(Progress::Complete { consumed }) => {
                 self.tried_bytes = 0;
@@ -215,6 +230,13 @@ impl Connection {
                     asks_head: asks_head(input),
                 })
             }
+        }
+    }
+
+    fn head_settings(&self) -> HeadSettings {
+        HeadSettings {
+            scheme: self.stream.scheme(),
+            ..self.listener.head_settings()
         }
     }
 
@@ -314,9 +336,6 @@ impl Connection {
     /// Sends our FIN, then reads and throws away what the client is still sending, within bounds: a close
     /// with unread input would reset the connection, and the client could lose our answer to it.
     async fn drain_input(&mut self) {
-        if self.stream.shutdown_write().is_err() {
-            return;
-        }
         recycle(&mut self.unread, KEPT_BYTES);
         self.held.set(0);
         let clock = self.worker.clock;
@@ -326,8 +345,16 @@ impl Connection {
             0 => u64::MAX,
             bytes => bytes,
         };
+        let mut is_shut = false;
         poll_fn(|cx| {
             loop {
+                if !is_shut {
+                    match self.stream.poll_shutdown(cx) {
+                        Poll::Pending => {} // what comes is read all the same
+                        Poll::Ready(Ok(())) => is_shut = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    }
+                }
                 let mut scratch = self.worker.scratch.borrow();
                 let len = match self.stream.poll_read(cx, &mut scratch) {
                     Poll::Pending => return self.timer.poll_expired(cx),

@@ -3,13 +3,12 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use balance_net::{PeerState, Stream, peer_state};
+use balance_net::PeerState;
 use balance_proto::http1::{ConnectionLine, RequestHead, encode_own_response, encode_response};
 use balance_proto::{
     BodyLength, FieldValue, FramingLine, HeadEdits, RequestView, ResponseBody, ResponseView,
     Version,
 };
-use tokio::io::Interest;
 
 use super::incoming::Incoming;
 use super::request::offered_upgrade;
@@ -18,6 +17,7 @@ use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
     BodySink, BodySource, ClientError, ClientEvent, Downstream, Form, Piece,
 };
+use crate::maybe_tls::MaybeTls;
 use crate::own_response::OwnResponse;
 
 /// What an active exchange owns on the client's side; used again by the next one.
@@ -43,7 +43,7 @@ impl RequestParts {
 
 /// One exchange of a client's connection.
 pub(super) struct Http1Downstream<'c> {
-    pub(super) stream: &'c mut Stream,
+    pub(super) stream: &'c mut MaybeTls,
     /// What was read but not used yet: the rest of this request, or the next ones.
     pub(super) unread: &'c mut Vec<u8>,
     pub(super) parts: &'c mut RequestParts,
@@ -61,7 +61,7 @@ pub(super) struct Http1Downstream<'c> {
 impl<'c> Http1Downstream<'c> {
     /// `head_bytes`: how long the head was on the wire.
     pub(super) fn new(
-        stream: &'c mut Stream,
+        stream: &'c mut MaybeTls,
         unread: &'c mut Vec<u8>,
         parts: &'c mut RequestParts,
         head_bytes: usize,
@@ -256,34 +256,21 @@ impl Downstream for Http1Downstream<'_> {
         if !self.is_watched {
             return Poll::Pending;
         }
-        loop {
-            if ready!(self.stream.poll_read_ready(cx)).is_err() {
-                self.is_watched = false;
-                return Poll::Ready(ClientEvent::Gone);
+        // Pipelined requests end the watch: what comes behind them cannot be seen. Of a body that is still coming,
+        // reading it shows more than watching.
+        let takes_data = self.incoming.is_done();
+        match ready!(self.stream.poll_peer(cx, self.unread, takes_data)) {
+            PeerState::Data => {
+                self.is_watched = !takes_data;
+                Poll::Pending
             }
-            // Readable: look without reading. Pipelined requests stay where they are and end the watch:
-            // what comes behind them cannot be seen.
-            let state =
-                self.stream
-                    .try_io(Interest::READABLE, || match peer_state(&*self.stream) {
-                        PeerState::Quiet => Err(io::ErrorKind::WouldBlock.into()),
-                        other => Ok(other),
-                    });
-            match state {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {} // registers again
-                Ok(PeerState::Data) => {
-                    // Of a body that is still coming, reading it shows more than watching.
-                    self.is_watched = !self.incoming.is_done();
-                    return Poll::Pending;
-                }
-                Ok(PeerState::Closed) => {
-                    self.is_watched = false;
-                    return Poll::Ready(ClientEvent::HalfClosed);
-                }
-                Ok(_) | Err(_) => {
-                    self.is_watched = false;
-                    return Poll::Ready(ClientEvent::Gone);
-                }
+            PeerState::Closed => {
+                self.is_watched = false;
+                Poll::Ready(ClientEvent::HalfClosed)
+            }
+            PeerState::Quiet | PeerState::Reset => {
+                self.is_watched = false;
+                Poll::Ready(ClientEvent::Gone)
             }
         }
     }

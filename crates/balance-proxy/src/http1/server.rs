@@ -141,12 +141,13 @@ async fn serve_one(
     } = connection;
     let snapshot = listener.snapshot();
     if snapshot.sends_proxy && ends.is_none() {
-        *ends = ends_of(stream).map(Box::new);
+        *ends = ends_of(stream.stream()).map(Box::new);
     }
     state.begin(Arrival {
         listener: listener.index(),
         snapshot,
         peer: *peer,
+        scheme: stream.scheme(),
         now_us: worker.clock.now_us(),
         listener_is_retired: listener.is_retired(),
     });

@@ -7,11 +7,11 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use balance_net::Stream;
 use balance_proto::http1::{LAST_CHUNK, encode_chunk_head};
 
 use crate::buffers::{KEPT_BYTES, Scratch, recycle};
 use crate::exchange::sides::Form;
+use crate::maybe_tls::MaybeTls;
 
 /// The writing half of one message.
 pub(crate) struct Sink {
@@ -91,7 +91,7 @@ impl Sink {
     /// Takes a piece of the body.
     pub(crate) fn push(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut MaybeTls,
         cx: &mut Context<'_>,
         bytes: &[u8],
         form: Form,
@@ -129,7 +129,7 @@ impl Sink {
     /// Writes what is kept.
     pub(crate) fn poll_flush(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut MaybeTls,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.is_blocked && self.written < self.kept.len() {

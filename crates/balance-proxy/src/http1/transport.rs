@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use balance_core::Timeouts;
-use balance_net::Stream;
 use balance_proto::RequestView;
 use balance_proto::http1::HeadSettings;
 use balance_proto::proxy_protocol::ConnectionEnds;
@@ -11,6 +10,7 @@ use balance_proto::proxy_protocol::ConnectionEnds;
 use super::upstream::{Http1Upstream, UpstreamParts};
 use crate::clock::millis;
 use crate::exchange::sides::Transport;
+use crate::maybe_tls::MaybeTls;
 use crate::mirror::{self, MirroredRequest};
 use crate::upstream::{Announced, ConnectError, IdleConnection, Member, connect};
 use crate::worker::Worker;
@@ -27,7 +27,7 @@ pub(crate) struct Http1Transport<'w> {
 impl Http1Transport<'_> {
     fn upstream(
         &self,
-        stream: Stream,
+        stream: MaybeTls,
         announced: Option<Rc<Announced>>,
         is_reused: bool,
     ) -> Http1Upstream {

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use balance_core::Method;
-use balance_net::Stream;
 use balance_proto::http1::{HeadSettings, Progress, ResponseContext, ResponseHead, worth_parsing};
 use balance_proto::{BodyLength, FramingLine, HeadEdits, RequestView, ResponseBody};
 
@@ -18,6 +17,7 @@ use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
     BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Upstream,
 };
+use crate::maybe_tls::MaybeTls;
 use crate::upstream::Announced;
 
 /// One connection to a backend while it serves an attempt. All of it is in one box that is used again, so
@@ -27,7 +27,7 @@ pub(crate) struct Http1Upstream(Box<UpstreamParts>);
 /// What an active attempt owns; used again by the next one.
 pub(crate) struct UpstreamParts {
     /// There while an attempt runs.
-    stream: Option<Stream>,
+    stream: Option<MaybeTls>,
     /// The PROXY header that the connection began with.
     pub(super) announced: Option<Rc<Announced>>,
     head: ResponseHead,
@@ -80,11 +80,11 @@ impl UpstreamParts {
         self.has_excess = false;
     }
 
-    fn stream(&mut self) -> &mut Stream {
+    fn stream(&mut self) -> &mut MaybeTls {
         self.writing().1
     }
 
-    fn writing(&mut self) -> (&mut Sink, &mut Stream) {
+    fn writing(&mut self) -> (&mut Sink, &mut MaybeTls) {
         let stream = self
             .stream
             .as_mut()
@@ -96,7 +96,7 @@ impl UpstreamParts {
 impl Http1Upstream {
     /// `parts` are clear.
     pub(super) fn new(
-        stream: Stream,
+        stream: MaybeTls,
         mut parts: Box<UpstreamParts>,
         settings: HeadSettings,
         is_reused: bool,
@@ -108,12 +108,12 @@ impl Http1Upstream {
     }
 
     /// Takes it apart: the connection, and what is used again.
-    pub(super) fn into_parts(mut self) -> (Option<Stream>, Box<UpstreamParts>) {
+    pub(super) fn into_parts(mut self) -> (Option<MaybeTls>, Box<UpstreamParts>) {
         (self.0.stream.take(), self.0)
     }
 
     /// The connection, for a tunnel.
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(super) fn stream(&mut self) -> &mut MaybeTls {
         self.0.stream()
     }
 

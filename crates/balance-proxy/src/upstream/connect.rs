@@ -9,6 +9,7 @@ use balance_net::{ConnectOptions, ConnectTarget, Stream, is_out_of_resources};
 
 use super::announced::Announced;
 use crate::endpoint::{Endpoint, UpstreamAddress};
+use crate::maybe_tls::MaybeTls;
 
 /// Why no connection could be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     limit: Duration,
     announced: Option<&Announced>,
-) -> Result<Stream, ConnectError> {
+) -> Result<MaybeTls, ConnectError> {
     let addresses = endpoint.addresses();
     let first = endpoint.last_good();
     let mut last_error = ConnectError::Unresolved;
@@ -69,7 +70,7 @@ pub(crate) async fn connect(
                 if offset != 0 {
                     endpoint.set_last_good(index);
                 }
-                return Ok(stream);
+                return Ok(MaybeTls::Plain(stream));
             }
             Err(error) => last_error = error,
         }

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::{Rc, Weak};
 
-use balance_net::Stream;
 use tokio::io::Interest;
 
 use super::announced::Announced;
+use crate::maybe_tls::MaybeTls;
 
 /// What one worker may keep idle over all its backends: its share of the process's `idle_upstream_max`.
 pub(crate) struct IdleLimits {
@@ -24,7 +24,7 @@ pub(crate) struct IdleLimits {
 
 /// A connection that waits for its next request.
 pub(crate) struct IdleConnection {
-    pub(crate) stream: Stream,
+    pub(crate) stream: MaybeTls,
     /// The PROXY header that it began with.
     pub(crate) announced: Option<Rc<Announced>>,
     /// Since when, by the process clock.
@@ -180,8 +180,8 @@ impl Drop for IdleConnections {
 
 /// Whether nothing came, as far as the runtime knows: no system call. Not `poll_read_ready`: that also says
 /// "pending" when the task has used up its turn, and a closed connection would pass for a silent one.
-fn is_silent(stream: &Stream) -> bool {
-    let seen = stream.try_io(Interest::READABLE, || Ok(()));
+fn is_silent(stream: &MaybeTls) -> bool {
+    let seen = stream.stream().try_io(Interest::READABLE, || Ok(()));
     matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
@@ -194,12 +194,15 @@ mod tests {
     use balance_proto::proxy_protocol::ConnectionEnds;
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{Announced, IdleConnection, IdleConnections, IdleLimits};
+    use super::{Announced, IdleConnection, IdleConnections, IdleLimits, MaybeTls};
 
-    async fn pair(listener: &TcpListener) -> (Stream, TcpStream) {
+    async fn pair(listener: &TcpListener) -> (MaybeTls, TcpStream) {
         let address = listener.local_addr().unwrap();
         let ours = TcpStream::connect(address).await.unwrap();
-        (Stream::from(ours), listener.accept().await.unwrap().0)
+        (
+            MaybeTls::from(Stream::from(ours)),
+            listener.accept().await.unwrap().0,
+        )
     }
 
     #[tokio::test]

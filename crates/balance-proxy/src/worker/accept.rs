@@ -17,10 +17,12 @@ use super::preamble::{self, Preamble};
 use super::{Worker, WorkerListener, tracker};
 use crate::http1;
 use crate::isolate::{Panicked, isolate};
+use crate::maybe_tls::MaybeTls;
 use crate::planted;
 use crate::shared::Refused;
 use crate::snapshot::Mode;
 use crate::tcp;
+use crate::tls;
 
 /// Accepts until the listener is retired, then what is still queued, and closes the socket.
 pub(super) async fn run(worker: Rc<Worker>, listener: Rc<WorkerListener>, acceptor: Acceptor) {
@@ -196,7 +198,7 @@ fn register(
         return None;
     };
     Some(Connected {
-        stream,
+        stream: MaybeTls::Plain(stream),
         peer: admitted.peer,
         ends: None,
         unread,
@@ -204,8 +206,24 @@ fn register(
     })
 }
 
-/// Gives a connection the task of its protocol.
+/// Gives a connection the task of its handshake, or where there is none that of its protocol.
 pub(super) fn serve(
+    worker: &Rc<Worker>,
+    listener: &Rc<WorkerListener>,
+    mode: Mode,
+    connected: Connected,
+) {
+    match listener.tls() {
+        Some(policy) => {
+            let (owner, rules) = (Rc::clone(worker), Rc::clone(listener));
+            tracker::spawn(worker, tls::serve(owner, rules, policy, mode, connected));
+        }
+        None => serve_protocol(worker, listener, mode, connected),
+    }
+}
+
+/// Gives a connection the task of its protocol.
+pub(crate) fn serve_protocol(
     worker: &Rc<Worker>,
     listener: &Rc<WorkerListener>,
     mode: Mode,

@@ -7,11 +7,12 @@ use balance_net::Stream;
 use balance_proto::proxy_protocol::ConnectionEnds;
 
 use super::WorkerListener;
+use crate::maybe_tls::MaybeTls;
 use crate::shared::{ConnectionGuard, Refused};
 
 /// A connection that is ready for its protocol.
 pub(crate) struct Connected {
-    pub(crate) stream: Stream,
+    pub(crate) stream: MaybeTls,
     /// The client: the peer, or whom its PROXY header names.
     pub(crate) peer: IpAddr,
     /// Both ends, where a PROXY header told them.

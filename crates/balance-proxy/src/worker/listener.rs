@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use balance_proto::http1::HeadSettings;
 use balance_telemetry::ListenerSeries;
+use balance_tls::ServerPolicy;
 use tokio::sync::Notify;
 
 use super::snapshot::WorkerSnapshot;
@@ -83,6 +85,12 @@ impl WorkerListener {
         let rules = self.rules.borrow();
         let timeouts = &rules.snapshot.rules.listeners[rules.index].timeouts;
         (millis(timeouts.head), millis(timeouts.idle))
+    }
+
+    /// How connections that come now are secured.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerPolicy>> {
+        let rules = self.rules.borrow();
+        rules.snapshot.rules.listeners[rules.index].tls.clone()
     }
 
     pub(crate) fn lingering_bytes_max(&self) -> u64 {

@@ -18,11 +18,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_core::Cause;
-use balance_net::{Stream, set_linger_zero};
+use balance_net::set_linger_zero;
 use balance_proto::proxy_protocol::{self, Origin, Progress};
 
 use super::connected::Connected;
 use super::{Session, Worker, WorkerListener, accept};
+use crate::maybe_tls::MaybeTls;
 use crate::snapshot::{ListenerRules, Mode};
 
 /// What a connection begins with.
@@ -99,7 +100,7 @@ pub(super) async fn run(
 /// Reads until the header is complete; what stands behind it stays in `unread`.
 fn poll_header(
     worker: &Worker,
-    stream: &mut Stream,
+    stream: &mut MaybeTls,
     unread: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Origin, Cause>> {

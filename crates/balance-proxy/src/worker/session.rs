@@ -54,7 +54,7 @@ impl Session {
             (None, Some((snapshot, pool))) => &snapshot.rules.pools[pool.index()].name,
             (None, None) => "",
         };
-        // A connection that is refused before its first request is not one.
+        // A connection that ends before its first request is not one.
         if rules.mode == Mode::Http && self.status != 0 {
             snapshot
                 .request_series(worker, listener.index(), None, None)

@@ -24,6 +24,7 @@ use crate::buffers::{FreeList, Scratch};
 use crate::listener::{ListenerKey, ListenerSocket};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
+use crate::tls::HandshakeTurns;
 use crate::upstream::IdleLimits;
 use crate::wheel::Wheel;
 
@@ -65,9 +66,12 @@ async fn run(mut start: Start) {
     let worker = Rc::new(Worker::new(&start));
     let mut deadlines = tracker::spawn_local(worker.wheel.clone().drive(worker.clock));
     let mut housekeeping = tracker::spawn_local(housekeeping::run(Rc::clone(&worker)));
+    let turns = Rc::clone(&worker);
+    let mut turns = tracker::spawn_local(async move { turns.handshakes.run().await });
     let limit = loop {
         let message = tokio::select! {
             biased;
+            ended = &mut turns => return go_down(ended),
             ended = &mut deadlines => return go_down(ended),
             ended = &mut housekeeping => return go_down(ended),
             message = start.messages.recv() => message,
@@ -120,6 +124,8 @@ impl Worker {
             clock,
             scratch: Scratch::new(),
             budget: Rc::new(Budget::new(shared.buffered_bytes_max, shared.worker_count)),
+            records: Rc::default(),
+            handshakes: HandshakeTurns::new(),
             rng: RefCell::new(Rng::new(seed)),
             metrics,
             log: RefCell::new(start.snapshot.access_log.as_ref().map(|log| log.worker())),

@@ -23,4 +23,5 @@ mod robustness;
 mod routing;
 mod subject;
 mod tcp;
+mod tls;
 mod upgrade;

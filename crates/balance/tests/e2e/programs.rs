@@ -53,13 +53,27 @@ pub(crate) struct Wrk(Process);
 
 impl Wrk {
     pub(crate) fn start(address: SocketAddr, path: &str, connections: u32) -> Self {
+        Self::start_at(&format!("http://{address}{path}"), connections)
+    }
+
+    pub(crate) fn start_at(url: &str, connections: u32) -> Self {
+        Self::start_with(url, connections, &[])
+    }
+
+    /// Each request on a connection of its own.
+    pub(crate) fn start_closing(url: &str, connections: u32) -> Self {
+        Self::start_with(url, connections, &["-H", "Connection: close"])
+    }
+
+    fn start_with(url: &str, connections: u32, args: &[&str]) -> Self {
         let mut command = Command::new("wrk");
         command
             .arg("-t1")
             .arg(format!("-c{connections}"))
             // Longer than any test: they end it.
             .args(["-d120s", "--timeout", "10s"])
-            .arg(format!("http://{address}{path}"));
+            .args(args)
+            .arg(url);
         Self(Process::spawn(command, TempDir::new("wrk").unwrap()).unwrap())
     }
 

@@ -190,6 +190,7 @@ fn arrive(worker: &Worker, peer: &str, listener_is_retired: bool) -> Arrival {
         snapshot: worker.snapshot_for_test(),
         listener: 0,
         peer: peer.parse::<IpAddr>().expect("an address"),
+        scheme: balance_proto::Scheme::Http,
         now_us: worker.clock.now_us(),
         listener_is_retired,
     }
@@ -369,6 +370,8 @@ impl Setup {
             table: Arc::new(RouteTable::compile(specs).expect("valid routes")),
             pool: self.listener_pool,
             proxy_sources: None,
+            scheme: balance_proto::Scheme::Http,
+            tls: None,
             trusted_proxies: self
                 .trusted
                 .iter()

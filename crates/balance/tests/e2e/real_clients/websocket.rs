@@ -7,6 +7,7 @@ use balance_testkit::{Process, TempDir};
 
 use crate::programs::{is_here, must_be_here};
 use crate::subject::{BINARY, Config, metric, wait_for_cause, wait_until};
+use crate::tls::Files;
 
 /// Where `.ci/install.sh` puts what it takes from a registry: beside the profile's folder of the build.
 #[expect(
@@ -31,6 +32,17 @@ fn script(name: &str) -> PathBuf {
 
 #[test]
 fn a_websocket_does_all_that_it_does_without_balance() {
+    exercise("ws", |config| config, "");
+}
+
+#[test]
+fn a_websocket_under_tls_does_all_that_it_does_without_balance() {
+    let files = Files::new();
+    exercise("wss", |config| files.secured(config), &files.path("ca.pem"));
+}
+
+/// Lets the client go through what the protocol offers. `authority` is whom it trusts besides those it knows.
+fn exercise(scheme: &str, configure: impl FnOnce(Config) -> Config, authority: &str) {
     let (true, Some(modules)) = (is_here("node"), modules()) else {
         return;
     };
@@ -44,12 +56,13 @@ fn a_websocket_does_all_that_it_does_without_balance() {
     let port = server.stdout();
     let port = port.trim().rsplit(' ').next().unwrap().to_owned();
     let address = format!("127.0.0.1:{port}").parse().unwrap();
-    let process = Config::http(&[address]).start();
+    let process = configure(Config::http(&[address])).start();
 
     let output = Command::new("node")
         .arg(script("websocket_client.js"))
         .arg(&modules)
-        .arg(process.listener("web").to_string())
+        .arg(format!("{scheme}://{}", process.listener("web")))
+        .env("NODE_EXTRA_CA_CERTS", authority)
         .output()
         .unwrap();
     assert!(

@@ -3,43 +3,59 @@
 //! What no handshake can be made with is an error. What clients would refuse (expired, another name) is a
 //! warning: it must not keep an operator from taking a change of something else into use.
 
+mod expiry;
+mod watch;
+
 use std::time::SystemTime;
 
 use balance_config::{CertificateFiles, Diagnostic, Severity, Sources, Spanned, TlsFiles};
-use balance_tls::{CertificateError, Chain, KeyError, PrivateKey};
+use balance_tls::{Authorities, Certificate, CertificateError, Chain, KeyError, PrivateKey};
+
+pub(crate) use expiry::{ExpiryGauges, Warned};
+pub(crate) use watch::{Files, expiring, look};
 
 /// Reads and judges all of them.
-pub(super) fn check(sources: &dyn Sources, files: &TlsFiles, now: SystemTime) -> Vec<Diagnostic> {
-    let mut judge = Judge {
-        sources,
-        now,
-        diagnostics: Vec::new(),
-    };
+pub(crate) fn check(sources: &dyn Sources, files: &TlsFiles, now: SystemTime) -> Vec<Diagnostic> {
+    let mut judge = Judge::new(sources, now);
     for pair in &files.certificates {
         judge.pair(pair);
     }
     for authority in &files.authorities {
-        if let Some(chain) = judge.chain(authority) {
-            judge.expiry(authority, &chain);
-        }
+        judge.chain_of_authorities(authority);
     }
     judge.diagnostics
 }
 
-struct Judge<'a> {
+/// Reads files, and collects what there is to say about them.
+pub(crate) struct Judge<'a> {
     sources: &'a dyn Sources,
     now: SystemTime,
-    diagnostics: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-impl Judge<'_> {
-    fn pair(&mut self, pair: &CertificateFiles) {
+/// A certificate with its key, and until when clients take it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) certificate: Certificate,
+    pub(crate) not_after: SystemTime,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(sources: &'a dyn Sources, now: SystemTime) -> Self {
+        Self {
+            sources,
+            now,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// `None`: an error is among the diagnostics.
+    pub(crate) fn pair(&mut self, pair: &CertificateFiles) -> Option<Pair> {
         let chain = self.chain(&pair.certificate);
         let key = self.key(&pair.key);
-        let Some(chain) = chain else {
-            return;
-        };
-        if key.is_some_and(|key| !key.belongs_to(&chain)) {
+        let chain = chain?;
+        let certificate = key.as_ref().map(|key| Certificate::new(&chain, key));
+        if let Some(None) = certificate {
             let message = format!(
                 "the key `{}` does not belong to the certificate `{}`",
                 pair.key.value, pair.certificate.value
@@ -50,7 +66,38 @@ impl Judge<'_> {
                     .with_help("name the key that the certificate was requested with; when both are in the file, the server's own certificate comes first"),
             );
         }
-        self.expiry(&pair.certificate, &chain);
+        self.remarks(pair, &chain);
+        Some(Pair {
+            certificate: certificate.flatten()?,
+            not_after: chain.not_after(),
+        })
+    }
+
+    /// Who may sign the certificates of clients. `None`: an error is among the diagnostics.
+    pub(crate) fn authorities(&mut self, file: &Spanned<String>) -> Option<Authorities> {
+        let chain = self.chain_of_authorities(file)?;
+        match Authorities::new(&chain) {
+            Ok(authorities) => Some(authorities),
+            Err(error) => {
+                self.refuse(
+                    file,
+                    format!("`{}`: {error}", file.value),
+                    "`openssl x509 -noout -text -in FILE` shows what is in it",
+                );
+                None
+            }
+        }
+    }
+
+    fn chain_of_authorities(&mut self, file: &Spanned<String>) -> Option<Chain> {
+        let chain = self.chain(file)?;
+        self.expiry(file, &chain);
+        Some(chain)
+    }
+
+    /// What clients would refuse.
+    fn remarks(&mut self, pair: &CertificateFiles, chain: &Chain) {
+        self.expiry(&pair.certificate, chain);
         if let Some(number) = chain.gap() {
             let message = format!(
                 "in `{}`, certificate {} did not issue certificate {number}",
@@ -152,7 +199,7 @@ impl Judge<'_> {
         );
     }
 
-    fn read(&mut self, file: &Spanned<String>) -> Option<Vec<u8>> {
+    pub(crate) fn read(&mut self, file: &Spanned<String>) -> Option<Vec<u8>> {
         match self.sources.read(&file.value, FILE_BYTES_MAX) {
             Ok(bytes) if bytes.len() > FILE_BYTES_MAX => {
                 let message = format!(

@@ -1,0 +1,234 @@
+//! TLS of listeners: files are read, policies made, and what must outlive a reload is carried over.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use balance_config::{
+    ClientAuth as ClientAuthConfig, Config, Diagnostic, Listener, ListenerTls, Mode, Severity,
+    Sources, Spanned, TlsCertificate,
+};
+use balance_tls::{
+    CertificateStore, Certificates, CipherSuite, ClientAuth, Entry, ServerPolicy, ServerSettings,
+    TicketKeys,
+};
+
+use super::Compiled;
+use crate::certificates::{Files, Judge, Pair, Warned};
+
+/// TLS of a configuration.
+#[derive(Default)]
+pub(crate) struct Tls {
+    /// By listener.
+    pub(crate) listeners: Vec<Option<SecuredListener>>,
+    tickets: HashMap<TicketScope, TicketKeys>,
+}
+
+/// A listener's TLS as it runs.
+pub(crate) struct SecuredListener {
+    pub(crate) policy: Arc<ServerPolicy>,
+    pub(crate) certificates: Arc<Certificates>,
+    /// In the order of the configuration.
+    pub(crate) pairs: Vec<Pair>,
+    /// For each pair.
+    pub(crate) warned: Vec<Warned>,
+    pub(crate) files: Files,
+}
+
+/// Whose sessions may be resumed by each other: a ticket carries the client's identity, so listeners that let in
+/// others must not take it. Keys are known under this over reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TicketScope {
+    client_auth: ClientAuthConfig,
+    /// Of the authorities' file.
+    authorities: u64,
+}
+
+/// What can be said about a configuration without reading its files.
+pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
+        suites(tls, &mut diagnostics);
+    }
+    diagnostics
+}
+
+/// Reads the files and makes the policies. Errors go to `diagnostics`, all of them; the result is of use only
+/// without.
+pub(super) fn acquire(
+    config: &Config,
+    sources: &dyn Sources,
+    previous: Option<&Compiled>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Tls {
+    let mut acquiring = Acquiring {
+        judge: Judge::new(sources, SystemTime::now()),
+        known: previous.map(|previous| &previous.tls.tickets),
+        tickets: HashMap::new(),
+    };
+    let listeners = config.listeners.iter();
+    let listeners = listeners.map(|listener| acquiring.listener(listener));
+    let listeners = listeners.collect();
+    diagnostics.append(&mut acquiring.judge.diagnostics);
+    Tls {
+        listeners,
+        tickets: acquiring.tickets,
+    }
+}
+
+impl Tls {
+    /// How connections of the listener at this position are secured.
+    pub(super) fn policy(&self, listener: usize) -> Option<Arc<ServerPolicy>> {
+        let secured = self.listeners.get(listener)?.as_ref()?;
+        Some(Arc::clone(&secured.policy))
+    }
+}
+
+/// The certificates that handshakes choose from.
+pub(crate) fn store<'p>(
+    certificates: &[TlsCertificate],
+    pairs: impl Iterator<Item = &'p Pair>,
+) -> Option<CertificateStore> {
+    let entry = |(written, pair): (&TlsCertificate, &Pair)| Entry {
+        certificate: pair.certificate.clone(),
+        domains: written
+            .files
+            .domains
+            .iter()
+            .map(|domain| domain.value.clone())
+            .collect(),
+        is_default: written.is_default,
+    };
+    let entries: Vec<Entry> = certificates.iter().zip(pairs).map(entry).collect();
+    CertificateStore::new(&entries)
+}
+
+struct Acquiring<'a> {
+    judge: Judge<'a>,
+    known: Option<&'a HashMap<TicketScope, TicketKeys>>,
+    tickets: HashMap<TicketScope, TicketKeys>,
+}
+
+impl Acquiring<'_> {
+    fn listener(&mut self, listener: &Listener) -> Option<SecuredListener> {
+        let tls = listener.tls.as_ref()?;
+        let files = Files::of(tls);
+        let read: Vec<Option<Pair>> = tls
+            .certificates
+            .iter()
+            .map(|certificate| self.judge.pair(&certificate.files))
+            .collect();
+        let cipher_suites = suites(tls, &mut self.judge.diagnostics);
+        let client_auth = self.client_auth(tls);
+        let pairs: Vec<Pair> = read.into_iter().collect::<Option<_>>()?;
+        let certificates = Certificates::new(store(&tls.certificates, pairs.iter())?);
+        let (client_auth, scope) = client_auth?;
+        let tickets = match tls.resumes_sessions {
+            true => Some(self.tickets(scope, tls)?),
+            false => None,
+        };
+        let settings = ServerSettings {
+            certificates: Arc::clone(&certificates),
+            min_version: tls.min_version,
+            max_version: tls.max_version,
+            cipher_suites: cipher_suites?,
+            prefers_server_order: tls.prefers_server_order,
+            alpn_protocols: alpn_protocols(tls, listener.mode),
+            tickets,
+            client_auth,
+        };
+        match ServerPolicy::new(settings) {
+            Ok(policy) => Some(SecuredListener {
+                policy: Arc::new(policy),
+                certificates,
+                warned: vec![Warned::default(); pairs.len()],
+                pairs,
+                files,
+            }),
+            Err(error) => {
+                self.refuse(tls, format!("`tls` cannot be used: {error}"));
+                None
+            }
+        }
+    }
+
+    fn client_auth(&mut self, tls: &ListenerTls) -> Option<(ClientAuth, TicketScope)> {
+        let unverified = |client_auth| TicketScope {
+            client_auth,
+            authorities: 0,
+        };
+        let mode = tls.client_auth;
+        let client_auth = match mode {
+            ClientAuthConfig::None => return Some((ClientAuth::None, unverified(mode))),
+            ClientAuthConfig::Request => return Some((ClientAuth::Request, unverified(mode))),
+            ClientAuthConfig::Require => return Some((ClientAuth::Require, unverified(mode))),
+            ClientAuthConfig::Verify => ClientAuth::Verify,
+            ClientAuthConfig::RequireAndVerify => ClientAuth::RequireAndVerify,
+        };
+        let file = tls.client_ca_file.as_ref()?;
+        let authorities = self.judge.authorities(file)?;
+        let mut hasher = DefaultHasher::new();
+        self.judge.read(file)?.hash(&mut hasher);
+        let scope = TicketScope {
+            client_auth: mode,
+            authorities: hasher.finish(),
+        };
+        Some((client_auth(authorities), scope))
+    }
+
+    fn tickets(&mut self, scope: TicketScope, tls: &ListenerTls) -> Option<TicketKeys> {
+        let known = self.known.and_then(|known| known.get(&scope));
+        if let Some(keys) = self.tickets.get(&scope).or(known) {
+            let keys = keys.clone();
+            self.tickets.insert(scope, keys.clone());
+            return Some(keys);
+        }
+        match TicketKeys::new() {
+            Ok(keys) => {
+                self.tickets.insert(scope, keys.clone());
+                Some(keys)
+            }
+            Err(error) => {
+                self.refuse(tls, format!("no keys for session tickets: {error}"));
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, tls: &ListenerTls, message: String) {
+        let diagnostic = Diagnostic::new(Severity::Error, &tls.place, message);
+        self.judge.diagnostics.push(diagnostic);
+    }
+}
+
+/// The suites that are written, or `None` with an error for each that is unknown.
+fn suites(tls: &ListenerTls, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<CipherSuite>> {
+    let find = |name: &Spanned<String>| {
+        let found = CipherSuite::named(&name.value);
+        if found.is_none() {
+            let known: Vec<_> = CipherSuite::names().collect();
+            let message = format!("there is no cipher suite `{}`", name.value);
+            diagnostics.push(
+                Diagnostic::new(Severity::Error, &name.place, message)
+                    .with_help(format!("those that are safe are {}", known.join(", "))),
+            );
+        }
+        found
+    };
+    let found: Vec<_> = tls.cipher_suites.iter().map(find).collect();
+    found.into_iter().collect()
+}
+
+/// In mode http, what is written and spoken: HTTP/2 is not yet, and what is negotiated must be.
+fn alpn_protocols(tls: &ListenerTls, mode: Mode) -> Vec<Vec<u8>> {
+    match (&tls.alpn_protocols, mode) {
+        (None, Mode::Tcp) => Vec::new(),
+        (None, Mode::Http) => vec![b"http/1.1".to_vec()],
+        (Some(written), mode) => written
+            .iter()
+            .filter(|protocol| mode == Mode::Tcp || protocol.value == "http/1.1")
+            .map(|protocol| protocol.value.clone().into_bytes())
+            .collect(),
+    }
+}

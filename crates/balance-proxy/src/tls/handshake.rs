@@ -1,0 +1,142 @@
+//! From an accepted connection to one under TLS, in a task of its own: what a handshake needs is larger than what an
+//! idle connection should hold.
+//!
+//! ```text
+//!   accepted ── first bytes ──► turn ──► handshake ──► the listener's protocol
+//!      │             │                       │
+//!      │             └ a request: 400        └ refused: alert, tls_handshake_failed
+//!      └ deadline: closed
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balance_core::Cause;
+use balance_net::{Stream, set_linger_zero};
+use balance_tls::ServerPolicy;
+
+use super::stream::TlsStream;
+use crate::http1;
+use crate::maybe_tls::MaybeTls;
+use crate::snapshot::Mode;
+use crate::worker::{Connected, Session, Worker, WorkerListener, serve_protocol};
+
+/// Makes the handshake, and gives the connection to its protocol.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<WorkerListener>,
+    policy: Arc<ServerPolicy>,
+    mode: Mode,
+    mut connected: Connected,
+) {
+    let mut session = Session::new(connected.peer, worker.clock.now_us());
+    let Some(_place) = worker.shared.begin_handshake(HANDSHAKES_MAX) else {
+        worker.metrics.accept_error();
+        // Failing to reset is no loss: the socket is closed in the next moment.
+        let _ = set_linger_zero(&connected.stream);
+        return;
+    };
+    let stream = match connected.stream {
+        MaybeTls::Plain(stream) => stream,
+        MaybeTls::Tls(_) => return, // cannot be: TLS begins here
+    };
+    let timer = worker.wheel.timer();
+    timer.set(worker.clock.now_ms(), HANDSHAKE_MS);
+    let unread = std::mem::take(&mut connected.unread);
+    let begun = tokio::select! {
+        begun = begin(&worker, &policy, stream, unread, mode) => Some(begun),
+        () = timer.expired() => None,
+    };
+    let cause = match begun {
+        Some(Begun::Tls(stream)) => {
+            if let Some(agreement) = stream.agreement() {
+                worker
+                    .metrics
+                    .tls_handshake(agreement.version, agreement.is_resumed);
+            }
+            connected.stream = MaybeTls::Tls(stream);
+            return serve_protocol(&worker, &listener, mode, connected);
+        }
+        Some(Begun::Cleartext { stream, unread }) => {
+            connected.stream = MaybeTls::Plain(stream);
+            connected.unread = unread;
+            return Box::pin(http1::refuse_cleartext(worker, listener, connected)).await;
+        }
+        // Whoever only looks whether somebody answers.
+        Some(Begun::Nothing) => return,
+        Some(Begun::Failed(error)) => {
+            tracing::debug!(client = %connected.peer, error, "a TLS handshake failed");
+            Cause::TlsHandshakeFailed
+        }
+        None if worker.is_cut() => Cause::Draining,
+        None => Cause::TlsHandshakeFailed,
+    };
+    session.peer = connected.peer;
+    session.settle(&worker, &listener, cause);
+}
+
+/// What a connection began with.
+enum Begun {
+    Tls(Box<TlsStream>),
+    /// HTTP without TLS.
+    Cleartext {
+        stream: Stream,
+        unread: Vec<u8>,
+    },
+    /// It was closed before it said anything.
+    Nothing,
+    Failed(String),
+}
+
+async fn begin(
+    worker: &Worker,
+    policy: &ServerPolicy,
+    mut stream: Stream,
+    mut unread: Vec<u8>,
+    mode: Mode,
+) -> Begun {
+    if unread.is_empty() {
+        match first_bytes(worker, &mut stream).await {
+            Ok(arrived) if !arrived.is_empty() => unread = arrived,
+            Ok(_) | Err(_) => return Begun::Nothing,
+        }
+    }
+    if mode == Mode::Http && begins_request(&unread) {
+        return Begun::Cleartext { stream, unread };
+    }
+    worker.handshakes.wait().await;
+    let session = match policy.accept(&unread) {
+        Ok(session) => session,
+        Err(error) => return Begun::Failed(error.to_string()),
+    };
+    let buffers = Rc::clone(&worker.records);
+    let mut tls = Box::new(TlsStream::new(stream, session, buffers, unread));
+    match poll_fn(|cx| tls.poll_handshake(cx)).await {
+        Ok(()) => Begun::Tls(tls),
+        Err(error) => Begun::Failed(match tls.take_failure() {
+            Some(failure) => failure.to_string(),
+            None => error.to_string(),
+        }),
+    }
+}
+
+async fn first_bytes(worker: &Worker, stream: &mut Stream) -> io::Result<Vec<u8>> {
+    poll_fn(|cx| {
+        let mut scratch = worker.scratch.borrow();
+        let read = stream.poll_read(cx, &mut scratch);
+        read.map_ok(|bytes| scratch[..bytes].to_vec())
+    })
+    .await
+}
+
+/// Whether it looks like the method of a request. No record of TLS begins with a letter (RFC 8446 §5.1).
+fn begins_request(first_bytes: &[u8]) -> bool {
+    first_bytes.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+/// From the accepted connection to the end of the handshake (robustness §3).
+const HANDSHAKE_MS: u64 = 5_000;
+/// In progress in the whole process. Each may hold what a client sends for a certificate, some tens of KiB.
+const HANDSHAKES_MAX: usize = 8_192;

@@ -1,0 +1,9 @@
+//! TLS towards clients: real clients, and what is refused.
+
+mod bad;
+mod clients;
+mod files;
+mod renewal;
+mod termination;
+
+pub(crate) use files::Files;
