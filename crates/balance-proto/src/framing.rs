@@ -12,7 +12,7 @@ use balance_core::Method;
 pub enum BodyLength {
     /// This many bytes; 0 is no body.
     Exact(u64),
-    /// Up to the last chunk.
+    /// Up to the last chunk, or to the end of the stream in HTTP/2.
     Chunked,
 }
 
@@ -23,7 +23,7 @@ pub enum ResponseBody {
     None,
     /// This many bytes.
     Exact(u64),
-    /// Up to the last chunk.
+    /// Up to the last chunk, or to the end of the stream in HTTP/2.
     Chunked,
     /// Up to the end of the connection, which cannot be reused.
     UntilClose,
@@ -60,6 +60,9 @@ pub enum FramingError {
     /// RFC 9112 §6.1.
     #[error("Transfer-Encoding does not exist in HTTP/1.0")]
     EncodingInHttp10,
+    /// RFC 9113 §8.1.1: the stream ends with its head, which promises content.
+    #[error("the stream ends before the content that Content-Length promises")]
+    StreamEnded,
 }
 
 impl FramingError {
@@ -150,6 +153,43 @@ pub const fn response_body(
         (false, Some(bytes)) => Ok(ResponseBody::Exact(bytes)),
         // RFC 9112 §6.3 item 8.
         (false, None) => Ok(ResponseBody::UntilClose),
+    }
+}
+
+/// Decides about a request on a stream of its own, whose end frames the body (RFC 9113 §8.1). `ends` says that nothing
+/// follows the head.
+///
+/// # Errors
+/// A length that is not kept (RFC 9113 §8.1.1).
+pub const fn stream_request_body(
+    fields: FramingFields,
+    ends: bool,
+) -> Result<BodyLength, FramingError> {
+    match (fields.length, ends) {
+        (None | Some(0), true) => Ok(BodyLength::Exact(0)),
+        (Some(_), true) => Err(FramingError::StreamEnded),
+        (Some(bytes), false) => Ok(BodyLength::Exact(bytes)),
+        (None, false) => Ok(BodyLength::Chunked),
+    }
+}
+
+/// Decides about a response on a stream of its own (RFC 9113 §8.1).
+///
+/// # Errors
+/// A length that is not kept (RFC 9113 §8.1.1); answers to HEAD, 204 and 304 describe a body that is not sent.
+pub const fn stream_response_body(
+    request_method: Method,
+    status: u16,
+    fields: FramingFields,
+    ends: bool,
+) -> Result<ResponseBody, FramingError> {
+    if matches!(request_method, Method::Head) || matches!(status, 100..=199 | 204 | 304) {
+        return Ok(ResponseBody::None);
+    }
+    match stream_request_body(fields, ends) {
+        Ok(BodyLength::Exact(bytes)) => Ok(ResponseBody::Exact(bytes)),
+        Ok(BodyLength::Chunked) => Ok(ResponseBody::Chunked),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,10 +7,10 @@
 
 mod chunked;
 mod encode;
-mod facts;
-mod lines;
+pub(crate) mod facts;
+pub(crate) mod lines;
 mod reason;
-mod request;
+pub(crate) mod request;
 mod request_error;
 mod response;
 mod scan;

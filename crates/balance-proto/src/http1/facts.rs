@@ -9,27 +9,27 @@ use crate::grammar::{elements, is_token};
 
 /// Facts of one head.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct HeadFacts {
-    pub(super) framing: FramingFields,
-    pub(super) connection: ConnectionOptions,
-    pub(super) host: Option<usize>,
-    pub(super) upgrade: Upgrade,
-    pub(super) expect: Expect,
+pub(crate) struct HeadFacts {
+    pub(crate) framing: FramingFields,
+    pub(crate) connection: ConnectionOptions,
+    pub(crate) host: Option<usize>,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) expect: Expect,
 }
 
 /// The options of all Connection fields together (RFC 9110 §7.6.1).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ConnectionOptions {
-    pub(super) close: bool,
-    pub(super) keep_alive: bool,
-    pub(super) upgrade: bool,
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
     /// An element is not a token.
-    pub(super) invalid: bool,
+    pub(crate) invalid: bool,
 }
 
 /// The Upgrade fields (RFC 9110 §7.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Upgrade {
+pub(crate) enum Upgrade {
     #[default]
     Absent,
     /// One field, at this index.
@@ -41,7 +41,7 @@ pub(super) enum Upgrade {
 
 /// The Expect fields (RFC 9110 §10.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Expect {
+pub(crate) enum Expect {
     #[default]
     Absent,
     Continue,
@@ -50,7 +50,7 @@ pub(super) enum Expect {
 
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FieldError {
+pub(crate) enum FieldError {
     BareLineFeed,
     FramingTab,
     Underscore,
@@ -66,14 +66,14 @@ impl From<FramingError> for FieldError {
 
 impl HeadFacts {
     /// Whether [`HeadFacts::on_field`] wants to see fields of this class.
-    pub(super) const fn is_about(class: FieldClass) -> bool {
+    pub(crate) const fn is_about(class: FieldClass) -> bool {
         class.bit() & Self::CLASSES != 0
     }
 
     /// Not inlined: its many comparisons take the registers of the parser's loop, and most fields
     /// do not come here.
     #[inline(never)]
-    pub(super) fn on_field(
+    pub(crate) fn on_field(
         &mut self,
         class: FieldClass,
         index: usize,

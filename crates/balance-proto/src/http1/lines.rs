@@ -9,7 +9,7 @@ use balance_core::{Limits, UnderscorePolicy};
 use std::mem::MaybeUninit;
 
 /// Where httparse puts what it finds: on the stack and not initialised, 4 KiB that cost nothing.
-pub(super) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; Limits::FIELDS_CEILING];
+pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; Limits::FIELDS_CEILING];
 
 /// A head: the first line, then the fields.
 ///
@@ -17,7 +17,7 @@ pub(super) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; Limits::FI
 /// value\r\n`. So any run of them can be copied as it is, and gives the same bytes as writing its
 /// fields one by one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct HeadLines {
+pub(crate) struct HeadLines {
     bytes: Vec<u8>,
     lines: Vec<Line>,
     present: u64,
@@ -34,7 +34,7 @@ struct Line {
 
 /// A part of a head's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
@@ -54,7 +54,7 @@ impl Line {
 }
 
 impl Span {
-    pub(super) fn new(start: usize, end: usize) -> Self {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
         // Heads are below HEAD_BYTES_CEILING, so nothing is cut off.
         Self {
             start: start as u32,
@@ -63,30 +63,30 @@ impl Span {
     }
 
     /// Where `part` lies in `whole`, of which it is a slice.
-    pub(super) fn of(part: &[u8], whole: &[u8]) -> Self {
+    pub(crate) fn of(part: &[u8], whole: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
         Self::new(start, start.wrapping_add(part.len()))
     }
 
-    pub(super) fn start(self) -> usize {
+    pub(crate) fn start(self) -> usize {
         self.start as usize
     }
 
-    pub(super) fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.end as usize
     }
 
-    pub(super) fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.end().saturating_sub(self.start())
     }
 
-    pub(super) fn get(self, bytes: &[u8]) -> &[u8] {
+    pub(crate) fn get(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start()..self.end()).unwrap_or_default()
     }
 }
 
 impl HeadLines {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
         self.present = 0;
@@ -94,7 +94,7 @@ impl HeadLines {
     }
 
     /// Gives memory above `bytes_max` back, once it is clear.
-    pub(super) fn shrink(&mut self, bytes_max: usize) {
+    pub(crate) fn shrink(&mut self, bytes_max: usize) {
         if self.bytes.capacity() > bytes_max {
             self.bytes = Vec::new();
         }
@@ -102,7 +102,7 @@ impl HeadLines {
 
     /// Takes a complete head over: `head` ends with its empty line, `headers` are slices of it.
     /// What the fields say about the message goes into `facts`.
-    pub(super) fn load(
+    pub(crate) fn load(
         &mut self,
         head: &[u8],
         headers: &[httparse::Header<'_>],
@@ -204,11 +204,11 @@ impl HeadLines {
         Ok(())
     }
 
-    pub(super) fn field_count(&self) -> usize {
+    pub(crate) fn field_count(&self) -> usize {
         self.lines.len()
     }
 
-    pub(super) fn field(&self, index: usize) -> Field<'_> {
+    pub(crate) fn field(&self, index: usize) -> Field<'_> {
         match self.lines.get(index) {
             Some(line) => Field {
                 name: line.name.get(&self.bytes),
@@ -219,29 +219,29 @@ impl HeadLines {
         }
     }
 
-    pub(super) fn find(&self, class: FieldClass) -> Option<usize> {
+    pub(crate) fn find(&self, class: FieldClass) -> Option<usize> {
         if self.present & class.bit() == 0 {
             return None;
         }
         self.lines.iter().position(|line| line.class == class)
     }
 
-    pub(super) fn classes(&self) -> u64 {
+    pub(crate) fn classes(&self) -> u64 {
         self.present
     }
 
-    pub(super) fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
+    pub(crate) fn run(&self, first: usize, last_exclusive: usize) -> Option<&[u8]> {
         let start = self.lines.get(first)?.name.start();
         let last = self.lines.get(last_exclusive.checked_sub(1)?)?;
         self.bytes.get(start..last.value.end().checked_add(2)?)
     }
 
-    pub(super) fn encoder_owned(&self) -> u128 {
+    pub(crate) fn encoder_owned(&self) -> u128 {
         self.encoder_owned
     }
 
     /// The first line, without its CRLF. Of a head to which nothing extra was pushed.
-    pub(super) fn first_line(&self) -> &[u8] {
+    pub(crate) fn first_line(&self) -> &[u8] {
         let fields = self
             .lines
             .first()
@@ -250,12 +250,12 @@ impl HeadLines {
         self.bytes.get(..end).unwrap_or_default()
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Keeps bytes that do not stand in the head in this form.
-    pub(super) fn push_extra(&mut self, pieces: &[&[u8]]) -> Span {
+    pub(crate) fn push_extra(&mut self, pieces: &[&[u8]]) -> Span {
         let start = self.bytes.len();
         for piece in pieces {
             self.bytes.extend_from_slice(piece);
@@ -264,13 +264,22 @@ impl HeadLines {
     }
 
     /// Adds a line that stands in the head at these places. [`HeadLines::keep`] then takes the head.
-    pub(super) fn push(&mut self, name: Span, value: Span, class: FieldClass) {
+    pub(crate) fn push(&mut self, name: Span, value: Span, class: FieldClass) {
+        self.push_line(Line { name, value, class });
+    }
+
+    /// Adds a line that stands in no head of this form: a field of another version of HTTP.
+    pub(crate) fn append(&mut self, name: &[u8], value: &[u8], class: FieldClass) {
+        let name = append(&mut self.bytes, name);
+        self.bytes.extend_from_slice(b": ");
+        let value = append(&mut self.bytes, value);
+        self.bytes.extend_from_slice(b"\r\n");
         self.push_line(Line { name, value, class });
     }
 
     /// Takes over the bytes of a head whose lines were all pushed: first line and fields, each exactly as it is
     /// written, without the empty line.
-    pub(super) fn keep(&mut self, head: &[u8]) {
+    pub(crate) fn keep(&mut self, head: &[u8]) {
         self.bytes.extend_from_slice(head);
     }
 
@@ -341,7 +350,7 @@ fn check_framing_tabs(
 
 /// Looks at two overlapping words where they cover the name: most names have 8 to 16 bytes, and a
 /// loop over their bytes was a tenth of parsing.
-pub(super) fn has_underscore(name: &[u8]) -> bool {
+pub(crate) fn has_underscore(name: &[u8]) -> bool {
     match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) if name.len() <= 16 => {
             word_has_underscore(*first) | word_has_underscore(*last)
@@ -360,7 +369,7 @@ fn word_has_underscore(word: [u8; 8]) -> bool {
 /// Whether a name with `_` is dropped (robustness SM-24). CGI-like servers read `_` as `-`, so a
 /// framing field in that disguise is refused under every policy (SM-03).
 #[cold]
-fn drops_underscore(name: &[u8], policy: UnderscorePolicy) -> Result<bool, FieldError> {
+pub(crate) fn drops_underscore(name: &[u8], policy: UnderscorePolicy) -> Result<bool, FieldError> {
     let is_disguise = |of: &[u8]| {
         name.len() == of.len()
             && name.iter().zip(of).all(|(seen, real)| {

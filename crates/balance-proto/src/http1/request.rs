@@ -173,6 +173,36 @@ impl RequestHead {
         self.lines.bytes()
     }
 
+    /// Where a head of another version is put together: first line, then fields. [`RequestHead::accept_stream`] then
+    /// judges it as any other.
+    pub(crate) fn lines_mut(&mut self) -> &mut HeadLines {
+        &mut self.lines
+    }
+
+    /// Takes over a head that came as the fields of a stream, whose lines are in place; `ends` says that nothing
+    /// follows it there.
+    pub(crate) fn accept_stream(
+        &mut self,
+        method: Span,
+        target: Span,
+        facts: &HeadFacts,
+        ends: bool,
+        settings: &HeadSettings,
+    ) -> Result<(), RequestError> {
+        if target.len() > settings.target_bytes_max {
+            return Err(RequestError::TargetTooLong);
+        }
+        let line = RequestLine {
+            method,
+            method_kind: Method::parse(method.get(self.lines.bytes())),
+            target,
+            version: Version::Http2,
+        };
+        self.accept(line, facts, settings)?;
+        self.body = framing::stream_request_body(facts.framing, ends)?;
+        Ok(())
+    }
+
     /// Checks a complete head that httparse found, and takes it over.
     fn accept_unusual(
         &mut self,
@@ -319,12 +349,15 @@ impl RequestHead {
             return Err(RequestError::ConnectionInvalid);
         }
         let is_http11 = self.version == Version::Http11;
+        let is_stream = self.version == Version::Http2;
         self.body = framing::request_body(self.version, facts.framing)?;
-        self.is_keep_alive = !connection.close && (is_http11 || connection.keep_alive);
+        self.is_keep_alive = is_stream || !connection.close && (is_http11 || connection.keep_alive);
         self.expects_continue = match facts.expect {
             // RFC 9110 §10.1.1: ignored in HTTP/1.0.
-            Expect::Continue => is_http11,
-            Expect::Unknown if is_http11 => return Err(RequestError::ExpectationUnknown),
+            Expect::Continue => is_http11 || is_stream,
+            Expect::Unknown if is_http11 || is_stream => {
+                return Err(RequestError::ExpectationUnknown);
+            }
             Expect::Unknown | Expect::Absent => false,
         };
         self.upgrade = match facts.upgrade {
@@ -488,4 +521,4 @@ fn split_scheme(target: &[u8]) -> Option<(Scheme, &[u8])> {
 }
 
 /// The longest registered method has 17 letters (UPDATEREDIRECTREF).
-const METHOD_BYTES_MAX: usize = 32;
+pub(crate) const METHOD_BYTES_MAX: usize = 32;

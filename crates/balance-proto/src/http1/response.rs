@@ -220,6 +220,35 @@ impl ResponseHead {
         self.lines.bytes()
     }
 
+    /// Where a head of another version is put together: first line, then fields. [`ResponseHead::accept_stream`] then
+    /// judges it as any other.
+    pub(crate) fn lines_mut(&mut self) -> &mut HeadLines {
+        &mut self.lines
+    }
+
+    /// Takes over a head that came as the fields of a stream, whose lines are in place; `ends` says that nothing
+    /// follows it there.
+    pub(crate) fn accept_stream(
+        &mut self,
+        status: u16,
+        facts: &HeadFacts,
+        ends: bool,
+        request_method: Method,
+    ) -> Result<(), ResponseError> {
+        let line = StatusLine {
+            version: Version::Http2,
+            status,
+        };
+        let context = ResponseContext {
+            request_method,
+            upgrade_offered: false,
+        };
+        self.accept(line, facts, context)?;
+        self.body = framing::stream_response_body(request_method, status, facts.framing, ends)?;
+        self.is_keep_alive = true;
+        Ok(())
+    }
+
     /// Checks a complete head that httparse found, and takes it over.
     fn accept_unusual(
         &mut self,
