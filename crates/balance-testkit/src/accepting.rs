@@ -90,3 +90,25 @@ impl Iterator for Incoming {
         }
     }
 }
+
+/// The threads of a server's connections.
+#[derive(Default)]
+pub(crate) struct Threads {
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Lets go of those that have ended: each would keep its stack, and tens of thousands use up the mappings that a
+    /// process may have.
+    pub(crate) fn spawn(&mut self, serve: impl FnOnce() + Send + 'static) {
+        self.running.retain(|thread| !thread.is_finished());
+        self.running.push(std::thread::spawn(serve));
+    }
+
+    /// Waits for all of them.
+    pub(crate) fn join(self) {
+        for thread in self.running {
+            let _ = thread.join();
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Instant;
 use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
-use crate::accepting::{ANY_PORT, Accepting, Incoming};
+use crate::accepting::{ANY_PORT, Accepting, Incoming, Threads};
 use crate::client::reset;
 
 /// What the server does with each connection.
@@ -183,7 +183,7 @@ impl Shared {
 }
 
 fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
-    let mut threads = Vec::new();
+    let mut threads = Threads::default();
     for (stream, peer) in incoming {
         let Ok(kept) = stream.try_clone() else {
             continue;
@@ -199,17 +199,15 @@ fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
             });
         });
         let shared = Arc::clone(shared);
-        threads.push(std::thread::spawn(move || {
+        threads.spawn(move || {
             let end = serve(stream, &shared, number);
             shared.change(|log| log.sessions[number].end = Some(end));
-        }));
+        });
     }
     for stream in &shared.log().streams {
         let _ = stream.shutdown(Shutdown::Both); // wakes its thread, if it still has one
     }
-    for thread in threads {
-        let _ = thread.join();
-    }
+    threads.join();
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared, number: usize) -> End {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::request::read_request_head;
 use super::script::After;
 use super::{OnConnect, Recorded, Script, Shared};
-use crate::accepting::Incoming;
+use crate::accepting::{Incoming, Threads};
 use crate::client::reset;
 use crate::pause;
 use crate::strict::{Body, Framing, StrictError, StrictReader, values};
@@ -22,7 +22,7 @@ const BAD_REQUEST: &[u8] =
 
 /// Accepts until the origin stops, then waits for the connections it has.
 pub(super) fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
-    let mut threads = Vec::new();
+    let mut threads = Threads::default();
     for (stream, _) in incoming {
         let Ok(kept) = stream.try_clone() else {
             continue;
@@ -32,7 +32,7 @@ pub(super) fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
             log.connections.len() - 1
         });
         let shared = Arc::clone(shared);
-        threads.push(std::thread::spawn(move || {
+        threads.spawn(move || {
             let mut connection = Connection {
                 stream,
                 number,
@@ -42,15 +42,13 @@ pub(super) fn serve_all(incoming: Incoming, shared: &Arc<Shared>) {
             // The order matters: who waits for the number of open connections must find this one closed.
             drop(connection.stream);
             shared.change(|log| log.connections[number] = None);
-        }));
+        });
     }
     for stream in shared.log().connections.iter().flatten() {
         // A connection that was accepted while the origin stopped.
         let _ = stream.shutdown(Shutdown::Both);
     }
-    for thread in threads {
-        let _ = thread.join();
-    }
+    threads.join();
 }
 
 struct Connection<'a> {
