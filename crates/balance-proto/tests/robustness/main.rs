@@ -4,6 +4,7 @@
 //! every split.
 
 mod client_hello;
+mod downgrade;
 mod proxy_header;
 mod request;
 mod response;
@@ -72,6 +73,23 @@ fn proxy_headers() {
 fn client_hellos() {
     let table = include_str!("../data/client_hellos.txt");
     run_table(table, 100, client_hello::check);
+}
+
+#[test]
+fn downgrades() {
+    let rows = rows::parse(include_str!("../data/downgrade.txt")).expect("well-formed");
+    assert!(rows.len() >= 80, "{} rows", rows.len());
+    let failures: Vec<_> = rows
+        .iter()
+        .filter_map(|row| {
+            let failure = downgrade::check(row).err()?;
+            Some(format!(
+                "{} {} (line {}): {failure}",
+                row.rule, row.name, row.line
+            ))
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
 }
 
 #[test]

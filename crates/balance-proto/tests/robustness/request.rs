@@ -37,7 +37,7 @@ pub(crate) fn check(row: &Row, pieces: &[&[u8]]) -> Result<(), String> {
     Ok(())
 }
 
-fn settings(row: &Row) -> HeadSettings {
+pub(crate) fn settings(row: &Row) -> HeadSettings {
     let mut settings = HeadSettings::default();
     settings.paths = match row.option("paths") {
         Some("off") => PathPolicy::Off,
@@ -72,7 +72,7 @@ fn drive(pieces: &[&[u8]], settings: &HeadSettings) -> Outcome {
             None => return unfinished(outcome, &mut head, &buffer, settings),
         }
     };
-    if let Err(status) = forward_head(&mut outcome, &head) {
+    if let Err(status) = forward_head(&mut outcome.forwarded, &head) {
         return refused(outcome, status);
     }
     let mut body = Body::new(head.body());
@@ -105,7 +105,8 @@ fn refused(outcome: Outcome, verdict: String) -> Outcome {
     Outcome { verdict, ..outcome }
 }
 
-fn forward_head(outcome: &mut Outcome, head: &RequestHead) -> Result<(), String> {
+/// Writes the head as a backend gets it, or says with which status it is refused.
+pub(crate) fn forward_head(forwarded: &mut Vec<u8>, head: &RequestHead) -> Result<(), String> {
     let mut edits = HeadEdits::default();
     let ctx = ForwardContext {
         peer: [192, 0, 2, 1].into(),
@@ -125,7 +126,7 @@ fn forward_head(outcome: &mut Outcome, head: &RequestHead) -> Result<(), String>
         None => ConnectionLine::None,
     };
     let framing = FramingLine::for_request(head.method_kind(), head.body());
-    encode_request(&mut outcome.forwarded, head, &edits, framing, connection);
+    encode_request(forwarded, head, &edits, framing, connection);
     Ok(())
 }
 
@@ -172,7 +173,7 @@ impl Body {
 
 /// Takes out the lines that `edit_request` added; that they are right is tested where they are
 /// made.
-fn without_own_fields(message: &[u8]) -> Vec<u8> {
+pub(crate) fn without_own_fields(message: &[u8]) -> Vec<u8> {
     let head_end = message
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
@@ -183,7 +184,7 @@ fn without_own_fields(message: &[u8]) -> Vec<u8> {
         b"X-Forwarded-Proto: http\r\n",
         b"X-Forwarded-Host: ",
         b"X-Real-IP: 192.0.2.1\r\n",
-        b"Via: 1.",
+        b"Via: ",
         b"X-Request-ID: 0000",
     ];
     let mut out: Vec<u8> = head

@@ -11,6 +11,8 @@ pub(crate) struct Row {
     pub(crate) options: BTreeMap<String, String>,
     /// `>`
     pub(crate) input: Vec<u8>,
+    /// The same, line by line.
+    pub(crate) lines: Vec<Vec<u8>>,
     /// `<`
     pub(crate) forwarded: Vec<u8>,
     /// `+`
@@ -49,7 +51,10 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Row>, String> {
                 .ok_or_else(|| at("no bytes".to_owned()))?;
             let bytes = unescape(bytes).map_err(at)?;
             match mark {
-                ">" => row.input.extend(bytes),
+                ">" => {
+                    row.input.extend(&bytes);
+                    row.lines.push(bytes);
+                }
                 "<" => row.forwarded.extend(bytes),
                 "+" => row.rest.extend(bytes),
                 _ => return Err(at(format!("`{mark}` is not >, < or +"))),
