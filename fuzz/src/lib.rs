@@ -16,6 +16,10 @@ pub mod config_file;
 pub mod corpus;
 mod dictionary;
 pub mod forwarded_for;
+pub mod h2_client;
+pub mod h2_downgrade;
+mod h2_peer;
+pub mod h2_server;
 pub mod hpack;
 mod input;
 mod mutate;
@@ -28,6 +32,12 @@ pub mod request_head;
 pub mod response_head;
 pub mod route_match;
 pub mod route_regex;
+#[path = "../../crates/balance-proto/tests/http2/script.rs"]
+#[allow(
+    dead_code,
+    reason = "the rows are played by the tests of balance-proto; here they are only seeds"
+)]
+mod script;
 mod sender;
 
 pub use dictionary::TOKENS;
@@ -62,6 +72,14 @@ pub const TARGETS: &[Target] = &[
         forwarded_for::check,
         forwarded_for::seeds,
     ),
+    target("h2_client", 3_000, h2_client::check, h2_client::seeds),
+    target(
+        "h2_downgrade",
+        10_000,
+        h2_downgrade::check,
+        h2_downgrade::seeds,
+    ),
+    target("h2_server", 3_000, h2_server::check, h2_server::seeds),
     // The other decoder builds its tables anew for each string.
     target("hpack", 3_000, hpack::check, hpack::seeds),
     target("path_rules", 40_000, path_rules::check, path_rules::seeds),

@@ -101,7 +101,11 @@ fn verdict_is_stable(head: &RequestHead, message: &[u8], consumed: usize, settin
 }
 
 /// Both ways of writing give the same bytes, a strict parser reads in them what we read, and so do we.
-fn forwarded_is_read_as_meant(head: &RequestHead, sender: Sender, settings: &HeadSettings) {
+pub(crate) fn forwarded_is_read_as_meant(
+    head: &RequestHead,
+    sender: Sender,
+    settings: &HeadSettings,
+) {
     let forwarded = sender.forward(head, head);
     assert_eq!(sender.forward(&Plain(head), head), forwarded);
     let Ok(forwarded) = forwarded else {

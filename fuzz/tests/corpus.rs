@@ -61,6 +61,9 @@ targets! {
     chunked
     config_file
     forwarded_for
+    h2_client
+    h2_downgrade
+    h2_server
     hpack
     path_rules
     pipelined
