@@ -1,5 +1,7 @@
 //! A request to the admin API and its answer: where, by which method, and whether the caller may.
 
+mod profiling;
+
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::json;
+use profiling::Page;
 
 /// Who asks, and by which rules.
 pub(crate) struct Caller {
@@ -59,6 +62,10 @@ where
         Resource::Routes => show(StatusCode::OK, &json::routes(control)),
         Resource::Reload => reload(control).await,
         Resource::Explain => explain(request.into_body(), control).await,
+        Resource::Profiling(page) => {
+            let query = request.uri().query().unwrap_or_default();
+            profiling::answer(page, query, control).await
+        }
     }
 }
 
@@ -105,6 +112,7 @@ enum Resource {
     Routes,
     Reload,
     Explain,
+    Profiling(Page),
 }
 
 impl Resource {
@@ -112,6 +120,9 @@ impl Resource {
     fn find(path: &str, rules: &AdminRules) -> Option<Self> {
         if rules.metrics_path.as_deref() == Some(path) {
             return Some(Self::Metrics);
+        }
+        if let Some(page) = Page::find(path).filter(|_| rules.profiling) {
+            return Some(Self::Profiling(page));
         }
         let resource = match path {
             "/health" | "/healthz" => Self::Health,
@@ -250,7 +261,9 @@ where
 }
 
 fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
-    let help = if rules.api {
+    let help = if rules.profiling && !rules.api {
+        "profiles are below /debug/pprof/"
+    } else if rules.api {
         "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain"
     } else {
         "this listener has /health, /ready, /version and the metrics; `admin:` configures the rest"

@@ -32,6 +32,7 @@ pub struct Config {
     pub transform: Transform,
     pub admin: Option<Admin>,
     pub metrics: Option<Metrics>,
+    pub profiling: Option<Profiling>,
     pub logging: Logging,
     pub limits: Limits,
     /// Where `limits.connections_max` is written.
@@ -343,6 +344,16 @@ pub struct Admin {
     pub listen: Spanned<ListenAddress>,
     /// Off loopback without a token only health, readiness, version and metrics are open.
     pub token_file: Option<Spanned<String>>,
+}
+
+/// Profiles of the running process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profiling {
+    /// May be that of the admin API or of the metrics.
+    pub listen: Spanned<ListenAddress>,
+    /// Files of the whole run. They are read at the start only.
+    pub cpu_profile: Option<Spanned<String>>,
+    pub mem_profile: Option<Spanned<String>>,
 }
 
 /// Where metrics are scraped. An address equal to the admin's shares its listener.

@@ -30,8 +30,8 @@ pub use alias::{Alias, Target, aliases_of};
 pub use config::{
     AccessLog, Action, Admin, Backend, ClientAuth, Config, HeaderEdit, HostPattern, Listener,
     ListenerTls, LogFormat, LogLevel, Logging, Metrics, Mirror, Mode, NamedMatch, PathMatch, Pool,
-    PoolKind, Redirect, Respond, Route, RouteMatch, RouteScope, RouteTest, Share, Shutdown,
-    TlsCertificate, Transform, ValueMatch, Version,
+    PoolKind, Profiling, Redirect, Respond, Route, RouteMatch, RouteScope, RouteTest, Share,
+    Shutdown, TlsCertificate, Transform, ValueMatch, Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::reference;

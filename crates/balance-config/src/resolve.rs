@@ -69,7 +69,13 @@ pub(crate) fn resolve(
 
     let admin = telemetry::read_admin(root.block("admin"));
     let metrics = telemetry::read_metrics(root.block("metrics"));
-    listeners::check_addresses(&listeners, admin.as_ref(), metrics.as_ref(), diagnostics);
+    let profiling = telemetry::read_profiling(root.block("profiling"));
+    let own = [
+        (admin.as_ref().map(|admin| &admin.listen), "admin"),
+        (metrics.as_ref().map(|metrics| &metrics.listen), "metrics"),
+        (profiling.as_ref().map(|one| &one.listen), "profiling"),
+    ];
+    listeners::check_addresses(&listeners, &own, diagnostics);
     let mut logging = telemetry::read_logging(root.block("logging"));
     logging.level = overrides.level.unwrap_or(logging.level);
 
@@ -87,6 +93,7 @@ pub(crate) fn resolve(
         transform: top_transform,
         admin,
         metrics,
+        profiling,
         logging,
         limits: limits::read(limits, protection, diagnostics),
         connections_max_place: limits

@@ -37,6 +37,8 @@ pub enum AdminSocketKind {
 pub struct AdminRules {
     /// Whether the whole API is here, or only health, readiness, version and metrics.
     pub api: bool,
+    /// Whether profiles are here.
+    pub profiling: bool,
     /// Where the metrics are, if here.
     pub metrics_path: Option<String>,
     /// What a caller has to present for more than that.
@@ -112,6 +114,7 @@ mod tests {
         let check = |token: Option<&str>, peer: Option<&str>, bearer: Option<&str>, expected| {
             let rules = AdminRules {
                 api: true,
+                profiling: true,
                 metrics_path: None,
                 token: token.and_then(|token| Token::from_file(token.as_bytes())),
             };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balance_config::{Diagnostic, Severity};
+use balance_core::WorkerId;
 use balance_proxy::Shared;
 use balance_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
@@ -191,6 +192,11 @@ impl ControlHandle {
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.inner.shared.connections()
+    }
+
+    /// Tasks that are alive, for each worker.
+    pub fn tasks(&self) -> Vec<(WorkerId, usize)> {
+        self.inner.shared.tasks()
     }
 
     pub fn registry(&self) -> &Arc<Registry> {

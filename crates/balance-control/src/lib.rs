@@ -11,6 +11,7 @@
 //! | `explain`     | what would become of a request, by a file or by what runs         |
 //! | `identity`    | what outlives a reload                                            |
 //! | `resolve`     | names of backends, asked again and again                          |
+//! | `profiling`   | profiles of the whole run                                         |
 //! | `signals`     | what an operator asks for by signal                               |
 //! | `admin`       | the seam to balance-admin                                         |
 //! | `handle`      | what others may ask of control                                    |
@@ -28,6 +29,7 @@ mod explain;
 mod handle;
 mod identity;
 mod metrics;
+mod profiling;
 mod reload;
 mod resolve;
 mod run;
@@ -44,6 +46,7 @@ pub use explain::{
 pub use handle::{
     Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,
 };
+pub use profiling::ProfileFiles;
 pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{

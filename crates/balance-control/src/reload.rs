@@ -19,6 +19,7 @@ use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
+use crate::profiling::RunProfiles;
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
 use crate::run::{Observer, listening};
 
@@ -30,6 +31,7 @@ pub(crate) struct Control {
     pub(crate) resolver: Resolver,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admin: Box<dyn AdminServer>,
+    pub(crate) profiles: RunProfiles,
     /// The path of our own unix socket, if there is one: it is served whatever the configuration says.
     pub(crate) own_socket: Option<String>,
     pub(crate) sources: Box<dyn Sources>,
@@ -141,6 +143,7 @@ impl Control {
                 self.workers.close_idle(&gone.pool, &gone.name),
             );
         }
+        self.profiles.follow(&self.current.config);
         self.serve_admin(admin, None);
         self.look_at_certificates();
         self.handle.set_view(view);
@@ -164,6 +167,7 @@ impl Control {
             let metrics_path = Some(metrics_path(&self.current.config));
             let rules = AdminRules {
                 api: true,
+                profiling: false,
                 metrics_path,
                 token: None,
             };

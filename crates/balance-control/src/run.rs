@@ -30,6 +30,7 @@ use crate::certificates::ExpiryGauges;
 use crate::compile::{Compiled, Prepared};
 use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
 use crate::metrics::BackendGauges;
+use crate::profiling::{ProfileFiles, RunProfiles};
 use crate::reload::{Control, apply_limits, load_and_compile, log_diagnostics, resolve_names};
 use crate::resolve::{LOOKUPS_MAX, Resolver, SystemLookup};
 use crate::signals::{Request, Signals};
@@ -58,6 +59,8 @@ pub struct RunOptions {
     pub admin: Box<dyn AdminServer>,
     /// Whether `balance reload` and `balance health` find this process by its configuration's path.
     pub has_admin_socket: bool,
+    /// Profiles of the whole run.
+    pub profiles: ProfileFiles,
     pub observer: Box<dyn Observer>,
 }
 
@@ -65,7 +68,7 @@ pub struct RunOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     pub name: String,
-    /// `http`, `tcp`, `admin` or `metrics`.
+    /// `http`, `tcp`, `admin`, `metrics` or `profiling`.
     pub mode: &'static str,
     /// The real one: port 0 has become a number.
     pub address: String,
@@ -82,6 +85,8 @@ pub enum RunError {
     Runtime(io::Error),
     #[error("cannot start the workers: {0}{remedy}", remedy = remedy(.0))]
     Workers(io::Error),
+    #[error("{0}")]
+    Profile(String),
     #[error("worker {index} has ended by itself, which is a bug; start again", index = .0.0)]
     WorkerEnded(WorkerId),
 }
@@ -127,6 +132,7 @@ async fn serve(options: RunOptions) -> Result<(), RunError> {
     }
     let how = *stopped.as_ref().unwrap_or(&Request::Stop);
     drain(&mut control, &mut signals, how).await;
+    control.profiles.finish();
     drop(own_socket);
     stopped.map(|_| ())
 }
@@ -142,6 +148,7 @@ async fn start(
         version,
         revision,
         admin,
+        profiles,
         mut observer,
         ..
     } = options;
@@ -149,6 +156,7 @@ async fn start(
     let (prepared, mut remarks) =
         load_and_compile(&*sources, &path, None, &registry).map_err(RunError::Config)?;
     observer.on_logging(&prepared.next.config.logging);
+    let profiles = RunProfiles::start(&profiles, &prepared.next.config)?;
     remarks.extend(resolve_names(&prepared).await);
     log_diagnostics(&remarks);
 
@@ -201,6 +209,7 @@ async fn start(
         resolver,
         registry,
         admin,
+        profiles,
         own_socket: own_socket
             .as_ref()
             .map(|one| one.path().display().to_string()),

@@ -13,12 +13,14 @@
 //! | `splice`  | pipes and zero-copy moves between sockets                              |
 //! | `relay`   | copying between two connections, both ways, with half-close            |
 //! | `limits`  | descriptors and processors                                             |
+//! | `sampler` | call stacks of all threads, by the CPU time they use                   |
 
 mod accept;
 mod bind;
 mod connect;
 mod limits;
 mod relay;
+mod sampler;
 mod socket;
 mod splice;
 mod stream;
@@ -32,6 +34,7 @@ pub use relay::{
     BufferSource, DirectionBytes, Operation, Relay, RelayEnd, RelayError, RelayIo, RelayOptions,
     Side,
 };
+pub use sampler::{Sample, Sampler, threads};
 pub use socket::{
     Keepalive, PeerState, ends, first_read, peek, peer_state, set_keepalive, set_linger_zero,
     set_nodelay, set_user_timeout, shutdown_write, take_error, unmap, unmap_socket,

@@ -1,14 +1,18 @@
-//! The two calls that have no safe wrapper in rustix, socket2 or tokio.
+//! The calls that have no safe wrapper in rustix, socket2 or tokio. Sampling of call stacks has a file of its own.
 #![expect(
     unsafe_code,
     reason = "setsockopt(TCP_DEFER_ACCEPT) and AsyncFd::register have no safe wrapper"
 )]
+
+mod sampling;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+pub(crate) use sampling::{ThreadTimer, install_handler};
 
 /// Wakes the listener only once a connection's first bytes are there (tcp(7), TCP_DEFER_ACCEPT),
 /// or about `seconds` after a silent client's handshake.

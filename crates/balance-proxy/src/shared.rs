@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use balance_core::WorkerId;
 use balance_net::PipePool;
 use balance_telemetry::Registry;
 use parking_lot::Mutex;
+use tokio::runtime::RuntimeMetrics;
 
 use crate::clock::Clock;
 
@@ -40,6 +42,8 @@ pub struct Shared {
     pub(crate) clock: Clock,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
+    /// The runtimes of the workers, for who asks how many tasks there are.
+    runtimes: Mutex<Vec<(WorkerId, RuntimeMetrics)>>,
     per_ip: Mutex<HashMap<IpAddr, u32, foldhash::fast::RandomState>>,
 }
 
@@ -57,6 +61,7 @@ impl Shared {
             clock: Clock::start(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
+            runtimes: Mutex::new(Vec::new()),
             per_ip: Mutex::new(HashMap::default()),
         }
     }
@@ -74,6 +79,19 @@ impl Shared {
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Tasks that are alive, for each worker.
+    pub fn tasks(&self) -> Vec<(WorkerId, usize)> {
+        let runtimes = self.runtimes.lock();
+        let tasks = runtimes
+            .iter()
+            .map(|(id, runtime)| (*id, runtime.num_alive_tasks()));
+        tasks.collect()
+    }
+
+    pub(crate) fn add_runtime(&self, id: WorkerId, runtime: RuntimeMetrics) {
+        self.runtimes.lock().push((id, runtime));
     }
 
     /// Counts a connection in, or refuses it.

@@ -21,6 +21,7 @@ mod version;
 use std::path::Path;
 use std::process::ExitCode;
 
+use balance_control::ProfileFiles;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use version::VERSION;
@@ -48,12 +49,14 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// Flags of the original that wait for the profiler.
+/// Profiles of the whole run, by the original's flags.
 #[derive(Debug, clap::Args)]
 struct Profiles {
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Write a CPU profile of the run to this file at its end, for `go tool pprof`
+    #[arg(long, value_name = "FILE", global = true)]
     cpuprofile: Option<String>,
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Write a heap profile to this file at the end of the run
+    #[arg(long, value_name = "FILE", global = true)]
     memprofile: Option<String>,
 }
 
@@ -90,13 +93,14 @@ pub(crate) fn main() -> ExitCode {
     let args = argv::rewrite(std::env::args_os(), &Cli::command());
     // Prints and exits by itself: help and version with 0, mistakes with 2.
     let cli = Cli::parse_from(args);
-    if let Some(refusal) = cli.profiles.refusal() {
-        console::error(refusal);
+    let profiles = cli.profiles.files();
+    if !matches!(cli.command, None | Some(Command::Run)) && cli.profiles.are_wanted() {
+        console::error("-cpuprofile and -memprofile are for `balance run`");
         return ExitCode::from(USAGE);
     }
     let config = || config_path(cli.config.clone());
     match cli.command {
-        None | Some(Command::Run) => with_config(config(), run::run),
+        None | Some(Command::Run) => with_config(config(), |path| run::run(path, profiles)),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Check(args)) => {
             let path = args.file.clone().map_or_else(config, Ok);
@@ -113,15 +117,15 @@ pub(crate) fn main() -> ExitCode {
 }
 
 impl Profiles {
-    fn refusal(&self) -> Option<&'static str> {
-        if self.cpuprofile.is_some() {
-            return Some(
-                "-cpuprofile is not supported yet; `perf record -g` works, frame pointers are in",
-            );
+    fn files(&self) -> ProfileFiles {
+        ProfileFiles {
+            cpu: self.cpuprofile.clone(),
+            mem: self.memprofile.clone(),
         }
-        self.memprofile
-            .is_some()
-            .then_some("-memprofile is not supported yet")
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.cpuprofile.is_some() || self.memprofile.is_some()
     }
 }
 

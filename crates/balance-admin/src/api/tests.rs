@@ -6,12 +6,22 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Caller, admit};
 
-/// A listener: whether it has the whole API, where its metrics are, its token.
-type Rules = (bool, Option<&'static str>, Option<&'static str>);
+/// A listener: what it has, where its metrics are, its token.
+type Rules = (Serves, Option<&'static str>, Option<&'static str>);
 
-const OPEN: Rules = (true, Some("/metrics"), None);
-const TOKEN: Rules = (true, Some("/metrics"), Some("secret"));
-const METRICS: Rules = (false, Some("/prometheus"), None);
+#[derive(Clone, Copy, PartialEq)]
+enum Serves {
+    Api,
+    Profiles,
+    Neither,
+}
+
+const OPEN: Rules = (Serves::Api, Some("/metrics"), None);
+const TOKEN: Rules = (Serves::Api, Some("/metrics"), Some("secret"));
+const METRICS: Rules = (Serves::Neither, Some("/prometheus"), None);
+
+const PROFILES: Rules = (Serves::Profiles, None, None);
+const PROFILES_TOKEN: Rules = (Serves::Profiles, None, Some("secret"));
 
 const LOCAL: Option<&str> = Some("127.0.0.1");
 const REMOTE: Option<&str> = Some("10.0.0.9");
@@ -19,9 +29,10 @@ const SOCKET: Option<&str> = None;
 
 /// 200 stands for "admitted".
 fn check(rules: Rules, peer: Option<&str>, request: &str, headers: &[(&str, &str)], status: u16) {
-    let (api, metrics_path, token) = rules;
+    let (serves, metrics_path, token) = rules;
     let rules = AdminRules {
-        api,
+        api: serves == Serves::Api,
+        profiling: serves == Serves::Profiles,
         metrics_path: metrics_path.map(str::to_owned),
         token: token.and_then(|token| Token::from_file(token.as_bytes())),
     };
@@ -152,4 +163,28 @@ fn paths_and_methods_that_do_not_exist() {
     check(OPEN, LOCAL, "GET /explain", &[], 405);
     check(OPEN, LOCAL, "POST /health", &[], 405);
     check(OPEN, LOCAL, "DELETE /pools", &[], 405);
+}
+
+#[test]
+fn profiles_are_on_their_own_address_and_protected() {
+    for path in ["", "/", "/profile", "/heap", "/tasks", "/goroutine"] {
+        let get = format!("GET /debug/pprof{path}");
+        check(PROFILES, LOCAL, &get, &[], 200);
+        check(PROFILES, REMOTE, &get, &[], 403);
+        check(PROFILES_TOKEN, LOCAL, &get, &[], 401);
+        let token = [("authorization", "Bearer secret")];
+        check(PROFILES_TOKEN, REMOTE, &get, &token, 200);
+        for elsewhere in [OPEN, METRICS] {
+            check(elsewhere, LOCAL, &get, &[], 404);
+        }
+        check(
+            PROFILES,
+            LOCAL,
+            &format!("POST /debug/pprof{path}"),
+            &[],
+            405,
+        );
+    }
+    check(PROFILES, LOCAL, "GET /status", &[], 404);
+    check(PROFILES, REMOTE, "GET /health", &[], 200);
 }

@@ -9,7 +9,7 @@ use super::mode;
 use super::pools::Pools;
 use super::tls;
 use crate::check::shown;
-use crate::config::{Admin, Listener, Metrics, Mode, Pool, Route, RouteScope, Version};
+use crate::config::{Listener, Mode, Pool, Route, RouteScope, Version};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::sections::listener::ListenerDraft;
 use crate::value::Block;
@@ -172,11 +172,10 @@ impl Context<'_> {
     }
 }
 
-/// Two listeners on one address, or one that the admin or metrics want.
+/// Two listeners on one address, or one that the process wants for itself (`own`).
 pub(super) fn check_addresses(
     listeners: &[Listener],
-    admin: Option<&Admin>,
-    metrics: Option<&Metrics>,
+    own: &[(Option<&Spanned<ListenAddress>>, &str)],
     diagnostics: &mut Diagnostics,
 ) {
     let mut taken: HashMap<&ListenAddress, (&Place, &str)> = HashMap::new();
@@ -185,11 +184,8 @@ pub(super) fn check_addresses(
             claim(listen, &listener.name, &mut taken, diagnostics);
         }
     }
-    // Admin and metrics may share an address with one another, not with clients.
-    for (listen, name) in [
-        (admin.map(|admin| &admin.listen), "admin"),
-        (metrics.map(|metrics| &metrics.listen), "metrics"),
-    ] {
+    // Those may share an address with one another, not with clients.
+    for (listen, name) in own {
         if let Some(listen) = listen {
             claim(listen, name, &mut taken.clone(), diagnostics);
         }

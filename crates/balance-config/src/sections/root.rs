@@ -100,7 +100,7 @@ pub(crate) static ROOT: Table = Table {
         ),
         Key::new("tracing", Kind::Block(&TRACING), "", "Spans over OTLP.").later("tracing"),
         Key::new("admin", Kind::Block(&ADMIN), "", "The admin listener.").example("\"127.0.0.1:9090\""),
-        Key::new("profiling", Kind::Block(&PROFILING), "", "Profiles.").later("profiling"),
+        Key::new("profiling", Kind::Block(&PROFILING), "", "Profiles.").example("\":6060\""),
         Key::new(
             "performance",
             Kind::Block(&PERFORMANCE),

@@ -2,7 +2,7 @@
 
 use balance_core::ListenAddress;
 
-use crate::config::{AccessLog, Admin, LogFormat, LogLevel, Logging, Metrics};
+use crate::config::{AccessLog, Admin, LogFormat, LogLevel, Logging, Metrics, Profiling};
 use crate::diagnostics::Spanned;
 use crate::table::{ENABLED, Key, Kind, Table};
 use crate::value::{Block, Value};
@@ -102,22 +102,28 @@ pub(crate) static TRACING: Table = Table {
 
 pub(crate) static PROFILING: Table = Table {
     name: "profiling",
-    doc: "Profiles of the running process.",
-    main: None,
+    doc: "CPU and heap profiles of the running process, for `go tool pprof`. They are protected as the admin API is: by its token, else to callers on loopback only.",
+    main: Some("http_addr"),
     keys: &[
         ENABLED,
         Key::new(
             "http_addr",
             Kind::ListenAddress,
-            ":6060",
-            "Where they can be fetched.",
+            DEFAULT_PROFILING,
+            "Where they are served, under /debug/pprof/. It may be the admin's or the metrics' address.",
         ),
-        Key::new("cpu_profile", Kind::Text, "", "A file for the CPU profile.").example("cpu.prof"),
+        Key::new(
+            "cpu_profile",
+            Kind::Text,
+            "",
+            "A file for a CPU profile of the whole run, written at its end.",
+        )
+        .example("cpu.prof"),
         Key::new(
             "mem_profile",
             Kind::Text,
             "",
-            "A file for the memory profile.",
+            "A file for a heap profile, written at the end of the run.",
         )
         .example("mem.prof"),
     ],
@@ -129,12 +135,15 @@ pub(crate) const LEVEL: Kind = Kind::Choice(&["trace", "debug", "info", "warn", 
 /// The original's; both share the listener then.
 const DEFAULT_LISTEN: &str = ":9090";
 const DEFAULT_ADDRESS: ListenAddress = ListenAddress::Wildcard { port: 9090 };
+/// The port that Go programs have theirs on.
+const DEFAULT_PROFILING: &str = ":6060";
+const DEFAULT_PROFILING_ADDRESS: ListenAddress = ListenAddress::Wildcard { port: 6060 };
 
 /// Reads `metrics`, when it is in force.
 pub(crate) fn read_metrics(block: Option<&Block>) -> Option<Metrics> {
     let block = block.filter(|block| block.is_enabled())?;
     Some(Metrics {
-        listen: listen_of(block),
+        listen: listen_of(block, "listen", DEFAULT_ADDRESS),
         path: block.text("path").unwrap_or("/metrics").to_owned(),
     })
 }
@@ -143,8 +152,18 @@ pub(crate) fn read_metrics(block: Option<&Block>) -> Option<Metrics> {
 pub(crate) fn read_admin(block: Option<&Block>) -> Option<Admin> {
     let block = block.filter(|block| block.is_enabled())?;
     Some(Admin {
-        listen: listen_of(block),
+        listen: listen_of(block, "listen", DEFAULT_ADDRESS),
         token_file: block.spanned_text("token_file"),
+    })
+}
+
+/// Reads `profiling`, when it is in force.
+pub(crate) fn read_profiling(block: Option<&Block>) -> Option<Profiling> {
+    let block = block.filter(|block| block.is_enabled())?;
+    Some(Profiling {
+        listen: listen_of(block, "http_addr", DEFAULT_PROFILING_ADDRESS),
+        cpu_profile: block.spanned_text("cpu_profile"),
+        mem_profile: block.spanned_text("mem_profile"),
     })
 }
 
@@ -184,20 +203,19 @@ pub(crate) fn level_named(name: &str) -> Option<LogLevel> {
     })
 }
 
-fn listen_of(block: &Block) -> Spanned<ListenAddress> {
-    let address = block.listen("listen").cloned().unwrap_or(DEFAULT_ADDRESS);
-    let place = block
-        .item("listen")
-        .map_or(&block.place, |item| &item.place);
+fn listen_of(block: &Block, key: &str, default: ListenAddress) -> Spanned<ListenAddress> {
+    let address = block.listen(key).cloned().unwrap_or(default);
+    let place = block.item(key).map_or(&block.place, |item| &item.place);
     Spanned::new(address, place.clone())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULT_ADDRESS, DEFAULT_LISTEN};
+    use super::{DEFAULT_ADDRESS, DEFAULT_LISTEN, DEFAULT_PROFILING, DEFAULT_PROFILING_ADDRESS};
 
     #[test]
-    fn the_default_address_is_the_one_shown() {
+    fn the_default_addresses_are_those_shown() {
         assert_eq!(DEFAULT_ADDRESS.to_string(), DEFAULT_LISTEN);
+        assert_eq!(DEFAULT_PROFILING_ADDRESS.to_string(), DEFAULT_PROFILING);
     }
 }

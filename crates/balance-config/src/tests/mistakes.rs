@@ -242,11 +242,10 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
         ),
         ("+timeouts: { per_try: 0 }\n", &[]),
         (
-            "+tracing: \"http://otel:4318\"\nxds: { node_id: a }\nprofiling: {}\n",
+            "+tracing: \"http://otel:4318\"\nxds: { node_id: a }\n",
             &[
                 "4:1: error: not supported yet: tracing…",
                 "5:1: error: not supported yet: xDS…",
-                "6:1: error: not supported yet: profiling…",
             ],
         ),
     ]);

@@ -1,4 +1,4 @@
-//! The admin and metrics addresses: one listener for each distinct address, bound when it is new.
+//! The admin, metrics and profiling addresses: one listener for each distinct address, bound when it is new.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,7 @@ use crate::admin::{AdminListener, AdminRules, AdminSocketKind, Token};
 pub(crate) struct AdminAddress {
     pub(crate) written: ListenAddress,
     pub(crate) local: LocalAddress,
-    /// `admin` or `metrics`.
+    /// `admin`, `metrics` or `profiling`.
     pub(crate) role: &'static str,
 }
 
@@ -87,35 +87,55 @@ pub(crate) fn metrics_path(config: &Config) -> String {
         .map_or_else(|| "/metrics".to_owned(), |metrics| metrics.path.clone())
 }
 
+/// One entry for each address; what shares an address shares its entry, under the name of the first.
 fn wanted(
     config: &Config,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<(Spanned<ListenAddress>, &'static str, AdminRules)> {
-    let mut wanted = Vec::new();
+    let token = config
+        .admin
+        .as_ref()
+        .and_then(|admin| token(admin, diagnostics));
+    let rules = AdminRules {
+        api: false,
+        profiling: false,
+        metrics_path: None,
+        token,
+    };
+    let mut wanted: Vec<(Spanned<ListenAddress>, &'static str, AdminRules)> = Vec::new();
     if let Some(admin) = &config.admin {
         let rules = AdminRules {
             api: true,
             metrics_path: Some(metrics_path(config)),
-            token: token(admin, diagnostics),
+            ..rules.clone()
         };
         wanted.push((admin.listen.clone(), "admin", rules));
     }
     if let Some(metrics) = &config.metrics {
-        let is_shared = config
-            .admin
-            .as_ref()
-            .is_some_and(|admin| admin.listen.value == metrics.listen.value);
-        if !is_shared {
-            let metrics_path = Some(metrics.path.clone());
-            let rules = AdminRules {
-                api: false,
-                metrics_path,
-                token: None,
-            };
-            wanted.push((metrics.listen.clone(), "metrics", rules));
-        }
+        let rules = rules_at(&metrics.listen, "metrics", &rules, &mut wanted);
+        rules.metrics_path = Some(metrics.path.clone());
+    }
+    if let Some(profiling) = &config.profiling {
+        rules_at(&profiling.listen, "profiling", &rules, &mut wanted).profiling = true;
     }
     wanted
+}
+
+/// The rules of an address, which begins with `fresh` ones when it is new.
+fn rules_at<'a>(
+    listen: &Spanned<ListenAddress>,
+    role: &'static str,
+    fresh: &AdminRules,
+    wanted: &'a mut Vec<(Spanned<ListenAddress>, &'static str, AdminRules)>,
+) -> &'a mut AdminRules {
+    let known = wanted
+        .iter()
+        .position(|(known, ..)| known.value == listen.value);
+    let index = known.unwrap_or_else(|| {
+        wanted.push((listen.clone(), role, fresh.clone()));
+        wanted.len() - 1
+    });
+    &mut wanted[index].2
 }
 
 /// The token, if one is configured. A file that cannot be used is an error: going on without it would open

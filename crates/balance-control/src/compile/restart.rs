@@ -31,6 +31,10 @@ pub(super) fn remarks(config: &Config, previous: Option<&Compiled>) -> Vec<Diagn
             config.buffered_bytes_max != running.buffered_bytes_max,
         ),
         ("via_name", config.via_name != running.via_name),
+        (
+            "profiling.cpu_profile and profiling.mem_profile",
+            profile_files(config) != profile_files(running),
+        ),
     ];
     fixed
         .into_iter()
@@ -40,4 +44,12 @@ pub(super) fn remarks(config: &Config, previous: Option<&Compiled>) -> Vec<Diagn
             Diagnostic::new(Severity::Warning, &place, message)
         })
         .collect()
+}
+
+/// The files that profiles of the whole run go to.
+fn profile_files(config: &Config) -> Option<[Option<&str>; 2]> {
+    let profiling = config.profiling.as_ref()?;
+    let files = [&profiling.cpu_profile, &profiling.mem_profile];
+    let named = files.map(|file| file.as_ref().map(|file| file.value.as_str()));
+    (named != [None, None]).then_some(named)
 }

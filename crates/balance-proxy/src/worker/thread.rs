@@ -51,6 +51,7 @@ pub(super) fn spawn(start: Start) -> io::Result<JoinHandle<()>> {
         match runtime {
             Err(error) => drop(made.send(Err(error))),
             Ok(runtime) => {
+                start.shared.add_runtime(start.id, runtime.metrics());
                 drop(made.send(Ok(())));
                 runtime.block_on(run(start));
             }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use balance_admin::Server;
 use balance_bench::{Backend, BackendOptions};
 use balance_config::{Logging, MemorySources};
-use balance_control::{Listening, Observer, RunOptions};
+use balance_control::{Listening, Observer, ProfileFiles, RunOptions};
 
 use super::console;
 use super::logging::Log;
@@ -45,6 +45,7 @@ pub(crate) fn run(args: &DemoArgs) -> ExitCode {
         revision: REVISION,
         admin: Box::new(Server::new()),
         has_admin_socket: false,
+        profiles: ProfileFiles::default(),
         observer: Box::new(Guide {
             log,
             backends: addresses,

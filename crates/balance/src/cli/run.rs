@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use balance_admin::Server;
 use balance_config::{Diagnostic, LogFormat, Logging, Severity, Sources};
-use balance_control::{Listening, Observer, RunError, RunOptions};
+use balance_control::{Listening, Observer, ProfileFiles, RunError, RunOptions};
 
 use super::console;
 use super::files::SystemSources;
@@ -14,7 +14,7 @@ use super::snippets::ShownSources;
 use super::version::{REVISION, VERSION};
 
 /// Runs with the configuration at `path` until a signal ends it.
-pub(crate) fn run(path: &str) -> ExitCode {
+pub(crate) fn run(path: &str, profiles: ProfileFiles) -> ExitCode {
     let observer = Announcer {
         log: Log::install(),
     };
@@ -25,6 +25,7 @@ pub(crate) fn run(path: &str) -> ExitCode {
         revision: REVISION,
         admin: Box::new(Server::new()),
         has_admin_socket: true,
+        profiles,
         observer: Box::new(observer),
     });
     finish(result)

@@ -134,11 +134,14 @@ fn the_originals_command_line_works() {
     check_output(&validate(&[&with_equals]), 0, &["is valid"]);
     check_output(&validate(&["-config", "old.yaml"]), 0, &["is valid"]);
     check_output(&validate(&["-config", "missing.yaml"]), 1, &["not valid"]);
+    // What they write is in the tests of profiling.
     let profile = balance(
-        &["-cpuprofile=cpu.prof", "-config", "old.yaml"],
+        &["check", "-cpuprofile=cpu.prof", "old.yaml"],
         folder.path(),
     );
-    check_output(&profile, 2, &["not supported yet"]);
+    check_output(&profile, 2, &["-cpuprofile", "`balance run`"]);
+    let nowhere = ["-memprofile=/nowhere/mem.prof", "-config", "old.yaml"];
+    check_output(&balance(&nowhere, folder.path()), 1, &["/nowhere/mem.prof"]);
 
     let run = command(BINARY, &[with_equals.as_str()], folder.path());
     let mut process = Process::spawn(run, TempDir::new("unused").unwrap()).unwrap();

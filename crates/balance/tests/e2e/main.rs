@@ -13,6 +13,7 @@ mod http1;
 mod life_cycle;
 mod limits;
 mod measuring;
+mod profiling;
 mod programs;
 mod proxy;
 mod proxy_protocol;
