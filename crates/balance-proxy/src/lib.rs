@@ -15,6 +15,8 @@ mod http1;
 mod isolate;
 mod listener;
 mod maybe_tls;
+#[cfg(feature = "measured")]
+pub mod measured;
 mod mirror;
 mod own_response;
 mod planted;

@@ -1,28 +1,59 @@
-//! How long a decision takes. Not run by default: it needs a quiet machine and an optimised build.
-//! `cargo test -p balance-route --release --test measure -- --ignored --nocapture`
-//!
-//! Instructions of a decision, one dump for each line of the output, each to be divided by the decisions of a run:
-//! `valgrind --tool=callgrind --zero-before='*decide_all*' --dump-after='*decide_all*'` with that test binary.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a measurement prints, and stops when its own input is wrong"
-)]
-
-#[path = "shared/request.rs"]
-mod request;
+//! Decisions of tables of all sizes. The requests visit the routes in strides of a prime, so that the cache does not help.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use balance_core::RouteId;
 use balance_route::{Facts, HostPattern, PathMatch, Regex, RouteSpec, RouteTable};
+
+use crate::operation::Operation;
+
+#[path = "../../../balance-route/tests/shared/request.rs"]
+pub(crate) mod request;
 
 use request::Request;
 
 /// Route `id` of a kind, and a request that it takes.
 type Make = fn(u32) -> (RouteSpec, Request);
+
+pub(crate) fn operations() -> Vec<Operation> {
+    let kinds: [(&str, Make); 6] = [
+        ("own-host", own_host),
+        ("own-suffix", own_suffix),
+        ("own-path", own_path),
+        ("host-and-path", host_and_path),
+        ("host-and-path-some-regexes", host_and_path_some_regexes),
+        ("own-regex", own_regex),
+    ];
+    let mut all = Vec::new();
+    for (kind, make) in kinds {
+        for routes in [10, 1_000, 10_000] {
+            all.push(Operation::new(
+                format!("router/{kind}/{routes}"),
+                move || {
+                    let (table, requests) = table(make, routes);
+                    let mut next = 0;
+                    Box::new(move |times| {
+                        for _ in 0..times {
+                            assert!(table.decide(black_box(&requests[next])).is_some());
+                            next = (next + 1) % requests.len();
+                        }
+                    })
+                },
+            ));
+        }
+    }
+    all
+}
+
+/// A table of a kind, and a request for each route.
+pub(crate) fn table(make: Make, routes: u32) -> (RouteTable, Vec<Request>) {
+    let (specs, requests): (Vec<RouteSpec>, Vec<Request>) = (0..routes).map(make).unzip();
+    let mut left: Vec<Option<Request>> = requests.into_iter().map(Some).collect();
+    let count = left.len();
+    let visited = (0..count).filter_map(|n| left[n * 7_919 % count].take());
+    let requests = visited.collect();
+    (RouteTable::compile(specs).unwrap(), requests)
+}
 
 fn route(id: u32, host: &str, path: PathMatch) -> RouteSpec {
     RouteSpec {
@@ -49,11 +80,8 @@ fn own_host(id: u32) -> (RouteSpec, Request) {
 }
 
 fn own_suffix(id: u32) -> (RouteSpec, Request) {
-    let spec = route(
-        id,
-        &format!("*.s{id}.example.com"),
-        PathMatch::SegmentPrefix("/api".to_owned()),
-    );
+    let pattern = format!("*.s{id}.example.com");
+    let spec = route(id, &pattern, PathMatch::SegmentPrefix("/api".to_owned()));
     let host = format!("deep.below.s{id}.example.com");
     (spec, request(host, "/api/users/42".to_owned()))
 }
@@ -66,7 +94,7 @@ fn own_path(id: u32) -> (RouteSpec, Request) {
 }
 
 /// Ten paths on each host, every fourth host with all that is below it.
-fn host_and_path(id: u32) -> (RouteSpec, Request) {
+pub(crate) fn host_and_path(id: u32) -> (RouteSpec, Request) {
     let (tenant, service) = (id / 10, id % 10);
     let path = format!("/api/v1/service-{service}");
     let (pattern, host) = match tenant % 4 {
@@ -102,58 +130,4 @@ fn own_regex(id: u32) -> (RouteSpec, Request) {
         format!("/api/v1/service-{id}/users/42"),
     );
     (route(id, "*", path), request)
-}
-
-fn measure(name: &str, make: Make, routes: u32) {
-    let (specs, mut requests): (Vec<RouteSpec>, Vec<Request>) = (0..routes).map(make).unzip();
-    let begin = Instant::now();
-    let table = RouteTable::compile(specs).unwrap();
-    let compile = begin.elapsed();
-    // A stride of a prime visits all of them without the cache's help.
-    requests = visit(requests);
-    let rounds = DECISIONS / routes;
-    let begin = Instant::now();
-    decide_all(&table, &requests, rounds);
-    let each = begin.elapsed() / (rounds * routes);
-    println!("{name:36} {routes:6} routes: compiled in {compile:>9.1?}, decides in {each:?}");
-}
-
-fn visit(requests: Vec<Request>) -> Vec<Request> {
-    let mut left: Vec<Option<Request>> = requests.into_iter().map(Some).collect();
-    let count = left.len();
-    (0..count)
-        .filter_map(|n| left[n * 7_919 % count].take())
-        .collect()
-}
-
-#[inline(never)]
-fn decide_all(table: &RouteTable, requests: &[Request], rounds: u32) {
-    for _ in 0..rounds {
-        for request in requests {
-            assert!(table.decide(black_box(request)).is_some());
-        }
-    }
-}
-
-const DECISIONS: u32 = 1_000_000;
-
-#[test]
-#[ignore = "a measurement, for a quiet machine and an optimised build: ci/long measurements"]
-fn decisions() {
-    let kinds: [(&str, Make); 6] = [
-        ("own host each", own_host),
-        ("own suffix each", own_suffix),
-        ("any host, own path each", own_path),
-        ("hosts of ten paths each", host_and_path),
-        (
-            "the same, a tenth of them regexes",
-            host_and_path_some_regexes,
-        ),
-        ("any host, own regex each", own_regex),
-    ];
-    for (name, make) in kinds {
-        for routes in [1, 10, 1_000, 10_000] {
-            measure(name, make, routes);
-        }
-    }
 }
