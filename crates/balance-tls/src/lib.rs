@@ -34,6 +34,6 @@ pub use key::{KeyError, PrivateKey};
 pub use policy::{PolicyError, ServerPolicy, ServerSettings, TicketKeys};
 pub use session::{
     Agreement, Opened, Output, RECORD_BYTES_MAX, RECORD_PLAINTEXT_MAX, Session, SessionError,
-    has_record, sealed_bytes_max,
+    sealed_bytes_max,
 };
 pub use suites::CipherSuite;

@@ -144,6 +144,13 @@ impl Session {
         }
     }
 
+    /// Whether there is something to open in `ciphertext`, which begins with what the last [`Session::open`] did not
+    /// consume: a whole record that it has not seen, or something that is none and can be refused at once.
+    pub fn has_record(&self, ciphertext: &[u8]) -> bool {
+        let fresh = ciphertext.get(self.drive.seen()..).unwrap_or_default();
+        drive::record_bytes(fresh).is_some_and(|bytes| bytes <= fresh.len())
+    }
+
     pub fn is_handshaking(&self) -> bool {
         self.state().is_handshaking()
     }
@@ -186,11 +193,6 @@ pub struct Output<'o> {
     pub filled: usize,
     /// [`RECORD_PLAINTEXT_MAX`] bytes, whatever is in them.
     pub stage: &'o mut [u8],
-}
-
-/// Whether `ciphertext` begins with a whole record, or with something that is none and can be refused at once.
-pub fn has_record(ciphertext: &[u8]) -> bool {
-    drive::record_bytes(ciphertext).is_some_and(|bytes| bytes <= ciphertext.len())
 }
 
 /// How many bytes records for `plaintext_bytes` take at most, with a reply or two in front.

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use balance_net::{PeerState, Stream};
 use balance_tls::{
     Agreement, Opened, Output, RECORD_BYTES_MAX, RECORD_PLAINTEXT_MAX, Session, SessionError,
-    has_record,
 };
 
 use super::records::{Buffers, REPLIES_BYTES_MAX, RecordBuffers, SEALED_AT_ONCE_MAX};
@@ -165,8 +164,10 @@ impl TlsStream {
         let mut held = self.unread.len();
         incoming[..held].copy_from_slice(&self.unread);
         self.unread = Vec::new();
-        let room = plaintext.len().max(RECORD_BYTES_MAX).min(incoming.len());
-        let read = self.poll_records_in(cx, &mut incoming[..room.max(held)], &mut held, plaintext);
+        // One more record behind what is held: a message may go on in it (a long chain of a client's certificates).
+        let room = plaintext.len().max(held + RECORD_BYTES_MAX);
+        let room = room.min(incoming.len());
+        let read = self.poll_records_in(cx, &mut incoming[..room], &mut held, plaintext);
         self.unread.extend_from_slice(&incoming[..held]);
         read
     }
@@ -180,7 +181,7 @@ impl TlsStream {
         plaintext: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            if !has_record(&incoming[..*held]) {
+            if !self.session.has_record(&incoming[..*held]) {
                 let bytes = ready!(self.stream.poll_read(cx, &mut incoming[*held..]))?;
                 if bytes == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));

@@ -62,6 +62,10 @@ pub(super) struct Drive {
 }
 
 impl Drive {
+    pub(super) fn seen(&self) -> usize {
+        self.seen
+    }
+
     pub(super) fn is_closed_by_peer(&self) -> bool {
         self.is_closed_by_peer
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use balance_tls::{RECORD_PLAINTEXT_MAX, ServerPolicy, has_record};
+use balance_tls::{RECORD_PLAINTEXT_MAX, ServerPolicy};
 
 use crate::pair::{Authority, ClientOptions, End, Pair, client_config, connect, settings};
 
@@ -32,7 +32,7 @@ fn deliver(to: &mut End, records: &[u8], step: usize, room: usize) -> Vec<u8> {
             assert!(replies.is_empty());
             received.extend_from_slice(&opened.unwrap());
             arrived = &[];
-            if !has_record(&to.unread) {
+            if !to.session.has_record(&to.unread) {
                 break;
             }
         }
