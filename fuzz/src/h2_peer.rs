@@ -141,9 +141,9 @@ impl Peer {
     fn on_data(&mut self, stream: StreamId, bytes: &[u8], ends: bool) {
         let start = format!("data {}: ", stream.get());
         let bytes = bytes.escape_ascii();
-        let end = if ends { "." } else { "" };
+        let end = if ends { END } else { "" };
         match self.events.last_mut() {
-            Some(last) if last.starts_with(&start) && !last.ends_with('.') => {
+            Some(last) if last.starts_with(&start) && !last.ends_with(END) => {
                 last.push_str(&format!("{bytes}{end}"));
             }
             _ => self.events.push(format!("{start}{bytes}{end}")),
@@ -162,6 +162,9 @@ impl Peer {
         }
     }
 }
+
+/// No escaped byte looks like it.
+const END: &str = "\n";
 
 /// All frames of what we wrote, each as the RFC wants it.
 fn frames(mut out: &[u8]) -> Vec<FrameHeader> {
