@@ -3,8 +3,8 @@
 use std::time::UNIX_EPOCH;
 
 use balance_control::{
-    BackendView, Changes, ConditionView, ControlHandle, ListenerView, PoolView, Problem,
-    ReloadSummary, RouteView, Setting,
+    BackendView, Changes, ConditionView, ControlHandle, HealthView, ListenerView, PoolView,
+    Problem, ReloadSummary, RouteView, Setting,
 };
 use serde_json::{Value, json};
 
@@ -134,6 +134,17 @@ fn backend(backend: &BackendView, weight: u32) -> Value {
         "weight": weight,
         "in_flight": backend.in_flight,
         "max_connections": backend.max_connections,
+        "health": backend.health.as_ref().map(health),
+    })
+}
+
+fn health(health: &HealthView) -> Value {
+    json!({
+        "state": health.state,
+        "age_ms": u64::try_from(health.age.as_millis()).unwrap_or(u64::MAX),
+        "reason": &*health.reason,
+        "probes": health.probes,
+        "failed_probes": health.failed_probes,
     })
 }
 

@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendAddress, BackendId, HashKey, IdleSettings, Limits, ListenAddress, PoolId,
-    ProtocolSettings, ProxyVersion, RouteId, Timeouts, TlsVersion, Weight,
+    Algorithm, BackendAddress, BackendId, HashKey, HealthCheck, IdleSettings, Limits,
+    ListenAddress, PoolId, ProtocolSettings, ProxyVersion, RouteId, Timeouts, TlsVersion, Weight,
 };
 use ipnet::IpNet;
 
@@ -157,6 +157,17 @@ pub struct Pool {
     /// The PROXY header that each connection to its backends begins with.
     pub send_proxy: Option<ProxyVersion>,
     pub timeouts: Timeouts,
+    /// Of a view: that of its definition.
+    pub health: PoolHealth,
+}
+
+/// How a pool learns which of its backends are healthy, and what it does when few are.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct PoolHealth {
+    /// `None`: nobody probes them.
+    pub check: Option<HealthCheck>,
+    /// Below this share of healthy backends, 0 to 1, all are used. 0 = never.
+    pub panic_threshold: f64,
 }
 
 /// Where a pool comes from.

@@ -10,6 +10,7 @@ mod config;
 mod diagnostics;
 mod environment;
 mod include;
+mod layers;
 mod parse;
 mod patterns;
 mod reference;
@@ -30,8 +31,8 @@ pub use alias::{Alias, Target, aliases_of};
 pub use config::{
     AccessLog, Action, Admin, Backend, ClientAuth, Config, HeaderEdit, HostPattern, Listener,
     ListenerTls, LogFormat, LogLevel, Logging, Metrics, Mirror, Mode, NamedMatch, PathMatch, Pool,
-    PoolKind, Profiling, Redirect, Respond, Route, RouteMatch, RouteScope, RouteTest, Share,
-    Shutdown, TlsCertificate, Transform, ValueMatch, Version,
+    PoolHealth, PoolKind, Profiling, Redirect, Respond, Route, RouteMatch, RouteScope, RouteTest,
+    Share, Shutdown, TlsCertificate, Transform, ValueMatch, Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::reference;

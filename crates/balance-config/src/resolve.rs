@@ -165,7 +165,9 @@ fn warn_orphans(
         );
     }
     if !root.has("backends") {
-        warn("load_balancer", "the pool that top-level `backends` make");
+        for key in ["load_balancer", "health_check"] {
+            warn(key, "the pool that top-level `backends` make");
+        }
     }
 }
 
@@ -175,12 +177,15 @@ fn pool_drafts(
     version: Version,
     diagnostics: &mut Diagnostics,
 ) -> Vec<pool::PoolDraft> {
-    let mut drafts: Vec<_> = pool::read_default(root, version).into_iter().collect();
+    let mut drafts: Vec<_> = pool::read_default(root, version, diagnostics)
+        .into_iter()
+        .collect();
+    let defaults = root.block("defaults");
     for (name, item) in root.map("pools") {
         // One that is wrong as a whole still has its name, so that nobody is told that it does not exist.
         let absent = Block::absent(&pool::POOL, item.place.clone());
         let block = item.block().unwrap_or(&absent);
-        drafts.push(pool::read(name, block, version, diagnostics));
+        drafts.push(pool::read(name, block, defaults, version, diagnostics));
     }
     drafts
 }

@@ -9,6 +9,7 @@ pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod mirror;
 pub(crate) mod pool;
+pub(crate) mod resilience;
 pub(crate) mod root;
 pub(crate) mod route;
 pub(crate) mod security;

@@ -159,6 +159,11 @@ pub(crate) const COUNT: Kind = Kind::Integer {
     min: 0,
     max: u32::MAX as i64,
 };
+/// A count that must be there.
+pub(crate) const POSITIVE_COUNT: Kind = Kind::Integer {
+    min: 1,
+    max: 1_000_000,
+};
 /// A time that may be 0, which switches the deadline off.
 pub(crate) const DURATION: Kind = Kind::Duration { min_ms: 0 };
 /// A time that must be there.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use balance_core::{BackendAddress, HashKey, ListenAddress};
 use ipnet::IpNet;
 
+use crate::check::shown;
 use crate::config::HostPattern;
-use crate::diagnostics::{Place, Spanned};
+use crate::diagnostics::{Diagnostics, Place, Spanned};
+use crate::scalar::is_token;
 use crate::table::Table;
 
 /// A checked value.
@@ -150,6 +152,20 @@ impl Block {
             Some(Value::Map(entries)) => entries,
             _ => &[],
         }
+    }
+
+    /// A map of field names and values; a name that is none is reported.
+    pub(crate) fn fields(&self, key: &str, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        for (name, item) in self.map(key) {
+            if !is_token(&name.value) {
+                let message = format!("`{}` is not a field name", shown(&name.value));
+                diagnostics.error(&name.place, message);
+            } else if let Some(value) = item.text() {
+                fields.push((name.value.clone(), value.to_owned()));
+            }
+        }
+        fields
     }
 
     /// Whether a switchable block is in force.

@@ -10,6 +10,7 @@
 //! | `check`       | the part of it that touches nothing outside                       |
 //! | `explain`     | what would become of a request, by a file or by what runs         |
 //! | `identity`    | what outlives a reload                                            |
+//! | `health`      | probes of backends, on a thread of their own                      |
 //! | `resolve`     | names of backends, asked again and again                          |
 //! | `profiling`   | profiles of the whole run                                         |
 //! | `signals`     | what an operator asks for by signal                               |
@@ -27,6 +28,7 @@ mod check;
 mod compile;
 mod explain;
 mod handle;
+mod health;
 mod identity;
 mod metrics;
 mod profiling;
@@ -50,6 +52,6 @@ pub use profiling::ProfileFiles;
 pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{
-    BackendView, ConditionView, ListenerView, MemberView, PoolView, RouteView, Setting,
+    BackendView, ConditionView, HealthView, ListenerView, MemberView, PoolView, RouteView, Setting,
     SettingsView, View,
 };

@@ -3,6 +3,7 @@
 use balance_telemetry::{Collect, Samples};
 
 use crate::handle::{ControlHandle, WeakControlHandle};
+use crate::view::HealthView;
 
 /// Health and load of every backend, under the pool that defines it.
 pub(crate) struct BackendGauges {
@@ -43,7 +44,26 @@ impl Collect for BackendGauges {
                     &labels,
                     f64::from(backend.in_flight),
                 );
+                if let Some(health) = &backend.health {
+                    count_probes(samples, labels, health);
+                }
             }
         }
+    }
+}
+
+fn count_probes(
+    samples: &mut Samples,
+    [pool, backend]: [(&'static str, &str); 2],
+    health: &HealthView,
+) {
+    let successes = health.probes.saturating_sub(health.failed_probes);
+    for (result, probes) in [("success", successes), ("failure", health.failed_probes)] {
+        samples.counter(
+            "balance_health_checks",
+            "Probes of the backend, by their result.",
+            &[pool, backend, ("result", result)],
+            probes,
+        );
     }
 }

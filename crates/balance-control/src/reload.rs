@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use balance_config::{Config, Diagnostic, Severity, Sources, load};
+use balance_config::{Config, Diagnostic, PoolKind, Severity, Sources, load};
 use balance_proxy::{Endpoint, SendError, Workers};
 use balance_telemetry::Registry;
 
@@ -19,6 +19,7 @@ use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
+use crate::health::{HealthThread, Target};
 use crate::profiling::RunProfiles;
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
 use crate::run::{Observer, listening};
@@ -29,6 +30,7 @@ pub(crate) struct Control {
     pub(crate) workers: Workers,
     pub(crate) handle: ControlHandle,
     pub(crate) resolver: Resolver,
+    pub(crate) health: HealthThread,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admin: Box<dyn AdminServer>,
     pub(crate) profiles: RunProfiles,
@@ -137,6 +139,7 @@ impl Control {
             report("begin to accept", self.workers.add_listener(sockets));
         }
         self.resolver.set_targets(self.current.endpoints());
+        self.health.set_targets(self.current.health_targets());
         for gone in previous.identities.gone(&self.current.identities) {
             report(
                 "close idle connections",
@@ -210,6 +213,22 @@ impl Compiled {
     /// All backends, of all definitions.
     pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.identities.endpoints().cloned().collect()
+    }
+
+    /// All backends, and how each is probed.
+    pub(crate) fn health_targets(&self) -> Vec<Target> {
+        let config = &self.config;
+        let definitions = config
+            .pools
+            .iter()
+            .filter(|pool| pool.kind == PoolKind::Definition);
+        let members = definitions.flat_map(|pool| pool.members.iter().map(move |id| (pool, id)));
+        members
+            .map(|(pool, id)| {
+                let endpoint = self.identities.endpoint(&config.backends[id.index()]);
+                (Arc::clone(endpoint), pool.health.check.clone())
+            })
+            .collect()
     }
 }
 

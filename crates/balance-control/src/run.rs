@@ -29,6 +29,7 @@ use crate::admin::{AdminServer, AdminSocketKind};
 use crate::certificates::ExpiryGauges;
 use crate::compile::{Compiled, Prepared};
 use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
+use crate::health::HealthThread;
 use crate::metrics::BackendGauges;
 use crate::profiling::{ProfileFiles, RunProfiles};
 use crate::reload::{Control, apply_limits, load_and_compile, log_diagnostics, resolve_names};
@@ -83,6 +84,8 @@ pub enum RunError {
     Signals(io::Error),
     #[error("cannot start the control thread's runtime: {0}{remedy}", remedy = remedy(.0))]
     Runtime(io::Error),
+    #[error("cannot start the thread of health checks: {0}{remedy}", remedy = remedy(.0))]
+    Health(io::Error),
     #[error("cannot start the workers: {0}{remedy}", remedy = remedy(.0))]
     Workers(io::Error),
     #[error("{0}")]
@@ -186,6 +189,8 @@ async fn start(
             .map_err(|error| RunError::Workers(io::Error::other(error)))?;
     }
 
+    let health = HealthThread::spawn(shared.clock(), random()).map_err(RunError::Health)?;
+    health.set_targets(next.health_targets());
     let resolver = Resolver::spawn(SystemLookup, random());
     resolver.set_targets(next.endpoints());
     let identity = ProcessIdentity {
@@ -207,6 +212,7 @@ async fn start(
         workers,
         handle,
         resolver,
+        health,
         registry,
         admin,
         profiles,

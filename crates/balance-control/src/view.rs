@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use balance_config::Config;
 use balance_core::Weight;
+use balance_lb::HealthRecord;
 use balance_proxy::{Endpoint, Snapshot, UpstreamAddress};
 
 /// One published configuration.
@@ -67,7 +68,7 @@ pub struct BackendView {
     pub address: String,
     /// What it stands for; empty for a name that does not resolve.
     pub resolved: Vec<String>,
-    /// `pickable`, `resting`, `half_open`, `draining` or `disabled`.
+    /// `pickable`, `resting`, `half_open`, `unhealthy`, `draining` or `disabled`.
     pub state: &'static str,
     /// Whether a request at this moment could go to it.
     pub is_pickable: bool,
@@ -79,6 +80,21 @@ pub struct BackendView {
     pub in_flight: u32,
     /// 0 = unlimited.
     pub max_connections: u32,
+    /// `None`: it is not probed.
+    pub health: Option<HealthView>,
+}
+
+/// What probes of a backend have found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthView {
+    /// `unknown`, `healthy` or `unhealthy`.
+    pub state: &'static str,
+    /// How long it has been so.
+    pub age: Duration,
+    pub reason: Arc<str>,
+    /// Since the backend is known.
+    pub probes: u64,
+    pub failed_probes: u64,
 }
 
 /// A route and what it does.
@@ -139,6 +155,22 @@ impl MemberView {
             rests: state.rests,
             in_flight: state.in_flight,
             max_connections: state.max_connections,
+            health: self
+                .endpoint
+                .health()
+                .map(|record| HealthView::new(record, now_ms)),
+        }
+    }
+}
+
+impl HealthView {
+    fn new(record: HealthRecord, now_ms: u64) -> Self {
+        Self {
+            state: record.health.name(),
+            age: Duration::from_millis(now_ms.saturating_sub(record.since_ms)),
+            reason: record.reason,
+            probes: record.probes,
+            failed_probes: record.failed_probes,
         }
     }
 }

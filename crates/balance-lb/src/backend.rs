@@ -8,9 +8,11 @@ use std::fmt;
 
 use balance_core::BackendAddress;
 
-use crate::gate::{AdminState, Gate, GateState, Rest};
+use crate::gate::{AdminState, Entry, Gate, GateState, Rest};
+use crate::health::{Health, HealthRecord};
 use crate::lease::Leases;
 use crate::places::Full;
+use crate::sync::Mutex;
 
 /// What makes two backends of two configurations the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +46,8 @@ pub struct Backend {
     identity: BackendIdentity,
     gate: Gate,
     leases: Leases,
+    /// `None` while nobody probes it.
+    health: Mutex<Option<HealthRecord>>,
 }
 
 impl Backend {
@@ -53,6 +57,7 @@ impl Backend {
             identity,
             gate: Gate::new(),
             leases: Leases::new(),
+            health: Mutex::new(None),
         }
     }
 
@@ -62,6 +67,7 @@ impl Backend {
             identity: self.identity.clone(),
             gate: self.gate.copy(),
             leases: self.leases.copy(),
+            health: Mutex::new(self.health()),
         }
     }
 
@@ -110,7 +116,30 @@ impl Backend {
 
     /// Whether a pick at `now_ms` may choose it: pickable, or at the end of a rest. One relaxed load.
     pub fn is_pickable(&self, now_ms: u64) -> bool {
-        self.gate.is_open(now_ms)
+        self.entry(now_ms) == Entry::Open
+    }
+
+    pub(crate) fn entry(&self, now_ms: u64) -> Entry {
+        self.gate.entry(now_ms)
+    }
+
+    /// What probes say, and holds from the next pick on. `None`: nobody probes it any more.
+    pub fn set_health(&self, record: Option<HealthRecord>) {
+        let is_healthy = record
+            .as_ref()
+            .is_none_or(|record| record.health != Health::Unhealthy);
+        self.gate.set_healthy(is_healthy);
+        *self.health.lock() = record;
+    }
+
+    /// What probes found, if it is probed.
+    pub fn health(&self) -> Option<HealthRecord> {
+        self.health.lock().clone()
+    }
+
+    /// Whether it counts as healthy for its pool's panic threshold.
+    pub(crate) fn is_well(&self) -> bool {
+        self.gate.is_healthy()
     }
 
     /// A connection could not be established (refused, timed out, name not resolved, handshake failed) after all
@@ -160,6 +189,11 @@ impl Backend {
     /// `true`, and its attempt is the trial; it reports by `on_success` or `on_connect_failure`.
     pub fn try_enter(&self, now_ms: u64) -> bool {
         self.gate.try_enter(now_ms)
+    }
+
+    /// As [`Backend::try_enter`], for a pool in panic.
+    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> bool {
+        self.gate.try_enter_unwell(now_ms)
     }
 }
 

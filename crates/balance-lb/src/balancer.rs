@@ -8,6 +8,10 @@
 //! failed connect; turning it into an answer of 503 would make a pool of one backend worse than no balancing: a
 //! refused connect costs microseconds, and the first request after a restart should succeed. What an operator has
 //! drained or disabled is never picked.
+//!
+//! **Panic.** Unhealthy backends are not picked, and a pool without healthy ones answers 503, unless it has a panic
+//! threshold: below that share of healthy backends health is not looked at. The count is made only by a pick that meets
+//! a backend which its health alone keeps out, so a healthy pool pays nothing for it.
 
 mod bounded_consistent_hash;
 mod candidates;
@@ -95,6 +99,8 @@ pub struct Balancer {
     /// The positions that may get traffic, ascending.
     eligible: Box<[u32]>,
     members: usize,
+    /// Below this share of healthy backends all are used. 0 = never.
+    panic_threshold: f64,
 }
 
 impl Balancer {
@@ -127,7 +133,23 @@ impl Balancer {
             strategy,
             eligible,
             members: members.len(),
+            panic_threshold: 0.0,
         }
+    }
+
+    /// With this share, 0 to 1, of healthy backends as the least below which health is not looked at; 0 = never.
+    #[must_use]
+    pub fn with_panic_threshold(self, share: f64) -> Self {
+        Self {
+            panic_threshold: share,
+            ..self
+        }
+    }
+
+    /// Whether picks do not look at health just now.
+    pub fn is_in_panic<B: Deref<Target = Backend>>(&self, backends: &[B]) -> bool {
+        let indices = self.eligible.iter().map(|index| *index as usize);
+        candidates::is_in_panic(indices.map(|index| &*backends[index]), self.panic_threshold)
     }
 
     pub fn algorithm(&self) -> Algorithm {
@@ -152,7 +174,8 @@ impl Balancer {
         request: &mut PickRequest<'_>,
     ) -> Pick {
         debug_assert_eq!(backends.len(), self.members, "compiled for other backends");
-        let mut candidates = Candidates::new(backends, &self.eligible, request);
+        let mut candidates =
+            Candidates::new(backends, &self.eligible, self.panic_threshold, request);
         let picked = match self.eligible.len() {
             0 => None,
             1 => candidates.take_any_from(0), // and no write to the shared cursor

@@ -9,11 +9,12 @@
 //!        ▲                                                                                  │
 //!        └───────────────────────────────── success (fails := 0) ───────────────────────────┘
 //!
-//!   Over all of it lies what the operator wants: Enabled, Draining, Disabled. The machine keeps running beneath.
+//!   Over all of it lies what probes say: Healthy, Unhealthy. And over that what the operator wants: Enabled,
+//!   Draining, Disabled. The machine keeps running beneath.
 //! ```
 //!
-//! - The word is `until_ms << 4 | machine << 2 | admin`, and 0 exactly for "enabled and pickable": the path of a
-//!   healthy backend is one relaxed load and one comparison.
+//! - The word is `until_ms << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for "enabled, healthy and
+//!   pickable": the path of such a backend is one relaxed load and one comparison.
 //! - A rest is 100 ms, doubling to 10 s with every failed trial. A failure reported *while* it rests does not
 //!   lengthen it: when a backend dies, every attempt under way fails at once, and that is one event, not sixty.
 //! - The end of a rest lets exactly one pick through, among all workers: whoever swaps the word. A trial that
@@ -47,8 +48,19 @@ pub enum GateState {
     HalfOpen {
         until_ms: u64,
     },
+    /// Its probes fail. Only a pool in panic picks it.
+    Unhealthy,
     Draining,
     Disabled,
+}
+
+/// Whether a pick may choose a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Open,
+    /// Only its health keeps it out: a pool in panic picks it.
+    Unwell,
+    Closed,
 }
 
 impl GateState {
@@ -58,6 +70,7 @@ impl GateState {
             Self::Pickable => "pickable",
             Self::Resting { .. } => "resting",
             Self::HalfOpen { .. } => "half_open",
+            Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
             Self::Disabled => "disabled",
         }
@@ -113,21 +126,40 @@ impl Gate {
     }
 
     /// Whether a pick at `now_ms` may choose it. Promises nothing: [`Gate::try_enter`] decides.
-    pub(crate) fn is_open(&self, now_ms: u64) -> bool {
-        is_open(self.load(), now_ms)
+    pub(crate) fn entry(&self, now_ms: u64) -> Entry {
+        let word = self.load();
+        if is_open(word, now_ms) {
+            Entry::Open
+        } else if is_open(word & !UNHEALTHY, now_ms) {
+            Entry::Unwell
+        } else {
+            Entry::Closed
+        }
     }
 
     /// Passes the gate. After a rest, the one caller that gets `true` makes the trial.
     pub(crate) fn try_enter(&self, now_ms: u64) -> bool {
+        self.pass(now_ms, 0)
+    }
+
+    /// As [`Gate::try_enter`], whatever probes say.
+    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> bool {
+        self.pass(now_ms, UNHEALTHY)
+    }
+
+    fn pass(&self, now_ms: u64, ignored: u64) -> bool {
         let word = self.load();
         if word == OPEN {
             return true;
         }
-        if !is_open(word, now_ms) {
+        if !is_open(word & !ignored, now_ms) {
             return false;
         }
+        if machine_of(word) == PICKABLE {
+            return true; // nothing to win: what stands in the way is ignored
+        }
         // Nobody else can have put the same word back: every new one has a later time in it.
-        let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), ADMIN_ENABLED);
+        let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), flags_of(word));
         self.word
             .0
             .compare_exchange(word, trial, Ordering::Relaxed, Ordering::Relaxed)
@@ -139,7 +171,10 @@ impl Gate {
     pub(crate) fn rests_until(&self) -> Option<u64> {
         match self.state() {
             GateState::Resting { until_ms } | GateState::HalfOpen { until_ms } => Some(until_ms),
-            GateState::Pickable | GateState::Draining | GateState::Disabled => None,
+            GateState::Pickable
+            | GateState::Unhealthy
+            | GateState::Draining
+            | GateState::Disabled => None,
         }
     }
 
@@ -152,7 +187,7 @@ impl Gate {
             }
             let failures = machine.failures.saturating_add(1);
             let rest_ms = rest_ms(failures, jitter);
-            let next = encode(RESTING, now_ms.saturating_add(rest_ms), admin_of(word));
+            let next = encode(RESTING, now_ms.saturating_add(rest_ms), flags_of(word));
             match self.swap(word, next) {
                 Ok(()) => {
                     machine.failures = failures;
@@ -172,7 +207,7 @@ impl Gate {
         let mut machine = self.machine.lock();
         let mut word = self.load();
         while machine_of(word) != PICKABLE {
-            match self.swap(word, encode(PICKABLE, 0, admin_of(word))) {
+            match self.swap(word, encode(PICKABLE, 0, flags_of(word))) {
                 Ok(()) => {
                     machine.failures = 0;
                     return true;
@@ -189,9 +224,22 @@ impl Gate {
             AdminState::Draining => ADMIN_DRAINING,
             AdminState::Disabled => ADMIN_DISABLED,
         };
+        self.set_flags(ADMIN_MASK, admin);
+    }
+
+    /// What probes say.
+    pub(crate) fn set_healthy(&self, is_healthy: bool) {
+        self.set_flags(UNHEALTHY, if is_healthy { 0 } else { UNHEALTHY });
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.load() & UNHEALTHY == 0
+    }
+
+    fn set_flags(&self, mask: u64, flags: u64) {
         let _machine = self.machine.lock();
         let mut word = self.load();
-        while let Err(seen) = self.swap(word, word & !ADMIN_MASK | admin) {
+        while let Err(seen) = self.swap(word, word & !mask | flags) {
             word = seen;
         }
     }
@@ -217,25 +265,31 @@ impl Gate {
     }
 }
 
-fn encode(machine: u64, until_ms: u64, admin: u64) -> u64 {
-    // 60 bits of milliseconds are 36 million years; a caller's absurd clock must still not reach the flags.
-    (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | admin
+fn encode(machine: u64, until_ms: u64, flags: u64) -> u64 {
+    // 59 bits of milliseconds are 18 million years; a caller's absurd clock must still not reach the flags.
+    (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | flags
 }
 
 fn decode(word: u64) -> GateState {
     let until_ms = until_of(word);
-    match (admin_of(word), machine_of(word)) {
-        (ADMIN_ENABLED, PICKABLE) => GateState::Pickable,
-        (ADMIN_ENABLED, RESTING) => GateState::Resting { until_ms },
-        (ADMIN_ENABLED, _) => GateState::HalfOpen { until_ms },
-        (ADMIN_DRAINING, _) => GateState::Draining,
+    match (flags_of(word), machine_of(word)) {
+        (0, PICKABLE) => GateState::Pickable,
+        (0, RESTING) => GateState::Resting { until_ms },
+        (0, _) => GateState::HalfOpen { until_ms },
+        (UNHEALTHY, _) => GateState::Unhealthy,
+        _ if admin_of(word) == ADMIN_DRAINING => GateState::Draining,
         _ => GateState::Disabled,
     }
 }
 
 fn is_open(word: u64, now_ms: u64) -> bool {
     // A pickable machine has 0 as its time, so one comparison covers it and both ways to wait.
-    word == OPEN || (admin_of(word) == ADMIN_ENABLED && now_ms >= until_of(word))
+    word == OPEN || (flags_of(word) == 0 && now_ms >= until_of(word))
+}
+
+/// What keeps it out whatever the machine says.
+fn flags_of(word: u64) -> u64 {
+    word & (ADMIN_MASK | UNHEALTHY)
 }
 
 fn admin_of(word: u64) -> u64 {
@@ -275,9 +329,10 @@ const MACHINE_MASK: u64 = 0b11;
 const PICKABLE: u64 = 0;
 const RESTING: u64 = 1;
 const HALF_OPEN: u64 = 2;
-const UNTIL_SHIFT: u32 = 4;
+const UNHEALTHY: u64 = 1 << 4;
+const UNTIL_SHIFT: u32 = 5;
 const UNTIL_MAX_MS: u64 = u64::MAX >> UNTIL_SHIFT;
-/// Enabled and pickable.
+/// Enabled, healthy and pickable.
 const OPEN: u64 = 0;
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ mod member;
 mod selection;
 
 pub(crate) use announced::Announced;
-pub(crate) use connect::{ConnectError, connect};
+pub(crate) use connect::connect;
+pub use connect::{ConnectError, connect_for_ourselves};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
 pub(crate) use member::Member;
 pub(crate) use selection::{HashSource, Selection, cause_of};

@@ -105,6 +105,7 @@ impl Pools {
             max_connections: definition.max_connections,
             send_proxy: definition.send_proxy,
             timeouts: timeouts.clone(),
+            health: definition.health.clone(),
         };
         self.pools.push(view);
         PoolId::from_index(self.pools.len() - 1)
@@ -157,6 +158,7 @@ impl Pools {
             max_connections: draft.max_connections,
             send_proxy: draft.send_proxy,
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
+            health: draft.health,
         });
         self.layers.push(draft.timeouts);
     }

@@ -1,7 +1,14 @@
-//! `health_check` and `resilience`: known and checked; switching them on is an error as long as nothing
-//! acts on them.
+//! `health_check`, in `defaults` and in pools: probes of backends.
 
-use crate::table::{ENABLED, Key, Kind, POSITIVE_DURATION, Table};
+use std::time::Duration;
+
+use balance_core::{ExpectedStatus, HealthCheck, HttpProbe, Probe, ProxyVersion};
+
+use crate::check::shown;
+use crate::config::PoolHealth;
+use crate::diagnostics::Diagnostics;
+use crate::layers::Layers;
+use crate::table::{ENABLED, Key, Kind, POSITIVE_COUNT, POSITIVE_DURATION, Table};
 use crate::value::Block;
 
 pub(crate) static HEALTH_CHECK: Table = Table {
@@ -14,13 +21,20 @@ pub(crate) static HEALTH_CHECK: Table = Table {
             "interval",
             POSITIVE_DURATION,
             "10s",
-            "From one probe to the next.",
+            "From one probe to the next, give or take a tenth.",
         ),
+        Key::new(
+            "fast_interval",
+            POSITIVE_DURATION,
+            "a fifth of `interval`",
+            "The same while probes contradict the state; never longer than `interval`.",
+        )
+        .example("1s"),
         Key::new(
             "timeout",
             POSITIVE_DURATION,
             "3s",
-            "How long a probe may take.",
+            "How long a probe may take, connecting included.",
         ),
         Key::new(
             "healthy_threshold",
@@ -36,12 +50,26 @@ pub(crate) static HEALTH_CHECK: Table = Table {
         ),
         Key::new(
             "type",
-            Kind::Choice(&["tcp", "http", "https"], &[]),
+            Kind::Choice(&["tcp", "http"], &["https"]),
             "tcp, or http with `path`",
             "What a probe does.",
         ),
         Key::new("path", Kind::UrlPath, "/", "What an HTTP probe asks for."),
         Key::new("method", Kind::Token, "GET", "How it asks."),
+        Key::new(
+            "host",
+            Kind::FieldValue,
+            "the backend's address",
+            "The Host header of an HTTP probe.",
+        )
+        .example("health.internal"),
+        Key::new(
+            "headers",
+            Kind::Map(&Kind::FieldValue),
+            "",
+            "More fields of an HTTP probe.",
+        )
+        .example("{ User-Agent: balance }"),
         Key::new(
             "expected_status",
             Kind::OneOrMany(&Kind::Integer { min: 100, max: 599 }),
@@ -50,23 +78,32 @@ pub(crate) static HEALTH_CHECK: Table = Table {
         )
         .example("[200, 204]"),
         Key::new(
+            "expected_body",
+            Kind::Text,
+            "",
+            "A text that the body of an HTTP probe must contain, in its first 64 KiB.",
+        )
+        .example("ok"),
+        Key::new(
             "panic_threshold",
             Kind::Share,
-            "50%",
-            "Below this share of healthy backends all are used.",
+            "0%",
+            "Below this share of healthy backends all are used; 0: never, and without healthy ones the answer is 503.",
         ),
         Key::new(
             "max_ejected",
             Kind::Share,
             "30%",
             "The share of a pool that passive checks may take out.",
-        ),
+        )
+        .later("passive checks"),
         Key::new(
             "passive_checks",
             Kind::Block(&PASSIVE_CHECKS),
             "",
             "Judging a backend by its traffic.",
-        ),
+        )
+        .later("passive checks"),
     ],
 };
 
@@ -97,139 +134,105 @@ static PASSIVE_CHECKS: Table = Table {
     ],
 };
 
-pub(crate) static RESILIENCE: Table = Table {
-    name: "resilience",
-    doc: "Circuit breaker and retries.",
-    main: None,
-    keys: &[
-        Key::new("circuit_breaker", Kind::Block(&CIRCUIT_BREAKER), "", "Stops sending to a pool that fails.")
-            .later("circuit breakers"),
-        Key::new("retry", Kind::Block(&RETRY), "", "Repeats attempts that failed.").later(
-            "configured retries (a failed connect goes to another backend without any configuration)",
-        ),
-    ],
-};
+/// What the layers say about one pool.
+pub(crate) fn read(
+    layers: &Layers<'_>,
+    send_proxy: Option<ProxyVersion>,
+    diagnostics: &mut Diagnostics,
+) -> PoolHealth {
+    if !layers.is_enabled() {
+        return PoolHealth::default();
+    }
+    PoolHealth {
+        check: Some(read_check(layers, send_proxy, diagnostics)),
+        panic_threshold: layers
+            .nearest(|block| block.number("panic_threshold"))
+            .copied()
+            .unwrap_or(0.0),
+    }
+}
 
-static CIRCUIT_BREAKER: Table = Table {
-    name: "circuit_breaker",
-    doc: "Stops sending to a backend that fails.",
-    main: None,
-    keys: &[
-        ENABLED,
-        Key::new(
-            "max_failures",
-            POSITIVE_COUNT,
-            "5",
-            "Failures in a row that open it.",
-        ),
-        Key::new(
-            "timeout",
-            POSITIVE_DURATION,
-            "60s",
-            "How long it stays open.",
-        ),
-        Key::new(
-            "success_threshold",
-            POSITIVE_COUNT,
-            "1",
-            "Trials that must succeed before it closes.",
-        ),
-        Key::new(
-            "max_concurrent_requests",
-            POSITIVE_COUNT,
-            "1",
-            "Trials while it is half open.",
-        ),
-    ],
-};
+fn read_check(
+    layers: &Layers<'_>,
+    send_proxy: Option<ProxyVersion>,
+    diagnostics: &mut Diagnostics,
+) -> HealthCheck {
+    let duration =
+        |key: &str| -> Option<Duration> { layers.nearest(|block| block.duration(key)).copied() };
+    let count = |key: &str| {
+        let count = layers.nearest(|block| block.integer(key))?;
+        u32::try_from(*count).ok()
+    };
+    let interval = duration("interval").unwrap_or(HealthCheck::INTERVAL);
+    HealthCheck {
+        probe: if layers.nearest(kind) == Some("http") {
+            Probe::Http(read_http(layers, diagnostics))
+        } else {
+            Probe::Tcp
+        },
+        send_proxy,
+        interval,
+        fast_interval: duration("fast_interval").unwrap_or(interval / HealthCheck::FAST_DIVISOR),
+        timeout: duration("timeout").unwrap_or(HealthCheck::TIMEOUT),
+        healthy_threshold: count("healthy_threshold").unwrap_or(HealthCheck::HEALTHY_THRESHOLD),
+        unhealthy_threshold: count("unhealthy_threshold")
+            .unwrap_or(HealthCheck::UNHEALTHY_THRESHOLD),
+    }
+}
 
-static RETRY: Table = Table {
-    name: "retry",
-    doc: "Repeats attempts that failed.",
-    main: None,
-    keys: &[
-        ENABLED,
-        Key::new(
-            "max_attempts",
-            POSITIVE_COUNT,
-            "3",
-            "The first one included.",
-        ),
-        Key::new(
-            "initial_delay",
-            POSITIVE_DURATION,
-            "100ms",
-            "Before the second attempt.",
-        ),
-        Key::new(
-            "max_delay",
-            POSITIVE_DURATION,
-            "10s",
-            "Never longer than this.",
-        ),
-        Key::new(
-            "multiplier",
-            Kind::Number {
-                min: 1.0,
-                max: 100.0,
-            },
-            "2.0",
-            "From one delay to the next.",
-        ),
-        Key::new("jitter", Kind::Share, "0.1", "The random share of a delay."),
-        Key::new(
-            "on",
-            Kind::OneOrMany(&Kind::Text),
-            "",
-            "Causes and statuses that are repeated.",
-        )
-        .example("[connection_refused, 503]"),
-        Key::new(
-            "per_try",
-            POSITIVE_DURATION,
-            "",
-            "The deadline of one attempt.",
-        ),
-        Key::new(
-            "budget",
-            Kind::Share,
-            "20%",
-            "Retries among live requests, at most.",
-        ),
-        Key::new(
-            "methods",
-            Kind::OneOrMany(&Kind::Token),
-            "",
-            "Methods that may be repeated; by default the idempotent ones.",
-        )
-        .example("[GET, HEAD]"),
-        Key::new(
-            "body_bytes_max",
-            Kind::Size {
-                min: 0,
-                max: 1 << 30,
-            },
-            "64KiB",
-            "Larger bodies are not kept for a retry.",
-        ),
-        Key::new(
-            "hedge_after",
-            POSITIVE_DURATION,
-            "",
-            "When a second attempt starts beside the first.",
-        ),
-    ],
-};
+fn read_http(layers: &Layers<'_>, diagnostics: &mut Diagnostics) -> HttpProbe {
+    let text = |key: &str| layers.nearest(|block| block.text(key)).map(str::to_owned);
+    let with_headers = layers.nearest(|block| block.has("headers").then_some(block));
+    let statuses = layers.nearest(|block| block.has("expected_status").then_some(block));
+    let statuses: Option<Vec<u16>> = statuses.map(|block| {
+        let items = block.list("expected_status").iter();
+        let status = |number: &i64| u16::try_from(*number).ok();
+        items
+            .filter_map(|item| item.integer().and_then(status))
+            .collect()
+    });
+    HttpProbe {
+        method: text("method").unwrap_or_else(|| "GET".to_owned()),
+        path: text("path").unwrap_or_else(|| "/".to_owned()),
+        host: text("host"),
+        headers: with_headers.map_or_else(Vec::new, |block| read_headers(block, diagnostics)),
+        expected_status: match statuses {
+            Some(statuses) if !statuses.is_empty() => ExpectedStatus::OneOf(statuses),
+            _ => ExpectedStatus::Fine,
+        },
+        expected_body: text("expected_body"),
+    }
+}
 
-const POSITIVE_COUNT: Kind = Kind::Integer {
-    min: 1,
-    max: 1_000_000,
-};
+fn read_headers(block: &Block, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
+    let fields = block.fields("headers", diagnostics);
+    for (name, item) in block.map("headers") {
+        if RESERVED
+            .iter()
+            .any(|own| name.value.eq_ignore_ascii_case(own))
+        {
+            let message = format!("a probe sets `{}` itself", shown(&name.value));
+            diagnostics.error_help(
+                &item.place,
+                message,
+                "`host` sets Host; a probe has no body",
+            );
+        }
+    }
+    fields
+}
+
+/// What a probe does, where a block says so: by `type`, else by the presence of a path.
+fn kind(block: &Block) -> Option<&str> {
+    block
+        .text("type")
+        .or_else(|| block.has("path").then_some("http"))
+}
+
+/// They decide how the probe's message is framed and read.
+const RESERVED: [&str; 4] = ["host", "connection", "content-length", "transfer-encoding"];
 
 /// Whether probes ask for a path, which makes the mode http (config.md §3).
 pub(crate) fn speaks_http(block: &Block) -> bool {
-    match block.text("type") {
-        Some(kind) => kind != "tcp",
-        None => block.has("path"),
-    }
+    kind(block).is_some_and(|kind| kind != "tcp")
 }

@@ -3,11 +3,13 @@
 use balance_core::ProxyVersion;
 
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
-use super::health::{HEALTH_CHECK, RESILIENCE};
+use super::health::{self, HEALTH_CHECK};
+use super::resilience::RESILIENCE;
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::tls::UPSTREAM_TLS;
-use crate::config::Version;
+use crate::config::{PoolHealth, Version};
 use crate::diagnostics::{Diagnostics, Place, Spanned};
+use crate::layers::Layers;
 use crate::table::{COUNT, DURATION, ENABLED, Key, Kind, Table};
 use crate::value::Block;
 
@@ -37,7 +39,7 @@ pub(crate) static POOL: Table = Table {
             "",
             "Connections to the whole pool.",
         ),
-        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes.").later("health checks"),
+        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes."),
         Key::new(
             "resilience",
             Kind::Block(&RESILIENCE),
@@ -132,16 +134,23 @@ pub(crate) struct PoolDraft {
     pub(crate) max_connections: u32,
     pub(crate) send_proxy: Option<ProxyVersion>,
     pub(crate) timeouts: TimeoutsLayer,
+    pub(crate) health: PoolHealth,
 }
 
-/// Reads an entry of `pools`.
+/// Reads an entry of `pools`, over what it inherits.
 pub(crate) fn read(
     name: &Spanned<String>,
     block: &Block,
+    defaults: Option<&Block>,
     version: Version,
     diagnostics: &mut Diagnostics,
 ) -> PoolDraft {
     let limits = block.block("limits");
+    let send_proxy = match block.text("send_proxy") {
+        Some("v1") => Some(ProxyVersion::V1),
+        Some(_) => Some(ProxyVersion::V2),
+        None => None,
+    };
     PoolDraft {
         name: name.clone(),
         place: name.place.clone(),
@@ -151,17 +160,18 @@ pub(crate) fn read(
         max_connections: limits
             .and_then(|limits| count(limits, "max_connections"))
             .unwrap_or(0),
-        send_proxy: match block.text("send_proxy") {
-            Some("v1") => Some(ProxyVersion::V1),
-            Some(_) => Some(ProxyVersion::V2),
-            None => None,
-        },
+        send_proxy,
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
+        health: read_health(&[defaults, Some(block)], send_proxy, diagnostics),
     }
 }
 
 /// The pool `default` of the top-level keys; `None` without `backends`.
-pub(crate) fn read_default(root: &Block, version: Version) -> Option<PoolDraft> {
+pub(crate) fn read_default(
+    root: &Block,
+    version: Version,
+    diagnostics: &mut Diagnostics,
+) -> Option<PoolDraft> {
     let place = root.field("backends")?.key_place.clone();
     Some(PoolDraft {
         name: Spanned::new(DEFAULT.to_owned(), place.clone()),
@@ -172,5 +182,15 @@ pub(crate) fn read_default(root: &Block, version: Version) -> Option<PoolDraft> 
         max_connections: 0,
         send_proxy: None,
         timeouts: TimeoutsLayer::default(),
+        health: read_health(&[root.block("defaults"), Some(root)], None, diagnostics),
     })
+}
+
+fn read_health(
+    owners: &[Option<&Block>],
+    send_proxy: Option<ProxyVersion>,
+    diagnostics: &mut Diagnostics,
+) -> PoolHealth {
+    let layers = Layers::under(owners, "health_check");
+    health::read(&layers, send_proxy, diagnostics)
 }

@@ -1,11 +1,12 @@
 //! The keys of the file itself.
 
 use super::backend::LOAD_BALANCER;
-use super::health::{HEALTH_CHECK, RESILIENCE};
+use super::health::HEALTH_CHECK;
 use super::http::{CONNECTION_POOL, HTTP};
 use super::limits::{LIMITS, PERFORMANCE, SHUTDOWN};
 use super::listener::{LISTEN, LISTENER, MODE, TRUSTED_PROXIES};
 use super::pool::{BACKENDS, POOL};
+use super::resilience::RESILIENCE;
 use super::route::ROUTE;
 use super::security::SECURITY;
 use super::telemetry::{ADMIN, LOGGING, METRICS, PROFILING, TRACING};
@@ -54,7 +55,7 @@ pub(crate) static ROOT: Table = Table {
         ).example("least-connections"),
         Key::new("timeouts", Kind::Block(&TIMEOUTS), "", "Deadlines."),
         Key::new("tls", Kind::Block(&TLS), "", "TLS of the listener `main`."),
-        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes.").later("health checks"),
+        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes."),
         Key::new(
             "resilience",
             Kind::Block(&RESILIENCE),
@@ -153,7 +154,7 @@ static DEFAULTS: Table = Table {
     main: None,
     keys: &[
         Key::new("timeouts", Kind::Block(&TIMEOUTS), "", "Deadlines."),
-        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes.").later("health checks"),
+        Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes."),
         Key::new(
             "resilience",
             Kind::Block(&RESILIENCE),

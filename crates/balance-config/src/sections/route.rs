@@ -429,20 +429,6 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
     }
 }
 
-/// A map of field names and values; a name that is none is reported.
-fn fields(block: &Block, key: &str, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
-    let mut fields = Vec::new();
-    for (name, item) in block.map(key) {
-        if !crate::scalar::is_token(&name.value) {
-            let message = format!("`{}` is not a field name", crate::check::shown(&name.value));
-            diagnostics.error(&name.place, message);
-        } else if let Some(value) = item.text() {
-            fields.push((name.value.clone(), value.to_owned()));
-        }
-    }
-    fields
-}
-
 fn read_redirect(block: &Block, diagnostics: &mut Diagnostics) -> Redirect {
     let status = block.integer("status").map_or(308, |status| *status);
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {
@@ -482,7 +468,7 @@ fn read_respond(block: &Block, diagnostics: &mut Diagnostics) -> Respond {
         let message = format!("a response with status {status} has no body");
         diagnostics.error(block.key_place("body"), message);
     }
-    let mut headers = fields(block, "headers", diagnostics);
+    let mut headers = block.fields("headers", diagnostics);
     if !body.is_empty() {
         let content_type = block
             .text("content_type")

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use balance_core::{Algorithm, BackendId, HashKey, PathPolicy, PoolId, RouteId, Weight};
+use balance_core::{
+    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, HttpProbe, PathPolicy, PoolId,
+    Probe, RouteId, Weight,
+};
 
 use crate::{
     AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mirror,
@@ -464,4 +467,76 @@ routes: [ { pool: b } ]
     assert_eq!(b.timeouts.connect, seconds(9));
     // Its own backend, although it is written in one place.
     assert_eq!(config.backends[b.members[0].index()].pool, "b");
+}
+
+/// The check of each pool of a file, with its panic threshold.
+fn checks(yaml: &str) -> Vec<(Option<HealthCheck>, f64)> {
+    let pools = config(yaml).pools;
+    pools
+        .into_iter()
+        .map(|pool| (pool.health.check, pool.health.panic_threshold))
+        .collect()
+}
+
+#[test]
+fn a_health_check_of_one_word_asks_for_a_path() {
+    let expected = HealthCheck {
+        probe: Probe::Http(HttpProbe {
+            method: "GET".to_owned(),
+            path: "/health".to_owned(),
+            host: None,
+            headers: Vec::new(),
+            expected_status: ExpectedStatus::Fine,
+            expected_body: None,
+        }),
+        send_proxy: None,
+        interval: seconds(10),
+        fast_interval: seconds(2),
+        timeout: seconds(3),
+        healthy_threshold: 2,
+        unhealthy_threshold: 3,
+    };
+    let written = checks(&format!("{BASE}health_check: /health\n"));
+    assert_eq!(written, [(Some(expected), 0.0)]);
+    assert_eq!(checks(BASE), [(None, 0.0)]);
+    let off = checks(&format!(
+        "{BASE}health_check: {{ enabled: false, path: /h }}\n"
+    ));
+    assert_eq!(off, [(None, 0.0)]);
+}
+
+#[test]
+fn the_nearest_health_check_wins_key_by_key() {
+    let yaml = "version: 2
+listeners: [{ name: web, listen: \":80\", mode: http, pool: a }]
+defaults:
+  health_check: { path: /up, interval: 4s, timeout: 1s, panic_threshold: 50% }
+pools:
+  a: { backends: [\"127.0.0.1:1\"] }
+  b: { backends: [\"127.0.0.1:2\"], health_check: { interval: 1s, method: HEAD, expected_status: 204, host: h, headers: { X-A: b }, expected_body: ok } }
+  c: { backends: [\"127.0.0.1:3\"], health_check: { enabled: false } }
+  d: { backends: [\"127.0.0.1:4\"], health_check: { type: tcp, fast_interval: 100ms } }
+routes: [ { name: r, pool: b }, { name: s, match: { path: /s }, pool: c }, { name: t, match: { path: /t }, pool: d, backends: [\"127.0.0.1:4\"] } ]
+";
+    let checks = checks(yaml);
+    let [a, b, c, d, view] = &checks[..] else {
+        panic!("{checks:?}");
+    };
+    let (Some(a), 0.5) = a else { panic!("{a:?}") };
+    assert_eq!((a.interval, a.timeout), (seconds(4), seconds(1)));
+    let (Some(b), 0.5) = b else { panic!("{b:?}") };
+    assert_eq!((b.interval, b.timeout), (seconds(1), seconds(1)));
+    let Probe::Http(http) = &b.probe else {
+        panic!("{b:?}")
+    };
+    assert_eq!((&*http.method, &*http.path), ("HEAD", "/up"));
+    assert_eq!(http.expected_status, ExpectedStatus::OneOf(vec![204]));
+    assert_eq!(http.expected_body.as_deref(), Some("ok"));
+    assert_eq!(http.headers, [("X-A".to_owned(), "b".to_owned())]);
+    assert_eq!(http.host.as_deref(), Some("h"));
+    assert_eq!(*c, (None, 0.0));
+    assert_eq!(d, view, "a view is probed as its pool");
+    let (Some(d), _) = d else { panic!("{d:?}") };
+    assert_eq!(d.probe, Probe::Tcp);
+    assert_eq!(d.fast_interval, Duration::from_millis(100));
 }

@@ -210,8 +210,12 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
             &["7:23: warning: `no` is read as false…"],
         ),
         (
-            "+health_check: /health\n",
-            &["4:1: error: not supported yet: health checks…"],
+            "+health_check: { type: https, max_ejected: 10%, passive_checks: {} }\n",
+            &[
+                "4:23: error: not supported yet: `type: https`…",
+                "4:30: error: not supported yet: passive checks…",
+                "4:48: error: not supported yet: passive checks…",
+            ],
         ),
         (
             "+tls: { min_version: \"1.0\" }\n",

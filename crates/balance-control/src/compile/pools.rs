@@ -43,7 +43,8 @@ fn compile_pool(
         .collect();
     PoolRules {
         name: pool.name.clone(),
-        balancer: Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name)),
+        balancer: Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name))
+            .with_panic_threshold(pool.health.panic_threshold),
         hash_key: pool.hash_key.clone(),
         members: backends
             .map(|backend| Arc::clone(identities.endpoint(backend)))

@@ -1,9 +1,10 @@
 //! The backends of one pick, and what may be done with them: ask, take, and fall back.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use crate::backend::Backend;
-use crate::gate::GateState;
+use crate::gate::{AdminState, Entry, GateState};
 use crate::rng::Rng;
 
 use super::{Pick, PickRequest};
@@ -13,6 +14,9 @@ pub(super) struct Candidates<'a, 'r, B> {
     backends: &'a [B],
     eligible: &'a [u32],
     request: &'a mut PickRequest<'r>,
+    panic_threshold: f64,
+    /// Whether the pool is in panic; counted when a backend is met that only its health keeps out.
+    in_panic: Cell<Option<bool>>,
     /// Whether some backend was refused only because it is at its limit.
     saw_full: bool,
 }
@@ -21,12 +25,15 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
     pub(super) fn new(
         backends: &'a [B],
         eligible: &'a [u32],
+        panic_threshold: f64,
         request: &'a mut PickRequest<'r>,
     ) -> Self {
         Self {
             backends,
             eligible,
             request,
+            panic_threshold,
+            in_panic: Cell::new(None),
             saw_full: false,
         }
     }
@@ -50,7 +57,25 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
 
     /// Whether it is untried and its gate would let this pick through.
     pub(super) fn is_pickable(&self, index: usize) -> bool {
-        !self.request.tried.contains(index) && self.backends[index].is_pickable(self.request.now_ms)
+        !self.request.tried.contains(index)
+            && match self.backends[index].entry(self.request.now_ms) {
+                Entry::Open => true,
+                Entry::Unwell => self.is_in_panic(),
+                Entry::Closed => false,
+            }
+    }
+
+    fn is_in_panic(&self) -> bool {
+        if let Some(known) = self.in_panic.get() {
+            return known;
+        }
+        let indices = self.eligible.iter().map(|index| *index as usize);
+        let in_panic = is_in_panic(
+            indices.map(|index| &*self.backends[index]),
+            self.panic_threshold,
+        );
+        self.in_panic.set(Some(in_panic));
+        in_panic
     }
 
     /// Whether it could be taken just now. Notes that it is full, if that is what stands in the way.
@@ -73,7 +98,9 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             self.saw_full = true;
             return false;
         }
-        let entered = backend.try_enter(self.request.now_ms);
+        // Whoever is unwell was let through above by the panic of its pool.
+        let entered = backend.try_enter(self.request.now_ms)
+            || self.in_panic.get() == Some(true) && backend.try_enter_unwell(self.request.now_ms);
         if !entered {
             backend.release(); // another worker was faster and makes the trial
         }
@@ -153,7 +180,9 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
                 GateState::Resting { until_ms } | GateState::HalfOpen { until_ms } => until_ms,
                 // It came back since it was asked.
                 GateState::Pickable => 0,
-                GateState::Draining | GateState::Disabled => continue,
+                // In panic it rests too, or it would have been taken: after those that only rest.
+                GateState::Unhealthy if self.is_in_panic() => u64::MAX,
+                GateState::Unhealthy | GateState::Draining | GateState::Disabled => continue,
             };
             if backend.is_full() {
                 saw_full = true;
@@ -168,6 +197,19 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             None => Pick::Unavailable,
         }
     }
+}
+
+/// Whether less than this share of the backends that the operator lets be picked is healthy.
+pub(super) fn is_in_panic<'b>(backends: impl Iterator<Item = &'b Backend>, threshold: f64) -> bool {
+    if threshold <= 0.0 {
+        return false;
+    }
+    let (mut well, mut all) = (0_u32, 0_u32);
+    for backend in backends.filter(|one| one.admin_state() == AdminState::Enabled) {
+        all += 1;
+        well += u32::from(backend.is_well());
+    }
+    f64::from(well) < threshold * f64::from(all)
 }
 
 const LOOKS_MAX: usize = 4;

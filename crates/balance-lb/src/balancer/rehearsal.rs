@@ -107,6 +107,7 @@ impl Balancer {
             strategy,
             eligible: self.eligible.clone(),
             members: self.members,
+            panic_threshold: self.panic_threshold,
         }
     }
 }
@@ -122,6 +123,7 @@ mod tests {
     use balance_core::{Algorithm, BackendAddress, Weight};
 
     use super::{NoBackend, Rehearsal};
+    use crate::balancer::tests::unhealthy;
     use crate::{
         AdminState, Backend, BackendIdentity, Balancer, Cursor, Lease, Member, Pick, PickRequest,
         Rng, TriedSet,
@@ -209,6 +211,8 @@ mod tests {
         let size = 1 + random.below(6);
         let weights: Vec<u32> = (0..size).map(|_| random.below(4) as u32).collect();
         let mut pool = Pool::new(algorithm, &weights);
+        let threshold = random.below(3) as f64 / 2.0;
+        pool.balancer = pool.balancer.with_panic_threshold(threshold);
         for _ in 0..random.below(9) {
             if let Pick::Picked(index) = pool.pick(random.next_u64(), &TriedSet::new())
                 && random.below(3) == 0
@@ -217,11 +221,12 @@ mod tests {
             }
         }
         for backend in &pool.backends {
-            match random.below(8) {
+            match random.below(10) {
                 0 => backend.set_admin_state(AdminState::Draining),
                 1 => backend.set_max_connections(1),
                 2 => drop(backend.on_connect_failure(950, 0)),
                 3 => drop(backend.on_connect_failure(10, 0)),
+                4 | 5 => backend.set_health(Some(unhealthy())),
                 _ => {}
             }
         }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use balance_core::{Algorithm, BackendAddress, Weight};
 
 use super::{Balancer, Member, Pick, PickRequest};
-use crate::{AdminState, Backend, BackendIdentity, Cursor, Lease, Rng, TriedSet};
+use crate::{
+    AdminState, Backend, BackendIdentity, Cursor, Health, HealthRecord, Lease, Rng, TriedSet,
+};
 
 /// A pool view with its backends and the outside of its picks.
 struct Pool {
@@ -72,6 +74,16 @@ impl Pool {
             assert!(matches!(self.pick(hash, &TriedSet::new()), Pick::Picked(_)));
         }
         self.backends.iter().map(Backend::in_flight).collect()
+    }
+}
+
+pub(super) fn unhealthy() -> HealthRecord {
+    HealthRecord {
+        health: Health::Unhealthy,
+        since_ms: 0,
+        reason: "it refuses".into(),
+        probes: 1,
+        failed_probes: 1,
     }
 }
 
@@ -317,4 +329,71 @@ fn bounded_consistent_hash_without_load_is_consistent_hash() {
         });
         assert_eq!(picks[0], picks[1]);
     }
+}
+
+/// A pool of four of which so many are unhealthy.
+fn sick_pool(algorithm: Algorithm, unhealthy_count: usize, panic_threshold: f64) -> Pool {
+    let mut pool = Pool::new(algorithm, &[1; 4]);
+    pool.balancer = pool.balancer.with_panic_threshold(panic_threshold);
+    for backend in &pool.backends[..unhealthy_count] {
+        backend.set_health(Some(unhealthy()));
+    }
+    pool
+}
+
+#[test]
+fn unhealthy_backends_get_nothing_until_they_are_well() {
+    for algorithm in algorithms() {
+        let mut pool = sick_pool(algorithm, 3, 0.0);
+        assert_eq!(pool.spread(40), [0, 0, 0, 40], "{algorithm:?}");
+        pool.backends[3].set_health(Some(unhealthy()));
+        assert_eq!(
+            pool.pick(0, &TriedSet::new()),
+            Pick::Unavailable,
+            "{algorithm:?}: no threshold, no panic"
+        );
+        pool.backends[0].set_health(None);
+        assert_eq!(pool.spread(40), [40, 0, 0, 0], "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_pool_in_panic_uses_all_of_its_backends() {
+    for algorithm in algorithms() {
+        for (unhealthy_count, is_in_panic) in [(0, false), (2, false), (3, true), (4, true)] {
+            let mut pool = sick_pool(algorithm, unhealthy_count, 0.5);
+            let backends: Vec<&Backend> = pool.backends.iter().collect();
+            assert_eq!(pool.balancer.is_in_panic(&backends), is_in_panic);
+            let counts = pool.spread(400);
+            let left_out = counts.iter().filter(|count| **count == 0).count();
+            let expected = if is_in_panic { 0 } else { unhealthy_count };
+            assert_eq!(left_out, expected, "{algorithm:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn who_is_drained_counts_neither_as_healthy_nor_as_sick() {
+    let mut pool = sick_pool(Algorithm::RoundRobin, 1, 0.5);
+    for backend in &pool.backends[2..] {
+        backend.set_admin_state(AdminState::Draining);
+    }
+    assert_eq!(pool.spread(10), [0, 10, 0, 0], "one of two is half of them");
+}
+
+#[test]
+fn in_panic_a_sick_backend_that_refuses_rests_as_any_other() {
+    let mut pool = sick_pool(Algorithm::RoundRobin, 4, 0.5);
+    pool.backends[0].on_connect_failure(0, 0);
+    assert_eq!(pool.spread(9), [0, 3, 3, 3]);
+    for backend in &pool.backends[1..] {
+        backend.on_connect_failure(0, 0);
+    }
+    assert!(matches!(pool.pick(0, &TriedSet::new()), Pick::Picked(_)));
+    pool.now_ms = 100;
+    assert_eq!(pool.pick(0, &tried(&[1, 2, 3])), Pick::Picked(0));
+    assert!(
+        !pool.backends[0].try_enter_unwell(100),
+        "one trial at a time"
+    );
 }

@@ -1,9 +1,14 @@
 use super::{
-    AdminState, Gate, GateState, REST_FIRST_MS, REST_MAX_MS, Rest, TRIAL_MS, UNTIL_MAX_MS, rest_ms,
+    AdminState, Entry, Gate, GateState, REST_FIRST_MS, REST_MAX_MS, Rest, TRIAL_MS, UNTIL_MAX_MS,
+    rest_ms,
 };
 
 fn fail(gate: &Gate, now_ms: u64) -> Option<Rest> {
     gate.on_failure(now_ms, 0)
+}
+
+fn is_open(gate: &Gate, now_ms: u64) -> bool {
+    gate.entry(now_ms) == Entry::Open
 }
 
 #[test]
@@ -14,8 +19,8 @@ fn a_failure_rests_and_a_success_after_it_recovers() {
     let rest = fail(&gate, 1_000).unwrap();
     assert_eq!((rest.rest_ms, rest.failures), (REST_FIRST_MS, 1));
     assert_eq!(gate.state(), GateState::Resting { until_ms: 1_100 });
-    assert!(!gate.is_open(1_099) && !gate.try_enter(1_099));
-    assert!(gate.is_open(1_100) && gate.try_enter(1_100));
+    assert!(!is_open(&gate, 1_099) && !gate.try_enter(1_099));
+    assert!(is_open(&gate, 1_100) && gate.try_enter(1_100));
     assert!(gate.on_success());
     assert_eq!(gate.state(), GateState::Pickable);
     assert_eq!(gate.machine().failures, 0);
@@ -27,7 +32,7 @@ fn only_one_trial_passes_after_a_rest() {
     let gate = Gate::new();
     fail(&gate, 0);
     assert!(gate.try_enter(100));
-    assert!(!gate.is_open(101) && !gate.try_enter(101));
+    assert!(!is_open(&gate, 101) && !gate.try_enter(101));
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn the_operator_overrides_the_machine_and_the_machine_goes_on_beneath() {
     let gate = Gate::new();
     gate.set_admin_state(AdminState::Draining);
     assert_eq!(gate.state(), GateState::Draining);
-    assert!(!gate.is_open(u64::MAX) && !gate.try_enter(u64::MAX));
+    assert!(!is_open(&gate, u64::MAX) && !gate.try_enter(u64::MAX));
     fail(&gate, 0);
     gate.set_admin_state(AdminState::Disabled);
     assert_eq!(gate.state(), GateState::Disabled);
@@ -96,6 +101,32 @@ fn the_operator_overrides_the_machine_and_the_machine_goes_on_beneath() {
     assert_eq!(gate.state(), GateState::Resting { until_ms: 100 });
     assert!(gate.on_success());
     assert_eq!(gate.state(), GateState::Pickable);
+}
+
+#[test]
+fn health_lies_between_the_operator_and_the_machine() {
+    let gate = Gate::new();
+    gate.set_healthy(false);
+    assert_eq!(gate.state(), GateState::Unhealthy);
+    assert_eq!(gate.entry(0), Entry::Unwell);
+    assert!(!gate.try_enter(0) && gate.try_enter_unwell(0));
+    assert!(!gate.on_success(), "an answer does not make it healthy");
+
+    fail(&gate, 0);
+    assert_eq!(gate.entry(99), Entry::Closed, "it rests beneath");
+    assert!(gate.try_enter_unwell(100) && !gate.try_enter_unwell(101));
+
+    gate.set_admin_state(AdminState::Draining);
+    assert_eq!(gate.state(), GateState::Draining);
+    assert!(!gate.try_enter_unwell(u64::MAX));
+    gate.set_admin_state(AdminState::Enabled);
+    gate.set_healthy(true);
+    assert_eq!(
+        gate.state(),
+        GateState::HalfOpen {
+            until_ms: 100 + TRIAL_MS
+        }
+    );
 }
 
 #[test]

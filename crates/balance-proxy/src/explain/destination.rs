@@ -43,6 +43,8 @@ pub struct Candidate {
     pub state: BackendState,
     /// False for a weight of 0, where the algorithm uses weights.
     pub is_eligible: bool,
+    /// Whether its pool is in panic, so that its health is not looked at.
+    pub is_in_panic: bool,
 }
 
 impl Destination {
@@ -63,9 +65,11 @@ impl Destination {
             &mut Rng::new(explainer.seed),
             PICKS_MAX,
         );
+        let is_in_panic = rules.balancer.is_in_panic(&backends(rules));
         let candidate = |(index, endpoint): (usize, &Arc<Endpoint>)| Candidate {
             state: endpoint.snapshot_state(now_ms),
             is_eligible: rules.balancer.is_eligible(index),
+            is_in_panic,
         };
         Self {
             pool,

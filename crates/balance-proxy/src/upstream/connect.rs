@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
-use balance_core::Cause;
+use balance_core::{Cause, ProxyVersion};
 use balance_net::{ConnectOptions, ConnectTarget, Stream, is_out_of_resources};
 
 use super::announced::Announced;
@@ -13,7 +13,7 @@ use crate::maybe_tls::MaybeTls;
 
 /// Why no connection could be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConnectError {
+pub enum ConnectError {
     #[error("the backend's name does not resolve")]
     Unresolved,
     #[error("the backend refuses connections")]
@@ -39,9 +39,7 @@ impl ConnectError {
     }
 }
 
-/// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each
-/// address but the last gets an even share of it, so that one that swallows packets does not hide a
-/// good one. What the connection is to begin with is sent before it is handed out.
+/// Connects to the endpoint within `limit`, as [`connect_plain`] does.
 ///
 /// # Errors
 /// What the last address said.
@@ -50,6 +48,34 @@ pub(crate) async fn connect(
     limit: Duration,
     announced: Option<&Announced>,
 ) -> Result<MaybeTls, ConnectError> {
+    let stream = connect_plain(endpoint, limit, announced).await?;
+    Ok(MaybeTls::Plain(stream))
+}
+
+/// As an attempt connects, for nobody's sake but our own: a probe. The PROXY header that the backend expects says so.
+///
+/// # Errors
+/// What the last address said.
+pub async fn connect_for_ourselves(
+    endpoint: &Endpoint,
+    limit: Duration,
+    send_proxy: Option<ProxyVersion>,
+) -> Result<Stream, ConnectError> {
+    let announced = send_proxy.map(|version| Announced::new(version, None));
+    connect_plain(endpoint, limit, announced.as_ref()).await
+}
+
+/// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each
+/// address but the last gets an even share of it, so that one that swallows packets does not hide a
+/// good one. What the connection is to begin with is sent before it is handed out.
+///
+/// # Errors
+/// What the last address said.
+async fn connect_plain(
+    endpoint: &Endpoint,
+    limit: Duration,
+    announced: Option<&Announced>,
+) -> Result<Stream, ConnectError> {
     let addresses = endpoint.addresses();
     let first = endpoint.last_good();
     let mut last_error = ConnectError::Unresolved;
@@ -70,7 +96,7 @@ pub(crate) async fn connect(
                 if offset != 0 {
                     endpoint.set_last_good(index);
                 }
-                return Ok(MaybeTls::Plain(stream));
+                return Ok(stream);
             }
             Err(error) => last_error = error,
         }

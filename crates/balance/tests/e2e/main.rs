@@ -9,6 +9,7 @@ mod deadlines;
 mod differential;
 mod explain;
 mod faults;
+mod health;
 mod http1;
 mod life_cycle;
 mod limits;

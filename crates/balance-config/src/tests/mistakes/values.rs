@@ -216,3 +216,29 @@ pub(super) fn addresses() {
         ("+admin: \":9090\"\nmetrics: \":9090\"\n", &[]),
     ]);
 }
+
+#[test]
+fn health_checks_that_cannot_be() {
+    check(&[
+        (
+            "+health_check: health\n",
+            &["4:15: error: `path`: `health` is not a path that begins with `/`…"],
+        ),
+        (
+            "+health_check: { path: /, headers: { Host: a, \"x y\": b } }\n",
+            &[
+                "4:43: error: a probe sets `Host` itself…",
+                "4:46: error: `x y` is not a field name",
+            ],
+        ),
+        (
+            "+health_check: { panic_threshold: 130%, interval: 0, healthy_threshold: 0, expected_status: 99 }\n",
+            &[
+                "4:34: error: `panic_threshold`…",
+                "4:50: error: `interval`…",
+                "4:72: error: `healthy_threshold`: 0 is outside 1 to 1000000",
+                "4:92: error: `expected_status`: 99 is outside 100 to 599",
+            ],
+        ),
+    ]);
+}

@@ -196,6 +196,24 @@ fn the_canary_example_splits_and_mirrors() {
 }
 
 #[test]
+fn the_health_example_leaves_out_who_does_not_answer_well() {
+    let _ports = FixedPorts::take();
+    let mut origins = origins(["one", "two", "three"]);
+    let mut process = start("health.yaml");
+    let web = process.listener("web");
+    let who = || count((0..6).map(|_| get(web, "/").text())).len();
+    assert_eq!(who(), 3);
+    origins.pop().unwrap().stop();
+    let pools = SocketAddr::from(([127, 0, 0, 1], 9090));
+    wait_until(
+        || get(pools, "/pools").text().contains("unhealthy"),
+        "it is found out",
+    );
+    assert_eq!(who(), 2);
+    assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
+}
+
+#[test]
 fn the_routing_example_routes_as_its_comments_say() {
     let _ports = FixedPorts::take();
     let _origins = origins(["one", "two", "three"]);

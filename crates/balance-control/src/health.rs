@@ -1,0 +1,163 @@
+//! Active health checks: a thread of its own probes backends, so that nothing slow (a reload, a name that does not
+//! resolve, an admin request) ever delays a probe.
+//!
+//! ```text
+//!   publish ── targets ──► health thread: one task for each address and check ──► Backend::set_health
+//!                                                                                    │ one word, relaxed
+//!                                                              every worker's next pick ◄┘
+//! ```
+//!
+//! What a probe does is in [`probe`] and [`http`], when it is made and what it changes in [`watch`]; when a backend
+//! counts as healthy is decided by [`balance_lb::HealthMachine`].
+
+mod http;
+mod probe;
+mod watch;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use balance_core::{BackendAddress, HealthCheck};
+use balance_lb::Rng;
+use balance_proxy::{Clock, Endpoint};
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, watch as channel};
+use tokio::task::{AbortHandle, JoinSet};
+
+use watch::{Watch, Watched};
+
+/// A backend, and how it is probed. `None`: not at all.
+pub(crate) type Target = (Arc<Endpoint>, Option<HealthCheck>);
+
+/// Probes backends for as long as it lives.
+pub(crate) struct HealthThread {
+    /// Its end ends the thread.
+    targets: channel::Sender<Vec<Target>>,
+}
+
+impl HealthThread {
+    /// Starts with nothing to probe.
+    ///
+    /// # Errors
+    /// There is no thread, or no epoll, to be had.
+    pub(crate) fn spawn(clock: Clock, seed: u64) -> io::Result<Self> {
+        let (targets, receiver) = channel::channel(Vec::new());
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("balance-health".to_owned())
+            .spawn(move || runtime.block_on(supervise(receiver, clock, Rng::new(seed))))?;
+        Ok(Self { targets })
+    }
+
+    /// From now on these are probed, and no others.
+    pub(crate) fn set_targets(&self, targets: Vec<Target>) {
+        self.targets.send_replace(targets);
+    }
+}
+
+/// What makes two backends one to the probes: under several names or in several pools, an address is asked once.
+type Key = (BackendAddress, HealthCheck);
+
+/// The probes of a configuration.
+struct Probes {
+    groups: HashMap<Key, Group>,
+    tasks: JoinSet<()>,
+    places: Arc<Semaphore>,
+    clock: Clock,
+    rng: Rng,
+}
+
+struct Group {
+    watched: Arc<Watched>,
+    task: AbortHandle,
+}
+
+async fn supervise(mut targets: channel::Receiver<Vec<Target>>, clock: Clock, rng: Rng) {
+    let mut probes = Probes {
+        groups: HashMap::new(),
+        tasks: JoinSet::new(),
+        places: Arc::new(Semaphore::new(PROBES_MAX)),
+        clock,
+        rng,
+    };
+    loop {
+        tokio::select! {
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let wanted = targets.borrow_and_update().clone();
+                probes.retarget(wanted);
+            }
+            Some(ended) = probes.tasks.join_next(), if !probes.tasks.is_empty() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    tracing::error!("a health check panicked, which is a bug; it begins again");
+                    probes.restart_ended();
+                }
+            }
+        }
+    }
+}
+
+impl Probes {
+    /// Takes over a new set of backends; those that stay under the same check keep their state and their rhythm.
+    fn retarget(&mut self, targets: Vec<Target>) {
+        let mut wanted: HashMap<Key, Vec<Arc<Endpoint>>> = HashMap::new();
+        for (endpoint, check) in targets {
+            match check {
+                None => endpoint.set_health(None),
+                Some(check) => {
+                    let key = (endpoint.identity().address.clone(), check);
+                    wanted.entry(key).or_default().push(endpoint);
+                }
+            }
+        }
+        self.groups.retain(|key, group| match wanted.remove(key) {
+            Some(endpoints) => {
+                group.watched.set_endpoints(endpoints);
+                true
+            }
+            None => {
+                group.task.abort();
+                false
+            }
+        });
+        for (key, endpoints) in wanted {
+            let watched = Arc::new(Watched::new(endpoints, self.clock.now_ms()));
+            self.begin(key, watched);
+        }
+    }
+
+    fn begin(&mut self, key: Key, watched: Arc<Watched>) {
+        let watch = Watch {
+            watched: Arc::clone(&watched),
+            check: key.1.clone(),
+            places: Arc::clone(&self.places),
+            clock: self.clock,
+            rng: Rng::new(self.rng.next_u64()),
+        };
+        let task = self.tasks.spawn(watch.run());
+        self.groups.insert(key, Group { watched, task });
+    }
+
+    /// A task ends by itself only in a panic.
+    fn restart_ended(&mut self) {
+        let ended = self
+            .groups
+            .extract_if(|_, group| group.task.is_finished())
+            .collect::<Vec<_>>();
+        for (key, group) in ended {
+            self.begin(key, group.watched);
+        }
+    }
+}
+
+/// Probes under way at once, a descriptor each; the others wait.
+const PROBES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! How the backends of a pool are probed: settings that a configuration has and the probes follow.
+
+use std::time::Duration;
+
+use crate::settings::ProxyVersion;
+
+/// Probes of one backend. Two backends with one address and equal checks are probed once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    /// The PROXY header that a probe begins with, as all connections to the pool do. It names no client.
+    pub send_proxy: Option<ProxyVersion>,
+    /// From the start of one probe to the start of the next, give or take a tenth.
+    pub interval: Duration,
+    /// The same while the results contradict the state, so that a change is soon certain.
+    pub fast_interval: Duration,
+    /// How long a probe may take, connecting included.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend back.
+    pub healthy_threshold: u32,
+    /// Failures in a row that take it out.
+    pub unhealthy_threshold: u32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Probe {
+    /// Connects, and closes.
+    Tcp,
+    /// Sends a request over a connection of its own.
+    Http(HttpProbe),
+}
+
+/// What an HTTP probe asks, and what it wants to hear.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpProbe {
+    pub method: String,
+    /// With the query, if any.
+    pub path: String,
+    /// The Host header; `None` = the address of the backend as the configuration has it.
+    pub host: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub expected_status: ExpectedStatus,
+    /// What the body must contain.
+    pub expected_body: Option<String>,
+}
+
+/// The statuses that count as healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ExpectedStatus {
+    /// 200 to 399.
+    Fine,
+    OneOf(Vec<u16>),
+}
+
+impl ExpectedStatus {
+    pub fn contains(&self, status: u16) -> bool {
+        match self {
+            Self::Fine => matches!(status, 200..=399),
+            Self::OneOf(statuses) => statuses.contains(&status),
+        }
+    }
+}
+
+impl HealthCheck {
+    pub const INTERVAL: Duration = Duration::from_secs(10);
+    pub const TIMEOUT: Duration = Duration::from_secs(3);
+    pub const HEALTHY_THRESHOLD: u32 = 2;
+    pub const UNHEALTHY_THRESHOLD: u32 = 3;
+    /// `fast_interval` is this part of `interval` where it is not given.
+    pub const FAST_DIVISOR: u32 = 5;
+}

@@ -1,0 +1,202 @@
+//! Health checks over sockets: who is probed, who gets traffic, and what is told about it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, Script};
+
+use crate::subject::{
+    Config, backend, check_output, dead_address, get, metric, reload, run_to_its_end, wait_until,
+};
+
+/// An origin that serves its name under any path, and whose health can be switched.
+struct Patient {
+    origin: Origin,
+    is_well: Arc<AtomicBool>,
+}
+
+impl Patient {
+    fn start(name: &'static str) -> Self {
+        let is_well = Arc::new(AtomicBool::new(true));
+        let well = Arc::clone(&is_well);
+        let origin = Origin::start(move |request| {
+            if request.target != "/up" {
+                Script::ok(name)
+            } else if well.load(Ordering::Relaxed) {
+                Script::ok("up")
+            } else {
+                Script::status(503)
+            }
+        });
+        Self { origin, is_well }
+    }
+
+    fn set_well(&self, is_well: bool) {
+        self.is_well.store(is_well, Ordering::Relaxed);
+    }
+}
+
+/// Probes `/up` every 20 ms; one result is enough. `more` are further keys of the check.
+fn checked(backends: &[SocketAddr], more: &str) -> Config {
+    let check = format!(
+        "{{ path: /up, interval: 20ms, healthy_threshold: 1, unhealthy_threshold: 1{more} }}"
+    );
+    Config::http(backends).with(&format!("defaults: {{ health_check: {check} }}"))
+}
+
+#[track_caller]
+fn wait_for(process: &Process, name: &str, state: &str) {
+    let health = || backend(process, name)["health"]["state"].clone();
+    wait_until(|| health() == state, &format!("{name} is {state}"));
+}
+
+/// Who answers six requests, sorted, each once.
+fn who_answers(web: SocketAddr) -> Vec<String> {
+    let mut names: Vec<String> = (0..6).map(|_| get(web, "/").text()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_backend_whose_probes_fail_gets_nothing_and_comes_back() {
+    let (one, two) = (Patient::start("one"), Patient::start("two"));
+    let process = checked(&[one.origin.addr(), two.origin.addr()], "").start();
+    let web = process.listener("web");
+    wait_for(&process, "a", "healthy");
+    wait_for(&process, "b", "healthy");
+    assert_eq!(who_answers(web), ["one", "two"]);
+
+    two.set_well(false);
+    wait_for(&process, "b", "unhealthy");
+    assert_eq!(who_answers(web), ["one"], "from the very next request on");
+    let sick = backend(&process, "b");
+    assert_eq!(sick["state"], "unhealthy");
+    assert_eq!(sick["pickable"], false);
+    assert_eq!(sick["health"]["reason"], "it answered with status 503");
+    let labels = "pool=\"p\",backend=\"b\"";
+    assert_eq!(
+        metric(&process, &format!("balance_backend_healthy{{{labels}}}")),
+        0.0
+    );
+    let failures = format!("balance_health_checks_total{{{labels},result=\"failure\"}}");
+    assert!(metric(&process, &failures) >= 1.0);
+    process.wait_for_stderr(|text| {
+        text.lines().any(|line| {
+            [
+                "backend is unhealthy",
+                "pool=\"p\"",
+                "backend=\"b\"",
+                "status 503",
+            ]
+            .iter()
+            .all(|part| line.contains(part))
+        })
+    });
+
+    two.set_well(true);
+    wait_for(&process, "b", "healthy");
+    assert_eq!(who_answers(web), ["one", "two"]);
+    process.wait_for_stderr(|text| text.contains("backend is healthy again"));
+}
+
+#[test]
+fn when_nobody_is_healthy_the_answer_is_503_unless_the_pool_panics() {
+    for (panic_threshold, status) in [("0%", 503), ("50%", 200)] {
+        let patients = [Patient::start("one"), Patient::start("two")];
+        for patient in &patients {
+            patient.set_well(false);
+        }
+        let addresses = patients.each_ref().map(|patient| patient.origin.addr());
+        let more = format!(", panic_threshold: {panic_threshold}");
+        let process = checked(&addresses, &more).start();
+        for name in ["a", "b"] {
+            wait_for(&process, name, "unhealthy");
+        }
+        let response = get(process.listener("web"), "/");
+        assert_eq!(response.status, status, "{panic_threshold}");
+        if status == 503 {
+            assert_eq!(response.header("retry-after"), Some("1"));
+            let proxy_status = response.header("proxy-status");
+            assert_eq!(proxy_status, Some("balance; error=destination_unavailable"));
+        } else {
+            assert_eq!(who_answers(process.listener("web")), ["one", "two"]);
+        }
+    }
+}
+
+#[test]
+fn a_reload_forgets_no_health_and_a_check_that_is_gone_leaves_no_trace() {
+    let (one, two) = (Patient::start("one"), Patient::start("two"));
+    let addresses = [one.origin.addr(), two.origin.addr()];
+    let process = checked(&addresses, "").start();
+    let web = process.listener("web");
+    two.set_well(false);
+    wait_for(&process, "b", "unhealthy");
+    // From here on it could only be known from before: the next probe is an hour away.
+    reload(
+        &process,
+        &checked(&addresses, ", fast_interval: 1h").with("timeouts: { connect: 2s }"),
+    );
+    assert_eq!(who_answers(web), ["one"]);
+    assert_eq!(backend(&process, "b")["health"]["state"], "unhealthy");
+
+    reload(&process, &Config::http(&addresses));
+    wait_until(
+        || backend(&process, "b")["health"].is_null(),
+        "nobody probes it",
+    );
+    assert_eq!(who_answers(web), ["one", "two"]);
+}
+
+#[test]
+fn who_accepts_and_hangs_is_found_out_by_asking() {
+    let well = Patient::start("one");
+    let hanging = EchoServer::start(PeerMode::Ignore);
+    let process = checked(&[well.origin.addr(), hanging.addr()], ", timeout: 50ms").start();
+    wait_for(&process, "b", "unhealthy");
+    assert_eq!(
+        backend(&process, "b")["health"]["reason"],
+        "no answer within 50ms"
+    );
+    assert_eq!(who_answers(process.listener("web")), ["one"]);
+}
+
+#[test]
+fn tcp_backends_are_probed_by_connecting() {
+    let echo = EchoServer::start(PeerMode::Echo);
+    let check = "{ type: tcp, interval: 20ms, unhealthy_threshold: 1 }";
+    let process = Config::tcp(&[dead_address(), echo.addr()])
+        .with(&format!("defaults: {{ health_check: {check} }}"))
+        .start();
+    wait_for(&process, "a", "unhealthy");
+    wait_for(&process, "b", "healthy");
+    let reason = backend(&process, "a")["health"]["reason"].clone();
+    assert_eq!(reason, "the backend refuses connections");
+    for _ in 0..4 {
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        client.send("ping").unwrap();
+        assert_eq!(client.read_exact(4).unwrap(), b"ping");
+    }
+    let failed = "balance_backend_connect_failures_total{pool=\"p\",backend=\"a\"}";
+    assert_eq!(metric(&process, failed), 0.0, "no session was sent there");
+}
+
+#[test]
+fn checks_that_cannot_work_are_refused() {
+    for (check, parts) in [
+        ("health", &["is not a path that begins with"][..]),
+        ("{ path: /up, interval: 0 }", &["interval", "too short"]),
+        (
+            "{ path: /up, unhealthy_threshold: -1 }",
+            &["unhealthy_threshold"],
+        ),
+        ("{ type: htpp }", &["did you mean `http`?"]),
+        ("{ type: https }", &["not supported yet"]),
+    ] {
+        let config =
+            Config::http(&[dead_address()]).with(&format!("defaults: {{ health_check: {check} }}"));
+        check_output(&run_to_its_end(&config.yaml()), 1, parts);
+    }
+}
