@@ -1,5 +1,6 @@
-//! Field blocks become heads: the same [`RequestHead`] and [`ResponseHead`] that HTTP/1 fills, so that framing, hygiene
-//! and routing decide once for all versions (architecture invariant 3).
+//! Field blocks become heads: the same [`RequestHead`](crate::http1::RequestHead) and
+//! [`ResponseHead`](crate::http1::ResponseHead) that HTTP/1 fills, so that framing, hygiene and routing decide once for
+//! all versions (architecture invariant 3).
 //!
 //! Here is what RFC 9113 §8.2 and §8.3 add: pseudo-header fields, names in lower case, no field of a connection. All
 //! else is judged by the heads themselves.
