@@ -2,32 +2,16 @@
 
 use balance_proto::client_hello::{ClientHello, Progress, parse};
 
-use crate::rows::{Row, expected};
+use crate::rows::{Row, compare, fed};
 
 pub(crate) fn check(row: &Row, pieces: &[&[u8]]) -> Result<(), String> {
-    let mut received = Vec::new();
-    let mut last = Ok(Progress::Partial);
-    for piece in pieces {
-        received.extend_from_slice(piece);
-        let next = parse(&received);
-        // A verdict stands, whatever follows.
-        if last != Ok(Progress::Partial) && next != last {
-            return Err(format!("{last:?} became {next:?}"));
-        }
-        last = next;
-    }
-    let found = match last {
+    let found = match fed(pieces, Ok(Progress::Partial), parse)? {
         Ok(Progress::Partial) => "partial".to_owned(),
         Ok(Progress::NotTls) => "ok tls=no".to_owned(),
         Ok(Progress::Complete(hello)) => format!("ok{}", shown(&hello)),
         Err(error) => format!("closed error={error:?}"),
     };
-    let expected = expected(row);
-    if found == expected {
-        Ok(())
-    } else {
-        Err(format!("{found}, not {expected}"))
-    }
+    compare(row, &found)
 }
 
 fn shown(hello: &ClientHello) -> String {

@@ -1,6 +1,7 @@
 //! Reads the tables; their format is described at the top of tests/data/requests.txt.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 /// One row.
 #[derive(Debug, Default)]
@@ -32,6 +33,36 @@ pub(crate) fn expected(row: &Row) -> String {
     let options = row.options.iter();
     let options = options.map(|(key, value)| format!(" {key}={value}"));
     row.verdict.clone() + &options.collect::<String>()
+}
+
+/// Compares what was found with what the row expects.
+pub(crate) fn compare(row: &Row, found: &str) -> Result<(), String> {
+    let expected = expected(row);
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{found}, not {expected}"))
+    }
+}
+
+/// Feeds a parser as a connection does, all bytes so far each time. A verdict other than `partial` stands, whatever
+/// follows.
+pub(crate) fn fed<V: PartialEq + Debug>(
+    pieces: &[&[u8]],
+    partial: V,
+    parse: impl Fn(&[u8]) -> V,
+) -> Result<V, String> {
+    let mut received = Vec::new();
+    let mut last = None;
+    for piece in pieces {
+        received.extend_from_slice(piece);
+        let next = parse(&received);
+        if let Some(last) = last.filter(|last| *last != partial && *last != next) {
+            return Err(format!("{last:?} became {next:?}"));
+        }
+        last = Some(next);
+    }
+    Ok(last.unwrap_or(partial))
 }
 
 /// Parses a whole table.
