@@ -7,6 +7,7 @@ mod answer;
 mod command;
 mod connection;
 mod event_loop;
+mod identity;
 mod scanner;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use balance_tls::ServerPolicy;
 use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,6 +27,7 @@ use event_loop::EventLoop;
 
 pub use command::BackendArgs;
 pub(crate) use command::run;
+pub use identity::{IdentityError, IdentityFiles};
 
 /// What a backend does with a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -57,6 +60,8 @@ pub struct BackendOptions {
     pub identify: bool,
     /// Threads, each with its own accept sockets. At least 1.
     pub threads: usize,
+    /// None: cleartext.
+    pub tls: Option<IdentityFiles>,
 }
 
 impl Default for BackendOptions {
@@ -70,6 +75,7 @@ impl Default for BackendOptions {
             name: String::new(),
             identify: false,
             threads: 1,
+            tls: None,
         }
     }
 }
@@ -88,6 +94,8 @@ pub enum BackendError {
         address: SocketAddr,
         reason: std::io::Error,
     },
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[from] IdentityError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -106,6 +114,7 @@ struct Shared {
     mode: Mode,
     delay: Duration,
     answers: Answers,
+    tls: Option<ServerPolicy>,
     stopping: AtomicBool,
     requests: AtomicU64,
     connections: AtomicU64,
@@ -123,6 +132,11 @@ impl Backend {
             mode: options.mode,
             delay: options.delay,
             answers: Answers::encode(options),
+            tls: options
+                .tls
+                .as_ref()
+                .map(IdentityFiles::policy)
+                .transpose()?,
             stopping: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),

@@ -3,21 +3,21 @@
 //! Open (one exchange each) → settle → measure → hold → measure → re-verify a sample → close.
 
 mod exchange;
+mod held;
+mod open;
 mod report;
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::failures::{Failures, Kind};
+use crate::failures::Kind;
 use crate::progress::Progress;
 use crate::target::{Usage, resolve};
+use crate::tls::{Client, TlsArgs};
+use open::{Opened, Wanted, open_all, sources, verify_sample};
 use report::{Limit, Report};
 
 /// Open many idle keep-alive connections and see what they cost.
@@ -54,23 +54,19 @@ pub struct ConnectionsArgs {
     /// Write the result as JSON too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Speak TLS
+    #[arg(long)]
+    pub https: bool,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
-/// Threads that open connections: enough that a round trip of a millisecond is no obstacle.
-const OPENING_THREADS: usize = 8;
-/// Ports used per source address. Linux has 28,232, but those of the last minute's runs are in TIME_WAIT,
-/// and finding one of the last free ones costs milliseconds.
-const PORTS_PER_SOURCE: usize = 1_000;
 /// Descriptors that this process needs for anything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
-/// How long connecting, and each read and write, may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the progress is shown.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// Between the last exchange and the first look at memory.
 const SETTLE: Duration = Duration::from_millis(500);
-/// A target that fails so often in a row is not asked any more.
-const FAILURES_IN_A_ROW_MAX: usize = 50;
 
 /// Measures and reports.
 ///
@@ -81,7 +77,8 @@ pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<ExitCode> {
     let descriptors = crate::descriptors::raise_limit();
     let stop = crate::interrupt::flag();
     let mut progress = Progress::on_stderr(None);
-    let report = measure(target, args, descriptors, &stop, |opened| {
+    let tls = args.client()?;
+    let report = measure(target, args, tls.as_ref(), descriptors, &stop, |opened| {
         progress.show_text(&format!(
             "{opened} of {} connections open",
             args.connections
@@ -122,8 +119,10 @@ pub(crate) fn measure_idle(
         path: "/".to_owned(),
         host: None,
         json: None,
+        https: false,
+        tls: TlsArgs::default(),
     };
-    let report = measure(target, &args, descriptors, stop, |_| {});
+    let report = measure(target, &args, None, descriptors, stop, |_| {});
     Idle {
         wanted: report.wanted,
         opened: report.opened,
@@ -140,6 +139,7 @@ pub(crate) fn measure_idle(
 fn measure(
     target: SocketAddr,
     args: &ConnectionsArgs,
+    tls: Option<&Client>,
     descriptors: u64,
     stop: &AtomicBool,
     watch: impl FnMut(usize),
@@ -150,21 +150,25 @@ fn measure(
     let request = request(args);
     let base = Usage::of(&args.pid);
     let start = Instant::now();
-    let (mut streams, mut failures) = open_all(
+    let wanted_connections = Wanted {
         target,
         count,
-        &sources(args, target, count),
-        &request,
-        stop,
-        watch,
-    );
+        sources: &sources(args, target, count),
+        request: &request,
+        tls,
+    };
+    let Opened {
+        mut links,
+        mut failures,
+        handshakes,
+    } = open_all(wanted_connections, stop, watch);
     let open_time = start.elapsed();
     wait(SETTLE, stop);
     let loaded = Usage::of(&args.pid);
     wait(args.hold, stop);
     let held = Usage::of(&args.pid);
-    let opened = streams.len();
-    let (verified, lost) = verify_sample(&mut streams, &request);
+    let opened = links.len();
+    let (verified, lost) = verify_sample(&mut links, &request);
     let limit = if failures.of_kind(Kind::DescriptorsExhausted) > 0 || count < wanted {
         Limit::Descriptors(descriptors)
     } else if failures.of_kind(Kind::PortsExhausted) > 0 {
@@ -180,114 +184,27 @@ fn measure(
         verified,
         lost: lost.total(),
         failures,
+        handshakes,
         limit,
         memory: (!args.pid.is_empty()).then_some(report::Memory { base, loaded, held }),
+    }
+}
+
+impl ConnectionsArgs {
+    fn client(&self) -> anyhow::Result<Option<Client>> {
+        if self.https {
+            let host = self.target.rsplit_once(':').map_or("", |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            return Client::new(&self.tls, host, &[b"http/1.1"]).map(Some);
+        }
+        anyhow::ensure!(!self.tls.is_given(), "options of TLS need --https");
+        Ok(None)
     }
 }
 
 fn request(args: &ConnectionsArgs) -> String {
     let host = args.host.as_deref().unwrap_or(&args.target);
     format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", args.path)
-}
-
-/// An empty list leaves the source to the system.
-fn sources(args: &ConnectionsArgs, target: SocketAddr, count: usize) -> Vec<IpAddr> {
-    let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
-    if !args.sources.is_empty() || !is_loopback {
-        return args.sources.clone();
-    }
-    // From 127.0.0.2 on: other programs of the machine use the ports of 127.0.0.1.
-    let last = 2 + count.div_ceil(PORTS_PER_SOURCE).min(250) as u8;
-    (2..last)
-        .map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))
-        .collect()
-}
-
-/// `watch` is told how many are open, a few times a second.
-fn open_all(
-    target: SocketAddr,
-    count: usize,
-    sources: &[IpAddr],
-    request: &str,
-    stop: &AtomicBool,
-    mut watch: impl FnMut(usize),
-) -> (Vec<TcpStream>, Failures) {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new((Vec::with_capacity(count), Failures::default()));
-    let open_many = || {
-        let mut failed_in_a_row = 0;
-        while failed_in_a_row < FAILURES_IN_A_ROW_MAX && !stop.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return;
-            }
-            let source = sources.get(index % sources.len().max(1)).copied();
-            let opened = open(target, source).and_then(|mut stream| {
-                let status = exchange::exchange(&mut stream, request)?;
-                Ok((stream, status))
-            });
-            // The lock is held for a push: no thread can have panicked with it half done.
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            match opened {
-                Ok((stream, status)) if status < 400 => {
-                    results.0.push(stream);
-                    failed_in_a_row = 0;
-                    continue;
-                }
-                Ok(_) => results.1.count(Kind::Status),
-                Err(error) => results.1.count_error(&error),
-            }
-            failed_in_a_row += 1;
-        }
-    };
-    let threads = OPENING_THREADS.min(count);
-    let running = AtomicUsize::new(threads);
-    let watcher = std::thread::current();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                open_many();
-                running.fetch_sub(1, Ordering::Release);
-                watcher.unpark();
-            });
-        }
-        while running.load(Ordering::Acquire) > 0 {
-            std::thread::park_timeout(WATCH_INTERVAL);
-            let results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            watch(results.0.len());
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
-    socket.connect_timeout(&target.into(), STEP_TIMEOUT)?;
-    socket.set_read_timeout(Some(STEP_TIMEOUT))?;
-    socket.set_write_timeout(Some(STEP_TIMEOUT))?;
-    Ok(socket.into())
-}
-
-/// One more exchange on a hundredth of the connections, at least 100 and at most 1,000 of them.
-fn verify_sample(streams: &mut [TcpStream], request: &str) -> (usize, Failures) {
-    let sample = (streams.len() / 100).clamp(100, 1_000).min(streams.len());
-    let step = streams.len().checked_div(sample).unwrap_or(1).max(1);
-    let (mut verified, mut lost) = (0, Failures::default());
-    for stream in streams.iter_mut().step_by(step).take(sample) {
-        match exchange::exchange(stream, request) {
-            Ok(status) if status < 400 => verified += 1,
-            Ok(_) => lost.count(Kind::Status),
-            Err(error) => lost.count_error(&error),
-        }
-    }
-    (verified, lost)
 }
 
 #[expect(
@@ -313,6 +230,7 @@ mod tests {
     use clap::Parser;
 
     use super::{ConnectionsArgs, measure, resolve};
+    use crate::tls::testing::Identity;
     use crate::{Backend, BackendOptions};
 
     #[derive(clap::Parser)]
@@ -327,6 +245,7 @@ mod tests {
         measure(
             resolve(&args.target).unwrap(),
             &args,
+            args.client().unwrap().as_ref(),
             descriptors,
             &AtomicBool::new(false),
             |_| {},
@@ -354,6 +273,22 @@ mod tests {
         assert_eq!((backend.connections(), backend.requests()), (300, 400));
         assert!(report.memory.is_some());
         assert_eq!(exit_code(&report), code(0));
+    }
+
+    #[test]
+    fn connections_under_tls_are_held_too() {
+        let identity = Identity::new();
+        let backend = identity.backend(BackendOptions::default());
+        let target = backend.local_addr().to_string();
+        let ca = identity.trusted();
+        let report = run(
+            &target,
+            &["--connections", "150", "--https", "--ca", &ca],
+            10_000,
+        );
+        let seen = (report.opened, report.verified, report.failures.total());
+        assert_eq!(seen, (150, 100, 0), "{}", report.to_text());
+        assert_eq!(report.handshakes.total(), 150);
     }
 
     #[test]

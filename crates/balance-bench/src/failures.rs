@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
+use balance_tls::SessionError;
 use rustix::io::Errno;
 
 /// Errors of a measurement. An error is never silent and never ends the measurement by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failures {
     counts: BTreeMap<Kind, u64>,
-    /// What the system said about the first one of kind [`Kind::Other`].
-    first_other: Option<String>,
+    /// What was said about the first one of each kind that has many reasons.
+    first_words: BTreeMap<Kind, String>,
 }
 
 /// Ordered as they are printed.
@@ -23,6 +24,7 @@ pub(crate) enum Kind {
     Unreachable,
     PortsExhausted,
     DescriptorsExhausted,
+    Tls,
     BadResponse,
     Status,
     Other,
@@ -39,6 +41,7 @@ impl Kind {
             Self::Unreachable => "unreachable",
             Self::PortsExhausted => "ports_exhausted",
             Self::DescriptorsExhausted => "descriptors_exhausted",
+            Self::Tls => "tls",
             Self::BadResponse => "bad_response",
             Self::Status => "status",
             Self::Other => "other",
@@ -56,7 +59,8 @@ impl Kind {
                 "no local port left for this source and target: wait a minute, or give more --sources"
             }
             Self::DescriptorsExhausted => "no descriptor left: raise `ulimit -n`",
-            Self::BadResponse => "the answer is not HTTP/1, or not the bytes that were sent",
+            Self::Tls => "no agreement with the target on TLS, which says",
+            Self::BadResponse => "the answer is not the protocol, or not the bytes that were sent",
             Self::Status => "the answer's status is 400 or above",
             Self::Other => "the system says",
         }
@@ -68,6 +72,12 @@ impl Kind {
             Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE) => return Self::PortsExhausted,
             Some(Errno::HOSTUNREACH | Errno::NETUNREACH) => return Self::Unreachable,
             _ => {}
+        }
+        if error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<SessionError>())
+        {
+            return Self::Tls;
         }
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
@@ -93,20 +103,27 @@ impl Failures {
         }
     }
 
-    pub(crate) fn count_error(&mut self, error: &io::Error) {
+    /// An error that so many requests have met.
+    pub(crate) fn count_error_n(&mut self, error: &io::Error, count: u64) {
         let kind = Kind::of(error);
-        if kind == Kind::Other && self.first_other.is_none() {
-            self.first_other = Some(error.to_string());
+        if matches!(kind, Kind::Tls | Kind::Other) {
+            let words = self.first_words.entry(kind);
+            words.or_insert_with(|| error.to_string());
         }
-        self.count(kind);
+        self.count_n(kind, count);
+    }
+
+    pub(crate) fn count_error(&mut self, error: &io::Error) {
+        self.count_error_n(error, 1);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
         for (kind, count) in &other.counts {
             self.count_n(*kind, *count);
         }
-        if self.first_other.is_none() {
-            self.first_other.clone_from(&other.first_other);
+        for (kind, words) in &other.first_words {
+            let own = self.first_words.entry(*kind);
+            own.or_insert_with(|| words.clone());
         }
     }
 
@@ -135,8 +152,8 @@ impl Failures {
             return vec!["errors            none".to_owned()];
         }
         let line = |(kind, count): (&Kind, &u64)| {
-            let said = self.first_other.iter().filter(|_| *kind == Kind::Other);
-            let said: String = said.map(|said| format!(": {said}")).collect();
+            let said = self.first_words.get(kind).map(|said| format!(": {said}"));
+            let said = said.unwrap_or_default();
             format!(
                 "errors            {count} {}: {}{said}",
                 kind.name(),

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::summary::{write, write_json};
 use crate::target::{Usage, resolve};
 use crate::threads;
+use crate::tls::{Client, TlsArgs};
 use report::Report;
 use request::{Field, Parts};
 
@@ -78,10 +79,6 @@ pub struct HttpArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::duration::parse_positive)]
     pub timeout: Duration,
 
-    /// HTTP/2 (not supported yet)
-    #[arg(long, hide = true)]
-    pub h2: bool,
-
     /// Process of the target whose CPU time is measured; may be given several times
     #[arg(long, value_name = "PID")]
     pub pid: Vec<u32>,
@@ -93,6 +90,9 @@ pub struct HttpArgs {
     /// Write the result as a page with charts too
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// Measures and reports.
@@ -101,7 +101,6 @@ pub struct HttpArgs {
 /// The target does not resolve, the body cannot be read, the system has no thread or epoll instance left, or the
 /// result cannot be written.
 pub(crate) fn run(args: &HttpArgs) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(!args.h2, "--h2 is not supported yet: HTTP/1.1 is measured");
     let plan = args.plan()?;
     crate::descriptors::raise_limit();
     let stop = crate::interrupt::flag();
@@ -149,6 +148,7 @@ impl HttpArgs {
             rate: self.rate,
             new_connections: self.new_connections,
             timeout: self.timeout,
+            tls: tls_client(&self.tls, &self.url)?,
         })
     }
 }
@@ -162,6 +162,18 @@ pub(crate) fn plain_get(url: &Url) -> Request {
         body: b"",
         close: false,
     })
+}
+
+/// How connections to the URL are made; `None` in cleartext.
+///
+/// # Errors
+/// What is said about TLS cannot be, or there is none.
+pub(crate) fn tls_client(args: &TlsArgs, url: &Url) -> anyhow::Result<Option<Client>> {
+    if url.is_tls {
+        return Client::new(args, url.host(), &[b"http/1.1"]).map(Some);
+    }
+    anyhow::ensure!(!args.is_given(), "options of TLS need an https:// URL");
+    Ok(None)
 }
 
 fn read_body(text: &str) -> anyhow::Result<Vec<u8>> {

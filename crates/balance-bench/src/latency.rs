@@ -16,6 +16,7 @@ use crate::progress::Progress;
 use crate::summary::{Lines, in_micros, write_json};
 use crate::target::resolve;
 use crate::tcp;
+use crate::tls::TlsArgs;
 
 /// Measure latencies at a low load, and what a proxy adds to them.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,6 +60,9 @@ pub struct LatencyArgs {
     /// Write the result as JSON too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// What a latency is measured of.
@@ -124,6 +128,7 @@ impl LatencyArgs {
             rate: None,
             new_connections: false,
             timeout: self.timeout,
+            tls: http::tls_client(&self.tls, url)?,
         }))
     }
 

@@ -13,6 +13,7 @@ mod histogram;
 mod http;
 mod interrupt;
 mod latency;
+mod link;
 mod message;
 mod overhead;
 mod page;
@@ -24,16 +25,20 @@ mod target;
 mod targets;
 mod tcp;
 mod threads;
+mod tls;
 
 use std::process::ExitCode;
 
-pub use backend::{Backend, BackendArgs, BackendError, BackendOptions, Mode};
+pub use backend::{
+    Backend, BackendArgs, BackendError, BackendOptions, IdentityError, IdentityFiles, Mode,
+};
 pub use compare::CompareArgs;
 pub use connections::ConnectionsArgs;
 pub use http::HttpArgs;
 pub use latency::{LatencyArgs, LatencyMode};
 pub use targets::TargetsArgs;
 pub use tcp::{Bulk, TcpArgs};
+pub use tls::TlsArgs;
 
 /// The commands under `balance bench`.
 #[derive(Clone, Debug, clap::Subcommand)]

@@ -146,6 +146,7 @@ fn plan(
         rate,
         new_connections: false,
         timeout: Duration::from_secs(10),
+        tls: None,
     })
 }
 

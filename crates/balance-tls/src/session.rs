@@ -18,7 +18,9 @@ use balance_core::TlsVersion;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{
+    ClientConfig, CommonState, Error, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig,
+};
 
 use crate::suites::CipherSuite;
 
@@ -50,6 +52,8 @@ pub struct Opened {
 pub struct Agreement {
     pub version: TlsVersion,
     pub cipher_suite: CipherSuite,
+    /// What the keys were agreed on with; `None` where no new ones were (a resumed session of TLS 1.2).
+    pub group: Option<NamedGroup>,
     /// Whether the session was resumed: nobody signed anything.
     pub is_resumed: bool,
 }
@@ -170,6 +174,9 @@ impl Session {
                 _ => TlsVersion::Tls12,
             },
             cipher_suite: CipherSuite::of(state.negotiated_cipher_suite()?)?,
+            group: state
+                .negotiated_key_exchange_group()
+                .map(|group| group.name()),
             is_resumed: state.handshake_kind()? == HandshakeKind::Resumed,
         })
     }

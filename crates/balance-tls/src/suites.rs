@@ -43,7 +43,8 @@ impl CipherSuite {
         Some(Self(known))
     }
 
-    pub(crate) fn suite(self) -> SupportedCipherSuite {
+    /// As rustls has it.
+    pub fn suite(self) -> SupportedCipherSuite {
         self.0.suite
     }
 

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Backend, BackendOptions, Mode};
+use super::{Backend, BackendOptions, IdentityFiles, Mode};
 
 /// Run the built-in origin until Ctrl-C.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,9 +42,22 @@ pub struct BackendArgs {
     /// Threads, each with its own accept socket; 0 = one per core
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
+
+    /// Speak TLS with this certificate, PEM (`balance cert self-signed` makes one)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 impl BackendArgs {
+    fn identity(&self) -> Option<IdentityFiles> {
+        let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(IdentityFiles { certificate, key })
+    }
+
     fn options(&self) -> BackendOptions {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         BackendOptions {
@@ -59,6 +73,7 @@ impl BackendArgs {
             } else {
                 self.threads
             },
+            tls: self.identity(),
         }
     }
 }

@@ -8,14 +8,16 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::answer::Answer;
 use super::scanner::{Scanner, Seen};
 use super::{Mode, Shared};
+use crate::link::Link;
+use crate::tls::Records;
 
 /// Answers waiting on one connection; above this it is not read (pipelining without end).
 const QUEUE_MAX: usize = 128;
@@ -42,14 +44,16 @@ pub(super) struct Turn<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) scratch: &'a mut [u8],
     pub(super) seen: &'a mut Vec<Seen>,
+    pub(super) records: &'a mut Records,
 }
 
-#[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    link: Link,
     protocol: Protocol,
     /// The peer has sent FIN.
     read_closed: bool,
+    /// The last answer is given; it may still have to be sent.
+    is_ending: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +77,7 @@ struct Http {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, mode: Mode) -> Self {
+    pub(super) fn new(link: Link, mode: Mode) -> Self {
         let protocol = match mode {
             Mode::Http => Protocol::Http(Http::default()),
             Mode::Echo => Protocol::Echo(Vec::new()),
@@ -81,10 +85,15 @@ impl Connection {
             Mode::Source => Protocol::Source,
         };
         Self {
-            stream,
+            link,
             protocol,
             read_closed: false,
+            is_ending: false,
         }
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.link.socket()
     }
 
     /// What a fresh connection waits for.
@@ -97,12 +106,17 @@ impl Connection {
 
     /// There is something to read, or the end. Returns how many answers have to wait for the delay.
     pub(super) fn on_readable(&mut self, turn: &mut Turn<'_>) -> (Next, usize) {
-        let read = match self.stream.read(turn.scratch) {
-            Ok(0) => {
-                self.read_closed = true;
-                0
+        if let Err(error) = self.link.handshake(turn.records) {
+            return match is_transient(&error) {
+                true => (self.next(), 0),
+                false => (Next::Close, 0),
+            };
+        }
+        let read = match self.link.read(turn.scratch, turn.records) {
+            Ok(received) => {
+                self.read_closed |= received.bytes == 0;
+                received.bytes
             }
-            Ok(read) => read,
             Err(error) if is_transient(&error) => return (self.next(), 0),
             Err(_) => return (Next::Close, 0),
         };
@@ -122,18 +136,9 @@ impl Connection {
 
     /// There is room to write, or something new to write.
     pub(super) fn on_writable(&mut self, turn: &mut Turn<'_>) -> Next {
-        let written = match &mut self.protocol {
-            Protocol::Http(http) => match http.flush(&mut self.stream, turn.shared) {
-                Ok(true) => return self.close_in_order(),
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Protocol::Echo(pending) => flush_pending(&mut self.stream, pending, turn.shared),
-            Protocol::Sink => Ok(()),
-            Protocol::Source => write_blocks(&mut self.stream, turn),
-        };
-        match written {
+        match self.write(turn) {
             Ok(()) => self.next(),
+            Err(error) if is_transient(&error) => self.next(),
             Err(_) => Next::Close,
         }
     }
@@ -146,7 +151,31 @@ impl Connection {
         self.on_writable(turn)
     }
 
+    fn write(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        self.link.flush()?;
+        if self.is_ending || self.link.is_handshaking() {
+            return Ok(());
+        }
+        match &mut self.protocol {
+            Protocol::Http(http) => self.is_ending = http.flush(&mut self.link, turn)?,
+            Protocol::Echo(pending) => flush_pending(&mut self.link, pending, turn)?,
+            Protocol::Sink => {}
+            Protocol::Source => write_blocks(&mut self.link, turn)?,
+        }
+        self.link.flush()
+    }
+
     fn next(&mut self) -> Next {
+        let has_unsent = self.link.has_unsent();
+        if self.is_ending && !has_unsent {
+            return self.close_in_order();
+        }
+        if self.is_ending || self.link.is_handshaking() {
+            return Next::Wait(Interest {
+                read: !self.is_ending,
+                write: has_unsent,
+            });
+        }
         let (is_done, interest) = match &self.protocol {
             Protocol::Http(http) => (
                 http.queue.is_empty(),
@@ -178,18 +207,18 @@ impl Connection {
                 },
             ),
         };
-        if self.read_closed && is_done {
+        if self.read_closed && is_done && !has_unsent {
             return self.close_in_order();
         }
         Next::Wait(Interest {
             read: interest.read && !self.read_closed,
-            ..interest
+            write: interest.write || has_unsent,
         })
     }
 
     fn close_in_order(&mut self) -> Next {
         // An error means that the peer is gone already, which is where this leads.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.link.shutdown();
         Next::Close
     }
 }
@@ -219,13 +248,13 @@ impl Http {
     }
 
     /// Writes what is released. True: the last answer asks to close.
-    fn flush(&mut self, stream: &mut TcpStream, shared: &Shared) -> std::io::Result<bool> {
+    fn flush(&mut self, link: &mut Link, turn: &mut Turn<'_>) -> io::Result<bool> {
         self.write_blocked = false;
         while self.released > 0
             && let Some(answer) = self.queue.front().copied()
         {
-            let bytes = shared.answers.bytes(answer);
-            match stream.write(&bytes[self.offset..]) {
+            let bytes = turn.shared.answers.bytes(answer);
+            match link.write(&bytes[self.offset..], turn.records) {
                 Ok(written) => self.offset += written,
                 Err(error) if is_transient(&error) => {
                     self.write_blocked = true;
@@ -246,27 +275,23 @@ impl Http {
     }
 }
 
-fn flush_pending(
-    stream: &mut TcpStream,
-    pending: &mut Vec<u8>,
-    shared: &Shared,
-) -> std::io::Result<()> {
+fn flush_pending(link: &mut Link, pending: &mut Vec<u8>, turn: &mut Turn<'_>) -> io::Result<()> {
     let mut done = 0;
     while done < pending.len() {
-        match stream.write(&pending[done..]) {
+        match link.write(&pending[done..], turn.records) {
             Ok(written) => done += written,
             Err(error) if is_transient(&error) => break,
             Err(error) => return Err(error),
         }
     }
-    shared.count_bytes(done);
+    turn.shared.count_bytes(done);
     pending.drain(..done);
     Ok(())
 }
 
-fn write_blocks(stream: &mut TcpStream, turn: &Turn<'_>) -> std::io::Result<()> {
+fn write_blocks(link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
     for _ in 0..SOURCE_BLOCKS_PER_TURN {
-        match stream.write(turn.scratch) {
+        match link.write(turn.scratch, turn.records) {
             Ok(written) => turn.shared.count_bytes(written),
             Err(error) if is_transient(&error) => break,
             Err(error) => return Err(error),
@@ -275,7 +300,7 @@ fn write_blocks(stream: &mut TcpStream, turn: &Turn<'_>) -> std::io::Result<()> 
     Ok(())
 }
 
-fn is_transient(error: &std::io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 

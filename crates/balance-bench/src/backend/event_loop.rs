@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use balance_tls::SessionError;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -19,6 +20,8 @@ use rustix::net::{SocketFlags, accept_with};
 use super::Shared;
 use super::connection::{Connection, Interest, Next, Turn};
 use super::scanner::Seen;
+use crate::link::Link;
+use crate::tls::{Records, TlsStream};
 
 /// Connections accepted before those that are open have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -45,6 +48,7 @@ pub(super) struct EventLoop {
     delayed: VecDeque<(Instant, u64)>,
     scratch: Vec<u8>,
     seen: Vec<Seen>,
+    records: Records,
 }
 
 /// A place for a connection. The generation tells an event for an earlier one in the same place.
@@ -77,6 +81,7 @@ impl EventLoop {
             delayed: VecDeque::new(),
             scratch: vec![b'.'; SCRATCH_BYTES],
             seen: Vec::new(),
+            records: Records::default(),
         };
         event_loop.watch_listeners()?;
         Ok(event_loop)
@@ -189,7 +194,11 @@ impl EventLoop {
             return;
         }
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        slot.open = Some((Connection::new(stream, self.shared.mode), interest));
+        let Ok(link) = link(&self.shared, stream) else {
+            self.freed_now.push(index); // no randomness: there is no TLS without
+            return;
+        };
+        slot.open = Some((Connection::new(link, self.shared.mode), interest));
     }
 
     fn on_event(&mut self, token: u64, flags: epoll::EventFlags) {
@@ -224,6 +233,7 @@ impl EventLoop {
             shared: &self.shared,
             scratch: &mut self.scratch,
             seen: &mut self.seen,
+            records: &mut self.records,
         };
         let (next, to_delay) = act(connection, &mut turn);
         if to_delay > 0 {
@@ -236,7 +246,13 @@ impl EventLoop {
             Next::Wait(wanted) => {
                 *interest = wanted;
                 let data = epoll::EventData::new_u64(token);
-                epoll::modify(&self.epoll, connection.stream.as_fd(), data, flags(wanted)).is_ok()
+                epoll::modify(
+                    &self.epoll,
+                    connection.socket().as_fd(),
+                    data,
+                    flags(wanted),
+                )
+                .is_ok()
             }
             Next::Close => false,
         };
@@ -245,6 +261,13 @@ impl EventLoop {
             self.freed_now.push(index);
         }
     }
+}
+
+fn link(shared: &Shared, stream: TcpStream) -> Result<Link, SessionError> {
+    Ok(match &shared.tls {
+        None => Link::Plain(stream),
+        Some(policy) => Link::Tls(Box::new(TlsStream::new(stream, policy.accept(&[])?))),
+    })
 }
 
 fn flags(interest: Interest) -> epoll::EventFlags {

@@ -2,7 +2,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendOptions, Mode};
+use super::{Backend, BackendOptions, IdentityFiles, Mode};
+use crate::tls::testing::Identity;
 
 fn connect(backend: &Backend) -> TcpStream {
     let stream = TcpStream::connect(backend.local_addr()).unwrap();
@@ -165,4 +166,33 @@ fn stopping_frees_the_port() {
         })
         .is_ok()
     );
+}
+
+#[test]
+fn what_is_no_identity_is_refused_with_the_file() {
+    let (one, other) = (Identity::new(), Identity::new());
+    let mixed = IdentityFiles {
+        certificate: one.files().certificate,
+        key: other.files().key,
+    };
+    let absent = IdentityFiles {
+        key: "/no/such/file".into(),
+        ..one.files()
+    };
+    let swapped = IdentityFiles {
+        certificate: one.files().key,
+        key: one.files().certificate,
+    };
+    for (tls, words) in [
+        (mixed, "does not belong"),
+        (absent, "/no/such/file"),
+        (swapped, "key.pem"),
+    ] {
+        let options = BackendOptions {
+            tls: Some(tls),
+            ..Default::default()
+        };
+        let error = Backend::start(&options).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use balance_tls::RECORD_PLAINTEXT_MAX;
+
 use crate::response::Reader;
 
-/// As much as the head of any response this command asks for.
-const BLOCK_BYTES: usize = 4096;
+/// Room for a record of TLS.
+const BLOCK_BYTES: usize = RECORD_PLAINTEXT_MAX;
 
 /// Sends the request, reads the response to its end and returns its status.
 ///
@@ -13,6 +15,7 @@ const BLOCK_BYTES: usize = 4096;
 /// The connection failed, or `InvalidData`: what came is not an HTTP/1 response that keeps the connection.
 pub(super) fn exchange(stream: &mut (impl Read + Write), request: &str) -> io::Result<u16> {
     stream.write_all(request.as_bytes())?;
+    stream.flush()?;
     let mut reader = Reader::new(false);
     let mut block = [0; BLOCK_BYTES];
     loop {

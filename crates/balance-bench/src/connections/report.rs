@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::failures::Failures;
 use crate::summary::{Lines, write_json};
 use crate::target::Usage;
+use crate::tls::Handshakes;
 
 /// What stopped the test before its goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub(super) struct Report {
     pub(super) verified: usize,
     pub(super) lost: u64,
     pub(super) failures: Failures,
+    pub(super) handshakes: Handshakes,
     pub(super) limit: Limit,
     pub(super) memory: Option<Memory>,
 }
@@ -79,6 +81,9 @@ impl Report {
             "connections",
             format!("{} of {} in {seconds:.2} s", self.opened, self.wanted),
         );
+        for agreed in self.handshakes.lines() {
+            lines.push("tls", agreed);
+        }
         lines.push(
             "sample",
             format!("{} verified again, {} lost", self.verified, self.lost),
@@ -136,6 +141,7 @@ impl Report {
             "open_s": self.open_time.as_secs_f64(),
             "verified": self.verified,
             "lost": self.lost,
+            "tls": self.handshakes.to_json(),
             "limited_by": self.limit.name(),
             "memory": memory,
             "errors": self.failures.to_json(),

@@ -13,7 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::lane::{Arrived, Common, Lane};
+use super::lane::{Arrived, Common, Completed, Lane, Turn, UnderWay};
 use super::load::{Plan, Shared};
 use super::own_time::OwnTime;
 use super::schedule::Schedule;
@@ -22,6 +22,7 @@ use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
 use crate::source::Sources;
 use crate::threads::{Counts, share};
+use crate::tls::{Handshakes, Records};
 
 const EVENTS_PER_TURN: usize = 1024;
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -39,6 +40,7 @@ pub(super) struct Tally {
     pub(super) timeline: FinishedTimeline,
     pub(super) statuses: BTreeMap<u16, u64>,
     pub(super) failures: Failures,
+    pub(super) handshakes: Handshakes,
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
     /// Requests that were meant to begin, and those that did. In closed loop none is meant.
@@ -70,9 +72,12 @@ pub(super) struct Driver<'a> {
     timeline: Timeline,
     statuses: BTreeMap<u16, u64>,
     failures: Failures,
+    handshakes: Handshakes,
     completed: u64,
     bytes: u64,
     scratch: Vec<u8>,
+    records: Records,
+    arrived: Arrived,
 }
 
 impl<'a> Driver<'a> {
@@ -86,7 +91,7 @@ impl<'a> Driver<'a> {
     ) -> io::Result<Self> {
         let now = Instant::now();
         let count = share(plan.connections as u64, thread, plan.threads);
-        let lane = |number| Lane::new(number, plan.request.is_head, now);
+        let lane = |number| Lane::new(number, plan.request.is_head, plan.tls.as_ref(), now);
         Ok(Self {
             plan,
             shared,
@@ -109,9 +114,12 @@ impl<'a> Driver<'a> {
             timeline: Timeline::new(now, plan.slice_length()),
             statuses: BTreeMap::new(),
             failures: Failures::default(),
+            handshakes: Handshakes::default(),
             completed: 0,
             bytes: 0,
             scratch: vec![0; SCRATCH_BYTES],
+            records: Records::default(),
+            arrived: Arrived::default(),
         })
     }
 
@@ -143,7 +151,7 @@ impl<'a> Driver<'a> {
         for index in 0..self.lanes.len() {
             self.open(index, now);
         }
-        while self.lanes.iter().any(Lane::is_connecting) && !self.shared.is_stopping() {
+        while self.lanes.iter().any(Lane::is_opening) && !self.shared.is_stopping() {
             self.turn()?;
         }
         Ok(())
@@ -163,7 +171,12 @@ impl<'a> Driver<'a> {
                 self.schedule = Some(Schedule::new(now, rate, self.thread, threads));
                 self.ready.extend(0..self.lanes.len());
             }
-            None => (0..self.lanes.len()).for_each(|index| self.begin(index, now, now)),
+            None => {
+                for index in 0..self.lanes.len() {
+                    self.begin(index, now, now);
+                    self.flush(index);
+                }
+            }
         }
     }
 
@@ -208,24 +221,31 @@ impl<'a> Driver<'a> {
     }
 
     fn on_event(&mut self, index: usize, flags: epoll::EventFlags) {
-        let lane = &mut self.lanes[index];
-        let intended = lane.intended();
-        match lane.on_event(flags, &self.plan.request, &mut self.scratch) {
-            Ok(arrived) => self.on_arrived(index, intended, arrived),
-            Err(error) => self.on_failure(index, intended.is_some(), |failures| {
-                failures.count_error(&error);
-            }),
+        let mut turn = Turn {
+            request: &self.plan.request,
+            scratch: &mut self.scratch,
+            records: &mut self.records,
+        };
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let result = self.lanes[index].on_event(flags, &mut turn, &mut arrived);
+        if let Err(error) = result {
+            self.on_failure(index, |failures, lost| failures.count_error_n(&error, lost));
         }
+        self.bytes += std::mem::take(&mut arrived.bytes);
+        if let Some(agreement) = arrived.handshake.take() {
+            self.handshakes.count(agreement);
+        }
+        for response in arrived.responses.drain(..) {
+            self.on_response(index, response);
+        }
+        self.arrived = arrived;
+        self.flush(index);
     }
 
-    fn on_arrived(&mut self, index: usize, intended: Option<Instant>, arrived: Arrived) {
-        self.bytes += arrived.bytes;
-        let (Some(response), Some(intended)) = (arrived.response, intended) else {
-            return;
-        };
+    fn on_response(&mut self, index: usize, response: Completed) {
         let now = Instant::now();
-        self.timeline
-            .record(now, now.saturating_duration_since(intended));
+        let latency = now.saturating_duration_since(response.intended);
+        self.timeline.record(now, latency);
         self.completed += 1;
         *self.statuses.entry(response.status).or_default() += 1;
         if response.status >= 400 {
@@ -243,23 +263,24 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// `had_request`: a request has failed, and not only a connection.
-    fn on_failure(&mut self, index: usize, had_request: bool, count: impl FnOnce(&mut Failures)) {
+    /// `count` is told how many errors it is: one for each request under way, and one for a connection without any.
+    fn on_failure(&mut self, index: usize, count: impl FnOnce(&mut Failures, u64)) {
         let now = Instant::now();
+        let lost = self.lanes[index].under_way().count();
         self.lanes[index].close();
-        count(&mut self.failures);
-        if !had_request {
-            return;
-        }
-        self.timeline.record_failure(now);
-        self.under_way -= 1;
-        if self.schedule.is_some() {
-            self.ready.push_back(index);
-        } else {
-            self.resting.push_back((now + RETRY_PAUSE, index));
+        count(&mut self.failures, lost.max(1) as u64);
+        self.under_way -= lost;
+        for _ in 0..lost {
+            self.timeline.record_failure(now);
+            if self.schedule.is_some() {
+                self.ready.push_back(index);
+            } else {
+                self.resting.push_back((now + RETRY_PAUSE, index));
+            }
         }
     }
 
+    /// It is sent with the next flush.
     fn begin(&mut self, index: usize, intended: Instant, now: Instant) {
         let Some(left) = self.left.checked_sub(1) else {
             return;
@@ -267,10 +288,21 @@ impl<'a> Driver<'a> {
         self.left = left;
         self.under_way += 1;
         let lane = &mut self.lanes[index];
-        if let Err(error) = lane.begin(&self.plan.request, intended, now) {
-            self.on_failure(index, true, |failures| failures.count_error(&error));
-        } else if lane.is_closed() {
+        let began = now;
+        lane.begin(UnderWay { intended, began });
+        if lane.is_closed() {
             self.open(index, now);
+        }
+    }
+
+    fn flush(&mut self, index: usize) {
+        let mut turn = Turn {
+            request: &self.plan.request,
+            scratch: &mut self.scratch,
+            records: &mut self.records,
+        };
+        if let Err(error) = self.lanes[index].flush(&mut turn) {
+            self.on_failure(index, |failures, lost| failures.count_error_n(&error, lost));
         }
     }
 
@@ -281,10 +313,8 @@ impl<'a> Driver<'a> {
             epoll: &self.epoll,
             target: self.plan.target,
         };
-        let lane = &mut self.lanes[index];
-        let had_request = lane.intended().is_some();
-        if let Err(error) = lane.open(&common, source.flatten(), now) {
-            self.on_failure(index, had_request, |failures| failures.count_error(&error));
+        if let Err(error) = self.lanes[index].open(&common, source.flatten(), now) {
+            self.on_failure(index, |failures, lost| failures.count_error_n(&error, lost));
         }
     }
 
@@ -294,6 +324,7 @@ impl<'a> Driver<'a> {
         {
             self.resting.pop_front();
             self.begin(index, now, now);
+            self.flush(index);
         }
         while self.left > 0
             && let Some(schedule) = &mut self.schedule
@@ -302,14 +333,14 @@ impl<'a> Driver<'a> {
         {
             self.ready.pop_front();
             self.begin(index, intended, now);
+            self.flush(index);
         }
         if now >= self.next_check {
             self.next_check = now + CHECK_INTERVAL;
             for index in 0..self.lanes.len() {
                 if self.lanes[index].is_overdue(now, self.plan.timeout) {
-                    let had_request = self.lanes[index].intended().is_some();
-                    self.on_failure(index, had_request, |failures| {
-                        failures.count(Kind::TimedOut)
+                    self.on_failure(index, |failures, lost| {
+                        failures.count_n(Kind::TimedOut, lost);
                     });
                 }
             }
@@ -321,8 +352,9 @@ impl<'a> Driver<'a> {
     fn settle(mut self, own_time: OwnTime) -> Tally {
         let now = Instant::now();
         let is_stalled = |since: Instant| now.saturating_duration_since(since) >= STALLED_AFTER;
-        let waiting = self.lanes.iter().filter_map(Lane::intended);
-        let mut stalled = waiting.filter(|since| is_stalled(*since)).count() as u64;
+        let waiting = self.lanes.iter().flat_map(Lane::under_way);
+        let stalled = waiting.filter(|request| is_stalled(request.intended));
+        let mut stalled = stalled.count() as u64;
         let (mut intended, mut begun) = (0, 0);
         if let Some(schedule) = &self.schedule {
             begun = schedule.begun();
@@ -338,6 +370,7 @@ impl<'a> Driver<'a> {
             timeline: self.timeline.finish(),
             statuses: self.statuses,
             failures: self.failures,
+            handshakes: self.handshakes,
             bytes: self.bytes,
             elapsed: now.saturating_duration_since(self.start),
             intended,

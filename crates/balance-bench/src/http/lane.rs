@@ -1,43 +1,44 @@
-//! One connection of the load: opened, written and read without blocking, one request at a time.
+//! One connection of the load: opened, written and read without blocking.
 //!
 //! ```text
-//! Closed ──open──► Connecting ──► Idle ──begin──► Busy ──response──► Idle, or Closed
-//!    ▲                 │            │               │
-//!    └────── failed, or closed by the target ───────┘
+//! Closed ──open──► Connecting ──► Handshaking ──► Open ──begin──► requests under way
+//!    ▲                 │         (TLS only) │       │               │
+//!    └────── failed, or closed by the target ───────┴───────────────┘
 //! ```
 
-use std::io::{self, ErrorKind, Read, Write};
+mod http1;
+
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use balance_tls::Agreement;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::request::Request;
-use crate::response::{Reader, Response};
+use crate::link::Link;
+use crate::tls::{Client, Records};
+use http1::Http1;
 
 pub(super) struct Lane {
     /// Names this lane in epoll.
     token: u64,
-    stream: Option<TcpStream>,
     state: State,
-    reader: Reader,
-    /// A request was begun and has neither its response nor failed.
-    has_request: bool,
-    /// Bytes of the request that are written.
-    sent: usize,
-    intended: Instant,
-    /// Of the request, or of the connection that is being opened: what the time limit counts from.
-    began: Instant,
+    exchange: Http1,
+    /// When the last connection was begun.
+    opened: Instant,
+    tls: Option<Client>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
-    Connecting,
-    Open,
+    Connecting(TcpStream),
+    /// Under TLS.
+    Handshaking(Link),
+    Open(Link),
 }
 
 /// What all lanes of a thread have in common.
@@ -46,44 +47,66 @@ pub(super) struct Common<'a> {
     pub(super) target: SocketAddr,
 }
 
+/// What the lanes of a thread use in turn.
+pub(super) struct Turn<'a> {
+    pub(super) request: &'a Request,
+    pub(super) scratch: &'a mut [u8],
+    pub(super) records: &'a mut Records,
+}
+
 /// What an event has brought.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Arrived {
     pub(super) bytes: u64,
-    pub(super) response: Option<Response>,
+    pub(super) responses: Vec<Completed>,
+    pub(super) handshake: Option<Agreement>,
+}
+
+/// A request that has its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Completed {
+    pub(super) status: u16,
+    pub(super) intended: Instant,
+}
+
+/// A request that was begun, and has neither its response nor failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    /// When it was meant to begin.
+    pub(super) intended: Instant,
+    /// What the time limit counts from.
+    pub(super) began: Instant,
 }
 
 impl Lane {
-    pub(super) fn new(token: u64, is_head: bool, now: Instant) -> Self {
+    pub(super) fn new(token: u64, is_head: bool, tls: Option<&Client>, now: Instant) -> Self {
         Self {
             token,
-            stream: None,
             state: State::Closed,
-            reader: Reader::new(is_head),
-            has_request: false,
-            sent: 0,
-            intended: now,
-            began: now,
+            exchange: Http1::new(is_head),
+            opened: now,
+            tls: tls.map(Client::separate),
         }
     }
 
-    pub(super) fn is_connecting(&self) -> bool {
-        self.state == State::Connecting
+    /// Whether it will be open, or fail.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Connecting(_) | State::Handshaking(_))
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        matches!(self.state, State::Closed)
     }
 
-    /// When the request that is under way was meant to begin.
-    pub(super) fn intended(&self) -> Option<Instant> {
-        self.has_request.then_some(self.intended)
+    pub(super) fn under_way(&self) -> impl Iterator<Item = UnderWay> {
+        self.exchange.under_way()
     }
 
     /// Whether what is under way takes longer than it may.
     pub(super) fn is_overdue(&self, now: Instant, limit: Duration) -> bool {
-        (self.has_request || self.is_connecting())
-            && now.saturating_duration_since(self.began) > limit
+        let opening = self.is_opening().then_some(self.opened);
+        let mut began = self.under_way().map(|request| request.began).chain(opening);
+        began.any(|began| now.saturating_duration_since(began) > limit)
     }
 
     /// Starts a connection, from `source` where one is given.
@@ -96,7 +119,7 @@ impl Lane {
         source: Option<IpAddr>,
         now: Instant,
     ) -> io::Result<()> {
-        self.began = now;
+        self.opened = now;
         let domain = Domain::for_address(common.target);
         let socket = Socket::new(
             domain,
@@ -107,163 +130,119 @@ impl Lane {
         if let Some(source) = source {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        self.state = match socket.connect(&common.target.into()) {
-            Ok(()) => State::Open,
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
-                State::Connecting
-            }
+        match socket.connect(&common.target.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
-        };
+        }
         // Registered once for everything, edge-triggered: no other epoll_ctl in the life of the connection.
         let everything = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = epoll::EventData::new_u64(self.token);
-        if let Err(error) = epoll::add(common.epoll, &socket, data, everything) {
-            self.close();
-            return Err(error.into());
-        }
-        self.stream = Some(socket.into());
+        epoll::add(common.epoll, &socket, data, everything)?;
+        self.state = State::Connecting(socket.into());
         Ok(())
     }
 
-    /// Begins a request; it is sent at once where the connection is open, else when it will be.
+    /// Begins a request; it is sent with the next flush, where the connection is open, else when it will be.
+    pub(super) fn begin(&mut self, request: UnderWay) {
+        self.exchange.begin(request);
+    }
+
+    /// Sends what there is to send.
     ///
     /// # Errors
     /// The connection failed.
-    pub(super) fn begin(
-        &mut self,
-        request: &Request,
-        intended: Instant,
-        now: Instant,
-    ) -> io::Result<()> {
-        self.has_request = true;
-        self.sent = 0;
-        self.intended = intended;
-        self.began = now;
-        self.send(request)
+    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        match &mut self.state {
+            State::Open(link) => self.exchange.send(link, turn),
+            _ => Ok(()),
+        }
     }
 
     /// Closes it; whatever was under way is forgotten.
     pub(super) fn close(&mut self) {
-        self.stream = None; // closing the descriptor takes it out of epoll
-        self.state = State::Closed;
-        self.has_request = false;
-        self.reader.restart();
+        // Closing the descriptor takes it out of epoll.
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        if let State::Open(mut link @ Link::Tls(_)) = state {
+            // Who is gone cannot be told.
+            let _ = link.shutdown();
+        }
+        self.exchange.restart();
     }
 
     /// Does what the socket is ready for.
     ///
     /// # Errors
-    /// The connection failed, or `InvalidData`: what came is no HTTP/1 response. The lane must be closed.
+    /// The connection failed, or `InvalidData`: what came is not the protocol. The lane must be closed; what arrived
+    /// before that is told all the same.
     pub(super) fn on_event(
         &mut self,
         flags: EventFlags,
-        request: &Request,
-        scratch: &mut [u8],
-    ) -> io::Result<Arrived> {
-        let Some(stream) = &self.stream else {
-            return Ok(Arrived::default());
-        };
-        if self.state == State::Connecting {
+        turn: &mut Turn<'_>,
+        arrived: &mut Arrived,
+    ) -> io::Result<()> {
+        const ENDED: EventFlags = EventFlags::RDHUP
+            .union(EventFlags::HUP)
+            .union(EventFlags::ERR);
+        let mut is_readable = flags.intersects(ENDED | EventFlags::IN);
+        if let State::Connecting(_) = &self.state {
             if !flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP) {
-                return Ok(Arrived::default());
+                return Ok(());
             }
-            if let Some(error) = stream.take_error()? {
-                return Err(error);
+            self.on_connected()?;
+        }
+        if let State::Handshaking(_) = &self.state {
+            if !self.go_on_with_handshake(turn, arrived)? {
+                return Ok(());
             }
-            self.state = State::Open;
+            is_readable = true; // what the handshake has read may be more than the handshake
         }
-        if flags.intersects(EventFlags::OUT) {
-            self.send(request)?;
-        }
-        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-        if flags.intersects(ended | EventFlags::IN) {
-            return self.read(request, scratch, flags.intersects(ended));
-        }
-        Ok(Arrived::default())
-    }
-
-    fn send(&mut self, request: &Request) -> io::Result<()> {
-        let Some(stream) = &mut self.stream else {
+        let State::Open(link) = &mut self.state else {
             return Ok(());
         };
-        if self.state != State::Open || !self.has_request {
-            return Ok(());
+        if flags.intersects(EventFlags::OUT) || arrived.handshake.is_some() {
+            self.exchange.send(link, turn)?;
         }
-        while self.sent < request.bytes.len() {
-            match stream.write(&request.bytes[self.sent..]) {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        if is_readable {
+            let has_ended = flags.intersects(ENDED);
+            let stays = self.exchange.read(link, turn, has_ended, arrived)?;
+            if !stays {
+                self.close();
             }
         }
         Ok(())
     }
 
-    /// `has_ended`: the end of the connection was announced, and will not be again.
-    fn read(
+    fn on_connected(&mut self) -> io::Result<()> {
+        let State::Connecting(stream) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Ok(());
+        };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        self.state = match &self.tls {
+            None => State::Open(Link::Plain(stream)),
+            Some(client) => State::Handshaking(Link::Tls(Box::new(client.connect(stream)?))),
+        };
+        Ok(())
+    }
+
+    /// True when it is over.
+    fn go_on_with_handshake(
         &mut self,
-        request: &Request,
-        scratch: &mut [u8],
-        has_ended: bool,
-    ) -> io::Result<Arrived> {
-        let mut arrived = Arrived::default();
-        while let Some(stream) = &mut self.stream {
-            let read = match stream.read(scratch) {
-                Ok(0) => {
-                    self.on_end(&mut arrived)?;
-                    break;
-                }
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) if !self.has_request => {
-                    self.close(); // a connection that nothing was asked on may end in any way
-                    break;
-                }
+        turn: &mut Turn<'_>,
+        arrived: &mut Arrived,
+    ) -> io::Result<bool> {
+        if let State::Handshaking(Link::Tls(tls)) = &mut self.state {
+            match tls.handshake(turn.records) {
+                Ok(()) => arrived.handshake = tls.agreement(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
-            };
-            arrived.bytes += read as u64;
-            self.take(&scratch[..read], request, &mut arrived)?;
-            // Less than there was room for: the next bytes are a new edge.
-            if read < scratch.len() && !has_ended {
-                break;
             }
         }
-        Ok(arrived)
-    }
-
-    fn take(&mut self, bytes: &[u8], request: &Request, arrived: &mut Arrived) -> io::Result<()> {
-        if !self.has_request {
-            return Err(ErrorKind::InvalidData.into());
+        if let State::Handshaking(link) = std::mem::replace(&mut self.state, State::Closed) {
+            self.state = State::Open(link);
         }
-        let (used, response) = self
-            .reader
-            .feed(bytes)
-            .map_err(|_| ErrorKind::InvalidData)?;
-        let Some(response) = response else {
-            return Ok(());
-        };
-        if used < bytes.len() {
-            return Err(ErrorKind::InvalidData.into());
-        }
-        self.has_request = false;
-        arrived.response = Some(response);
-        if !response.keep_alive || self.sent < request.bytes.len() {
-            self.close();
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, arrived: &mut Arrived) -> io::Result<()> {
-        let response = self.reader.on_close();
-        if self.has_request && response.is_none() {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        if self.has_request {
-            arrived.response = response;
-        }
-        self.close();
-        Ok(())
+        Ok(true)
     }
 }

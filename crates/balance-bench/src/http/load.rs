@@ -13,6 +13,7 @@ use super::timeline::{FinishedTimeline, Timeline};
 use crate::amount::Amount;
 use crate::failures::{Failures, Kind};
 use crate::threads::Crew;
+use crate::tls::{Client, Handshakes};
 
 /// What is measured, how, and for how long.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) new_connections: bool,
     /// Of one request, opening a connection for it included.
     pub(crate) timeout: Duration,
+    /// None: cleartext.
+    pub(crate) tls: Option<Client>,
 }
 
 impl Plan {
@@ -59,6 +62,8 @@ pub(crate) struct Outcome {
     pub(crate) timeline: FinishedTimeline,
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) failures: Failures,
+    /// All of them, also those before the clock started.
+    pub(crate) handshakes: Handshakes,
     /// Received, heads included.
     pub(crate) bytes: u64,
     pub(crate) elapsed: Duration,
@@ -98,6 +103,7 @@ impl Outcome {
             timeline: tally.timeline,
             statuses: tally.statuses,
             failures: tally.failures,
+            handshakes: tally.handshakes,
             bytes: tally.bytes,
             elapsed: tally.elapsed,
             intended: tally.intended,
@@ -113,6 +119,7 @@ impl Outcome {
             *self.statuses.entry(status).or_default() += count;
         }
         self.failures.merge(&other.failures);
+        self.handshakes.merge(&other.handshakes);
         self.bytes += other.bytes;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.intended += other.intended;

@@ -113,6 +113,13 @@ impl Report {
             .map(|cpu| per(cpu.as_secs_f64() * 1e6, requests))
     }
 
+    /// Where each request has one; else they are made before the clock starts.
+    fn handshakes_per_second(&self) -> Option<f64> {
+        let count = self.outcome.handshakes.total();
+        let is_measured = count > 0 && self.plan.new_connections;
+        is_measured.then(|| per(count as f64, self.outcome.elapsed.as_secs_f64()))
+    }
+
     /// Closed or open loop, in words.
     pub(super) fn load_text(&self) -> String {
         let plan = &self.plan;
@@ -137,6 +144,12 @@ impl Report {
             format_args!("{} ({})", self.url, self.plan.target),
         );
         lines.push("load", self.load_text());
+        for agreed in outcome.handshakes.lines() {
+            lines.push("tls", agreed);
+        }
+        if let Some(rate) = self.handshakes_per_second() {
+            lines.push("handshakes", format_args!("{rate:.0}/s"));
+        }
         lines.push(
             "duration",
             format_args!("{:.2} s", outcome.elapsed.as_secs_f64()),
@@ -198,6 +211,8 @@ impl Report {
             "cpu_us_per_request": self.target_cpu_us_per_request(),
             "load_cpu_us_per_request": outcome.own_cpu_us_per_request(),
             "load_busy": outcome.busy,
+            "tls": outcome.handshakes.to_json(),
+            "handshakes_per_second": self.handshakes_per_second(),
             "statuses": statuses,
             "errors": outcome.failures.to_json(),
             "schedule_kept": self.schedule_kept(),

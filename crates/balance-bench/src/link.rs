@@ -1,0 +1,99 @@
+//! A connection that is read and written without blocking: cleartext, or under TLS.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use crate::tls::{Received, Records, TlsStream};
+
+pub(crate) enum Link {
+    Plain(TcpStream),
+    /// Boxed: a session is large, and connections lie in one table.
+    Tls(Box<TlsStream>),
+}
+
+impl Link {
+    /// The socket underneath.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(tls) => tls.socket(),
+        }
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.is_handshaking(),
+        }
+    }
+
+    /// Goes on with the handshake, where there is one.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or why there is no connection.
+    pub(crate) fn handshake(&mut self, records: &mut Records) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.handshake(records),
+        }
+    }
+
+    /// Whether something was taken that the socket did not take.
+    pub(crate) fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.has_unsent(),
+        }
+    }
+
+    /// Reads into `buffer`, which has room for a record of TLS.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or how the connection ended.
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        records: &mut Records,
+    ) -> io::Result<Received> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer).map(|bytes| Received {
+                bytes,
+                is_drained: bytes < buffer.len(),
+            }),
+            Self::Tls(tls) => tls.read(buffer, records),
+        }
+    }
+
+    /// Takes some of `bytes`. Under TLS they are sealed then, and may still have to be flushed.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or how the connection ended.
+    pub(crate) fn write(&mut self, bytes: &[u8], records: &mut Records) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(tls) => tls.write(bytes, records),
+        }
+    }
+
+    /// Sends what was taken and is not sent.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or how the connection ended.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Says that we send no more, as far as that can be said without waiting.
+    ///
+    /// # Errors
+    /// The connection is gone already.
+    pub(crate) fn shutdown(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(tls) => tls.shutdown(),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! How connections to an https target are made.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use anyhow::Context;
+use balance_core::TlsVersion;
+use balance_tls::{CipherSuite, Session};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
+    verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
+
+use super::{TlsArgs, TlsStream};
+
+/// A client of one target.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    resumes: bool,
+}
+
+impl Client {
+    /// `host` is verified unless the arguments have another name; `alpn_protocols` in the order they are preferred.
+    ///
+    /// # Errors
+    /// The name is none, the certificates cannot be read, or the ciphers are those of another version.
+    pub(crate) fn new(
+        args: &TlsArgs,
+        host: &str,
+        alpn_protocols: &[&[u8]],
+    ) -> anyhow::Result<Self> {
+        let name = args.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .with_context(|| format!("`{name}` is no name of a server: give --server-name"))?;
+        let provider = Arc::new(provider(args));
+        let verifier = verifier(args, &provider)?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions(args.tls_version))
+            .context("--tls-version, --ciphers and --groups leave nothing to agree on")?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn_protocols
+            .iter()
+            .map(|protocol| protocol.to_vec())
+            .collect();
+        config.resumption = Resumption::disabled();
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+            resumes: args.resumption,
+        })
+    }
+
+    /// The same client with sessions of its own to resume, where that was asked for.
+    pub(crate) fn separate(&self) -> Self {
+        if !self.resumes {
+            return self.clone();
+        }
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(1);
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
+    /// A session on a connected socket, in which nothing was said yet.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub(crate) fn connect(&self, stream: TcpStream) -> io::Result<TlsStream> {
+        let session = Session::client(Arc::clone(&self.config), self.name.clone());
+        let mut stream = TlsStream::new(stream, session.map_err(io::Error::other)?);
+        stream.start()?;
+        Ok(stream)
+    }
+}
+
+fn provider(args: &TlsArgs) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if !args.ciphers.is_empty() {
+        provider.cipher_suites = args
+            .ciphers
+            .iter()
+            .copied()
+            .map(CipherSuite::suite)
+            .collect();
+    }
+    if !args.groups.is_empty() {
+        provider.kx_groups.clone_from(&args.groups);
+    }
+    provider
+}
+
+fn versions(only: Option<TlsVersion>) -> Vec<&'static SupportedProtocolVersion> {
+    match only {
+        None => rustls::ALL_VERSIONS.to_vec(),
+        Some(TlsVersion::Tls12) => vec![&TLS12],
+        Some(TlsVersion::Tls13) => vec![&TLS13],
+    }
+}
+
+fn verifier(
+    args: &TlsArgs,
+    provider: &Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ServerCertVerifier>> {
+    if args.insecure {
+        return Ok(Arc::new(AnyCertificate {
+            algorithms: provider.signature_verification_algorithms,
+        }));
+    }
+    let roots = Arc::new(roots(args)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+    Ok(verifier.build().context("cannot verify certificates")?)
+}
+
+/// Those of the file, else the system's. What the system has and nobody can read is passed over, as everywhere.
+fn roots(args: &TlsArgs) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = &args.ca else {
+        let found = rustls_native_certs::load_native_certs().certs;
+        roots.add_parsable_certificates(found);
+        anyhow::ensure!(
+            !roots.is_empty(),
+            "the system trusts no certificate: give --ca FILE or --insecure"
+        );
+        return Ok(roots);
+    };
+    let path = path.display();
+    let certificates = CertificateDer::pem_file_iter(path.to_string());
+    for certificate in certificates.with_context(|| format!("cannot read {path}"))? {
+        let certificate = certificate.with_context(|| format!("{path} is no PEM"))?;
+        let added = roots.add(certificate);
+        added.with_context(|| format!("{path} has a certificate that cannot be trusted"))?;
+    }
+    anyhow::ensure!(!roots.is_empty(), "{path} has no certificate");
+    Ok(roots)
+}
+
+/// Takes any certificate, of a peer that has its key.
+#[derive(Debug)]
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
