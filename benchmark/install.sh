@@ -14,7 +14,7 @@ if [ ! -e "$policy" ]; then
 fi
 status=0
 apt-get install -y --no-install-recommends \
-    haproxy libnginx-mod-stream nginx python3 python3-venv util-linux valgrind wrk || status=$?
+    haproxy libnginx-mod-stream nginx openssl python3 python3-venv util-linux valgrind wrk || status=$?
 if [ "$made_policy" = yes ]; then
     rm -f "$policy"
 fi

@@ -15,7 +15,7 @@ import report
 import scenarios
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-NAMES = [scenario.name for scenario in scenarios.SCENARIOS] + ["idle"]
+NAMES = [scenario.name for scenario in [*scenarios.SCENARIOS, *scenarios.IDLE]]
 
 
 def main():
@@ -72,7 +72,7 @@ def run(options):
     if len(os.sched_getaffinity(0)) < 2:
         raise machine.Unusable("two cores are needed: one for the proxy, one for load and origins")
     programs = set(options.only) - {"balance", "before"}
-    machine.require_programs(["taskset", "wrk", *sorted(programs)])
+    machine.require_programs(["taskset", "wrk", "openssl", *sorted(programs)])
     if "balance" in options.only and not proxies.balance_binary().exists():
         raise machine.Unusable(f"{proxies.balance_binary()} does not exist: run `cargo build --release`")
     machine.raise_descriptor_limit()
@@ -81,11 +81,15 @@ def run(options):
         stage = proxies.Stage(children, options.proxy_core, options.load_core, proxies.bench_command())
         try:
             stage.start_origins()
+            stage.make_identity()
             results = [
                 (scenario, measure(stage, scenario, options))
                 for scenario in scenarios.SCENARIOS if scenario.name in options.scenarios
             ]
-            idle = measure_idle(stage, options) if "idle" in options.scenarios else {}
+            idle = [
+                (scenario, measure_idle(stage, scenario, options))
+                for scenario in scenarios.IDLE if scenario.name in options.scenarios
+            ]
         except machine.Unusable as error:
             raise machine.Unusable(f"{error}\nlast output of the programs:\n{stage.log_tail()}") from error
         finally:
@@ -115,15 +119,15 @@ def measure(stage, scenario, options):
     return samples
 
 
-def measure_idle(stage, options):
+def measure_idle(stage, scenario, options):
     """Each count against a fresh proxy: memory that was grown once is seldom given back."""
     idle = {name: [] for name in options.only}
     for count in options.idle:
         for name in options.only:
-            proxy = stage.start_proxy(name, "http")
-            row = scenarios.idle(stage, proxy, count)
+            proxy = stage.start_proxy(name, scenario.kind)
+            row = scenarios.idle(stage, proxy, scenario, count)
             idle[name].append(row)
-            progress(f"idle {name}: {row['connections']} connections, {row['bytes_per_connection']:.0f} B each"
+            progress(f"{scenario.name} {name}: {row['connections']} connections, {row['bytes_per_connection']:.0f} B each"
                      + (f", errors {row['errors']}" if row["errors"] else ""))
             stage.children.stop(proxy.process)
     return idle
@@ -144,7 +148,10 @@ def publish(options, facts, versions, results, idle):
         (RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
         (RESULTS / f"{options.name}.html").write_text(page.render(results, idle, text))
     words = [report.verdict(scenario, samples)[1] for scenario, samples in results]
-    words += [report.idle_verdict(name, row) for name, rows in idle.items() for row in rows]
+    words += [
+        report.idle_verdict(scenario, name, row)
+        for scenario, rows_of in idle for name, rows in rows_of.items() for row in rows
+    ]
     if any(word.startswith("FAIL") for word in words):
         return 1
     return 3 if any(word.startswith("LIMITED") for word in words) else 0

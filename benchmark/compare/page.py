@@ -24,7 +24,7 @@ td,th{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line)
 def render(results, idle, markdown):
     """`markdown` is the whole report: what is in the one is in the other."""
     charts = [_scenario(scenario, samples) for scenario, samples in results]
-    charts += [_idle(idle)] if idle else []
+    charts += [_idle(scenario, rows) for scenario, rows in idle]
     blocks = [_block(block) for block in markdown.strip().split("\n\n")]
     # Behind the title and the paragraph about the machine.
     blocks.insert(2, f'<div class="charts">{"".join(charts)}</div>')
@@ -43,12 +43,12 @@ def _scenario(scenario, samples):
     return _figure(f"{scenario.title}: CPU per {scenario.unit}, {unit}", rows)
 
 
-def _idle(idle):
+def _idle(scenario, idle):
     rows = []
     for name, each in idle.items():
         costs = [row["bytes_per_connection"] for row in each]
         rows.append((name, median(costs), min(costs), max(costs)))
-    return _figure("Idle connections: bytes for each", rows)
+    return _figure(f"{scenario.title[0].upper()}{scenario.title[1:]}: bytes for each", rows)
 
 
 def _figure(title, rows):

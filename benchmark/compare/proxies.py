@@ -13,6 +13,9 @@ import machine
 PEERS = Path(__file__).resolve().parent.parent / "peers"
 REPOSITORY = PEERS.parent.parent
 
+# What requests and certificates are for.
+HOST = "bench.example"
+
 # More would only preallocate: the limit of descriptors is lower on most machines.
 CONNECTIONS = 40_000
 
@@ -102,6 +105,7 @@ class Stage:
         self.directory = Path(tempfile.mkdtemp(prefix="balance-compare-"))
         self.log = open(self.directory / "log.txt", "ab")
         self.origins = {}
+        self.identity = {}
 
     def close(self):
         self.log.close()
@@ -128,16 +132,29 @@ class Stage:
             machine.wait_for_port(port, process)
             self.origins[role] = port
 
+    def make_identity(self):
+        """One certificate for all, P-256: the same work for each."""
+        certificate, key = self.directory / "cert.pem", self.directory / "key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                   "-days", "30", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}",
+                   "-keyout", key, "-out", certificate]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise machine.Unusable(f"openssl made no certificate: {made.stderr}")
+        both = self.directory / "both.pem"
+        both.write_text(certificate.read_text() + key.read_text())
+        self.identity = {"CERT": certificate, "KEY": key, "PEM": both}
+
     def start_proxy(self, name, kind):
-        """`kind` is http or tcp. Returns when the proxy accepts."""
-        names = ["PORT", "METRICS_PORT"] if kind == "http" else [
-            "ECHO_PROXY_PORT", "BULK_PROXY_PORT", "METRICS_PORT"]
+        """`kind` is http, tls or tcp. Returns when the proxy accepts."""
+        names = ["ECHO_PROXY_PORT", "BULK_PROXY_PORT", "METRICS_PORT"] if kind == "tcp" else [
+            "PORT", "METRICS_PORT"]
         ports = dict(zip(names, machine.free_ports(len(names))))
         template, command = PROGRAMS[name](kind)
         directory = self.directory / f"{name}-{kind}"
         directory.mkdir(exist_ok=True)
         config = directory / template
-        config.write_text(self._fill(template, ports))
+        config.write_text(self._fill(template, kind, ports))
         command = [str(word).replace("@CONFIG@", str(config)) for word in command]
         command = [word.replace("@DIRECTORY@", str(directory)) for word in command]
         process = self.children.start(
@@ -147,10 +164,11 @@ class Stage:
                 machine.wait_for_port(port, process)
         return Proxy(name, process, ports)
 
-    def _fill(self, template, ports):
+    def _fill(self, template, kind, ports):
         module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
         values = {
             **self.origins,
+            **self.identity,
             **ports,
             "DESCRIPTORS": machine.facts()["descriptors"],
             "CONNECTIONS": CONNECTIONS,
@@ -158,22 +176,24 @@ class Stage:
             "USER_LINE": "user root;" if os.geteuid() == 0 else "",
             "STREAM_MODULE": f"load_module {module};" if module.exists() else "",
         }
-        text = (PEERS / template).read_text()
+        ours, others = ("@tls@", "@cleartext@") if kind == "tls" else ("@cleartext@", "@tls@")
+        lines = (PEERS / template).read_text().splitlines()
+        text = "\n".join(line.removeprefix(ours) for line in lines if not line.startswith(others)) + "\n"
         return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match.group(1)]), text)
 
 
 def _nginx(kind):
-    template = "nginx.conf" if kind == "http" else "nginx-stream.conf"
+    template = "nginx-stream.conf" if kind == "tcp" else "nginx.conf"
     return template, ["nginx", "-p", "@DIRECTORY@/", "-c", "@CONFIG@", "-e", "stderr"]
 
 
 def _haproxy(kind):
-    template = "haproxy.cfg" if kind == "http" else "haproxy-tcp.cfg"
+    template = "haproxy-tcp.cfg" if kind == "tcp" else "haproxy.cfg"
     return template, ["haproxy", "-q", "-db", "-f", "@CONFIG@"]
 
 
 def _envoy(kind):
-    template = "envoy.yaml" if kind == "http" else "envoy-tcp.yaml"
+    template = "envoy-tcp.yaml" if kind == "tcp" else "envoy.yaml"
     # The id keeps it from sharing memory with any other Envoy of the machine.
     return template, ["envoy", "-c", "@CONFIG@", "--concurrency", "1", "--use-dynamic-base-id",
                       "--disable-hot-restart", "-l", "error"]
@@ -184,22 +204,26 @@ def _caddy(_kind):
 
 
 def _balance(kind):
-    return f"balance-{kind}.yaml", [balance_binary(), "run", "-c", "@CONFIG@"]
+    return _balance_template(kind), [balance_binary(), "run", "-c", "@CONFIG@"]
 
 
 def _before(kind):
-    return f"balance-{kind}.yaml", [before_binary(), "run", "-c", "@CONFIG@"]
+    return _balance_template(kind), [before_binary(), "run", "-c", "@CONFIG@"]
+
+
+def _balance_template(kind):
+    return "balance-tcp.yaml" if kind == "tcp" else "balance-http.yaml"
 
 
 PROGRAMS = {"balance": _balance, "before": _before, "nginx": _nginx, "haproxy": _haproxy,
             "envoy": _envoy, "caddy": _caddy}
 
 # Caddy proxies TCP only with a module that is not part of it.
-KINDS = {"caddy": ["http"]}
+KINDS = {"caddy": ["http", "tls"]}
 
 
 def is_able(name, kind):
-    return kind in KINDS.get(name, ["http", "tcp"])
+    return kind in KINDS.get(name, ["http", "tls", "tcp"])
 
 
 def default_names():

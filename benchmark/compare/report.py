@@ -2,8 +2,6 @@
 
 import statistics
 
-from scenarios import BASE_BYTES_MAX, IDLE_BYTES_MAX
-
 # Above this share of its core a proxy counts as saturated: then its rate is its own maximum.
 SATURATED = 0.95
 
@@ -12,12 +10,23 @@ def median(values):
     return statistics.median(values)
 
 
+def rival_of(scenario, samples):
+    """The best of those that the target is about; None where none was measured."""
+    measured = [name for name in scenario.rivals if name in samples]
+    return min(measured, key=lambda name: cpu_of(samples[name]), default=None)
+
+
+def cpu_of(rounds):
+    return median([sample.cpu_us_per_unit for sample in rounds])
+
+
 def verdict(scenario, samples):
     """PASS, FAIL, or `-` where nothing is promised or one side was not measured; and the ratio."""
-    if "balance" not in samples or scenario.rival not in samples:
+    rival = rival_of(scenario, samples)
+    if "balance" not in samples or rival is None:
         return None, "-"
-    ours, rival = samples["balance"], samples[scenario.rival]
-    ratio = median([s.cpu_us_per_unit for s in ours]) / median([s.cpu_us_per_unit for s in rival])
+    ours = samples["balance"]
+    ratio = cpu_of(ours) / cpu_of(samples[rival])
     if scenario.target is None:
         return ratio, "-"
     if any(sample.errors for sample in ours):
@@ -28,8 +37,8 @@ def verdict(scenario, samples):
 def rounds_table(results):
     """`results`: list of (scenario, {proxy: [Sample]})."""
     lines = [
-        "| scenario | proxy | CPU per unit, median (min–max) | units/s | core busy | p50 | p99 | errors |",
-        "|---|---|---|---|---|---|---|---|",
+        "| scenario | proxy | CPU per unit, median (min–max) | units/s | core busy | p50 | p99 | errors | agreed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for scenario, samples in results:
         for name, rounds in samples.items():
@@ -53,6 +62,7 @@ def _row(scenario, name, rounds):
         _micros([s.p50_us for s in rounds]),
         _micros([s.p99_us for s in rounds]),
         ", ".join(f"{count} {kind}" for kind, count in errors.items()) or "0",
+        " and ".join(sorted({sample.agreed for sample in rounds if sample.agreed})) or "–",
     ]
     return "| " + " | ".join(columns) + " |"
 
@@ -75,29 +85,30 @@ def ratio_table(results):
         ratio, word = verdict(scenario, samples)
         if ratio is None:
             continue
-        pairs = zip(samples["balance"], samples[scenario.rival])
-        by_round = [ours.cpu_us_per_unit / rival.cpu_us_per_unit for ours, rival in pairs]
+        rival = rival_of(scenario, samples)
+        pairs = zip(samples["balance"], samples[rival])
+        by_round = [ours.cpu_us_per_unit / theirs.cpu_us_per_unit for ours, theirs in pairs]
         target = "–" if scenario.target is None else f"≤ {scenario.target:.2f}"
         lines.append(
-            f"| {scenario.name} | {scenario.title} | balance/{scenario.rival} **{ratio:.2f}** "
+            f"| {scenario.name} | {scenario.title} | balance/{rival} **{ratio:.2f}** "
             f"({min(by_round):.2f}–{max(by_round):.2f}) | {target} | {word} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def idle_verdict(name, row):
+def idle_verdict(scenario, name, row):
     if name != "balance":
         return "-"
     if row["lost"] or (row["errors"] and not row["limited_by"]):
         return "FAIL (errors)"
-    if row["bytes_per_connection"] > IDLE_BYTES_MAX or row["base_rss_bytes"] > BASE_BYTES_MAX:
+    if row["bytes_per_connection"] > scenario.bytes_max or row["base_rss_bytes"] > scenario.base_bytes_max:
         return "FAIL"
     return f"LIMITED ({row['limited_by']})" if row["limited_by"] else "PASS"
 
 
-def idle_table(idle):
+def idle_table(scenario, idle):
     """`idle`: {proxy: [row]}."""
     lines = [
-        "| proxy | idle connections | base RSS (Pss) | after work | held | per connection | at 50,000 | verdict |",
+        f"| proxy | {scenario.title} | base RSS (Pss) | after work | held | per connection | at 50,000 | verdict |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, rows in idle.items():
@@ -110,7 +121,7 @@ def idle_table(idle):
                 f"| {name} | {row['connections']:,} of {row['connections_wanted']:,} "
                 f"| {_mb(row['base_rss_bytes'])} ({_mb(row['base_pss_bytes'])}) | {_mb(row['warm_rss_bytes'])} "
                 f"| {_mb(row['held_rss_bytes'])} | {row['bytes_per_connection']:,.0f} B | {total} "
-                f"| {idle_verdict(name, row)} |")
+                f"| {idle_verdict(scenario, name, row)} |")
     slopes = [f"{name} {slope(rows):,.0f} B" for name, rows in idle.items() if len(rows) > 1]
     if slopes:
         lines += ["", "Growth per connection between the smallest and the largest count: " + ", ".join(slopes) + "."]
@@ -164,15 +175,19 @@ def to_json(facts, versions, results, idle, seconds, rounds):
                 "title": scenario.title,
                 "unit": scenario.unit,
                 "target": scenario.target,
-                "rival": scenario.rival,
+                "rival": rival_of(scenario, samples),
                 "ratio": verdict(scenario, samples)[0],
                 "verdict": verdict(scenario, samples)[1],
                 "samples": {name: [s.to_json() for s in each] for name, each in samples.items()},
             }
             for scenario, samples in results
         },
-        "idle": {
-            name: [{**row, "verdict": idle_verdict(name, row)} for row in rows] for name, rows in idle.items()
+        **{
+            scenario.name.replace("-", "_"): {
+                name: [{**row, "verdict": idle_verdict(scenario, name, row)} for row in rows]
+                for name, rows in rows_of.items()
+            }
+            for scenario, rows_of in idle
         },
     }
 
@@ -186,6 +201,6 @@ def to_markdown(facts, versions, results, idle, seconds, rounds, when):
         notes(results, seconds, rounds) if results else "",
         ratio_table(results),
         rounds_table(results) if results else "",
-        idle_table(idle) if idle else "",
+        *(idle_table(scenario, rows) for scenario, rows in idle),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -3,15 +3,20 @@
 import json
 import re
 import socket
+import ssl
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import machine
+from proxies import HOST
 
-HOST = "bench.example"
 SMALL, LARGE = "/api/small", "/large"
+
+# The same for all, whatever each prefers, so that the same work is done.
+TLS = ["--insecure", "--server-name", HOST, "--tls-version", "1.3", "--ciphers", "TLS_AES_128_GCM_SHA256",
+       "--groups", "X25519"]
 
 
 @dataclass
@@ -24,6 +29,8 @@ class Sample:
     p50_us: float | None = None
     p99_us: float | None = None
     errors: dict = field(default_factory=dict)
+    agreed: str = ""
+    """Version, cipher and group, under TLS."""
 
     @property
     def cpu_us_per_unit(self):
@@ -53,9 +60,9 @@ class Scenario:
     kind: str
     unit: str
     run: object
-    """Balance's CPU per unit divided by `rival`'s may be at most `target`. None: for information."""
+    """Balance's CPU per unit divided by that of the best of `rivals` may be at most `target`. None: for information."""
     target: float | None = None
-    rival: str = "nginx"
+    rivals: tuple = ("nginx",)
     check: object = None
 
 
@@ -105,6 +112,41 @@ def _parse_wrk(text, cpu):
     )
 
 
+def https(connections, path, handshakes=None):
+    """A round of `balance bench http` over TLS. `handshakes`, full or resumed: one for each request."""
+
+    def run(stage, proxy, seconds):
+        command = ["http", f"https://127.0.0.1:{proxy.ports['PORT']}{path}", "--threads", 1, "--connections", connections,
+                   "--duration", f"{seconds}s", "--header", f"Host: {HOST}", *TLS]
+        if handshakes is not None:
+            command += ["--new-connections"]
+        if handshakes == "resumed":
+            command += ["--resumption"]
+        before = proxy.cpu_seconds()
+        result = bench(stage, command)
+        cpu = proxy.cpu_seconds() - before
+        errors = result["errors"]
+        resumed = sum(each["handshakes"] for each in result["tls"] if each["resumed"])
+        if handshakes == "resumed" and resumed < 0.9 * result["requests"]:
+            errors = {**errors, "not_resumed": result["requests"] - resumed}
+        return Sample(
+            units=result["requests"],
+            seconds=result["duration_s"],
+            cpu_seconds=cpu,
+            p50_us=result["latency_us"]["p50"],
+            p99_us=result["latency_us"]["p99"],
+            errors=errors,
+            agreed=agreed(result),
+        )
+
+    return run
+
+
+def agreed(result):
+    kinds = {f"TLS {each['version']} {each['cipher']} {each['group']}" for each in result["tls"]}
+    return " and ".join(sorted(kinds))
+
+
 def tcp(port_name, options, per_gb=False):
     """A round of `balance bench tcp` on the load core."""
 
@@ -147,11 +189,20 @@ def closes_when_asked(proxy):
         raise machine.Unusable(f"{proxy.name} answered {received[:80]!r}")
 
 
-def answers(path, length):
+def connect(proxy, is_tls):
+    connection = socket.create_connection(("127.0.0.1", proxy.ports["PORT"]), timeout=5)
+    if not is_tls:
+        return connection
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection, server_hostname=HOST)
+
+
+def answers(path, length, is_tls=False):
     """A check that the proxy reaches the right origin before anything is measured."""
 
     def check(proxy):
-        with socket.create_connection(("127.0.0.1", proxy.ports["PORT"]), timeout=5) as connection:
+        with connect(proxy, is_tls) as connection:
             request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             received = b""
@@ -164,16 +215,19 @@ def answers(path, length):
     return check
 
 
-def idle(stage, proxy, connections):
+def idle(stage, proxy, scenario, connections):
     """Memory of a fresh proxy, after it has worked for a second, and its growth by idle connections.
 
     The growth is counted from the second figure: code, tables and buffers that are touched for the first time by any
     request are no cost of a connection."""
     fresh = proxy.memory()
-    wrk(64, SMALL)(stage, proxy, 1)
+    is_tls = scenario.kind == "tls"
+    (https if is_tls else wrk)(64, SMALL)(stage, proxy, 1)
     warm = proxy.memory()
     command = ["connections", "--target", f"127.0.0.1:{proxy.ports['PORT']}", "--host", HOST,
                "--path", SMALL, "--connections", connections, "--hold", 2]
+    if is_tls:
+        command += ["--https", *TLS]
     for pid in proxy.pids():
         command += ["--pid", pid]
     result = bench(stage, command)
@@ -182,6 +236,7 @@ def idle(stage, proxy, connections):
         "connections": result["connections"],
         "connections_wanted": connections,
         "lost": result["lost"],
+        "agreed": agreed(result),
         "errors": result["errors"],
         "limited_by": result["limited_by"],
         "base_rss_bytes": fresh.rss,
@@ -206,10 +261,31 @@ SCENARIOS = [
     Scenario("tcp-echo", "TCP: 64 B echoed on 64 kept connections", "tcp", "message",
              tcp("ECHO_PROXY_PORT", ["--connections", 64, "--size", 64])),
     Scenario("tcp-bulk", "TCP: bulk data on 4 connections", "tcp", "GB",
-             tcp("BULK_PROXY_PORT", ["--connections", 4, "--bulk", "read"], per_gb=True), 1.05, "haproxy"),
+             tcp("BULK_PROXY_PORT", ["--connections", 4, "--bulk", "read"], per_gb=True), 1.05, ("haproxy",)),
+    Scenario("tls-h1-64", "HTTP/1.1 over TLS, kept, 64 connections, 128 B", "tls", "request",
+             https(64, SMALL), 0.70, check=answers(SMALL, 128, is_tls=True)),
+    Scenario("tls-h1-64k", "HTTP/1.1 over TLS, kept, 64 connections, 64 KiB", "tls", "request",
+             https(64, LARGE), 0.65, check=answers(LARGE, 65536, is_tls=True)),
+    Scenario("tls-full", "a full TLS handshake for every request, 64 at a time", "tls", "handshake",
+             https(64, SMALL, "full"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
+    Scenario("tls-resumed", "a resumed TLS handshake for every request, 64 at a time", "tls", "handshake",
+             https(64, SMALL, "resumed"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
 ]
 
-# Balance has to stay below these; the peers are measured for comparison.
+
+@dataclass(frozen=True)
+class Idle:
+    """Idle connections. Balance has to stay below the limits; the peers are measured for comparison."""
+
+    name: str
+    title: str
+    kind: str
+    bytes_max: int
+    base_bytes_max: float
+
+
+IDLE = [
+    Idle("idle", "idle connections", "http", 1_536, 15e6),
+    Idle("idle-tls", "idle connections under TLS", "tls", 6 * 1_024, 15e6),
+]
 IDLE_CONNECTIONS = (5_000, 18_000)
-IDLE_BYTES_MAX = 1_536
-BASE_BYTES_MAX = 15e6
