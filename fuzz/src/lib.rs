@@ -12,6 +12,7 @@
 
 pub mod access_log;
 pub mod chunked;
+pub mod client_hello;
 pub mod config_file;
 pub mod corpus;
 mod dictionary;
@@ -60,6 +61,12 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     target("access_log", 10_000, access_log::check, access_log::seeds),
     target("chunked", 20_000, chunked::check, chunked::seeds),
+    target(
+        "client_hello",
+        20_000,
+        client_hello::check,
+        client_hello::seeds,
+    ),
     target(
         "config_file",
         10_000,

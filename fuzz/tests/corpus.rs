@@ -59,6 +59,7 @@ macro_rules! targets {
 targets! {
     access_log
     chunked
+    client_hello
     config_file
     forwarded_for
     h2_client

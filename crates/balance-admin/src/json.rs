@@ -155,6 +155,7 @@ fn route(route: &RouteView) -> Value {
         "priority": route.priority,
         "match": {
             "hosts": route.hosts,
+            "sni": route.server_names,
             "path": route.path,
             "methods": route.methods,
             "headers": conditions(&route.headers),

@@ -353,7 +353,7 @@ fn scalar_key(table: &'static Table, text: &str) -> Option<&'static Key> {
 }
 
 /// A value, or what is wrong and what to do.
-type Parsed = Result<Value, (String, Option<String>)>;
+pub(crate) type Parsed = Result<Value, (String, Option<String>)>;
 
 fn parse_value(text: &str, kind: &Kind) -> Parsed {
     let plain = |fits: bool, value: Value| {
@@ -482,7 +482,7 @@ fn parse_hash_key(text: &str) -> Parsed {
 }
 
 /// Case, port and trailing dot do not matter (config.md §3), so they are gone here already.
-fn parse_host(text: &str) -> Parsed {
+pub(crate) fn parse_host(text: &str) -> Parsed {
     let lower = text.to_ascii_lowercase();
     let without_port = match lower.rsplit_once(':') {
         Some((host, port))

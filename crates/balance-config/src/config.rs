@@ -137,6 +137,7 @@ pub enum ClientAuth {
 /// Which routes a listener asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteScope {
+    /// All routes of requests. A tcp listener always lists its own.
     All,
     /// These, in this order where priorities are equal.
     Listed(Vec<RouteId>),
@@ -201,6 +202,9 @@ pub struct Route {
     /// Higher first.
     pub priority: i64,
     pub matches: RouteMatch,
+    /// `Some`: not a route of requests but of sessions, by the server that a TLS client names. `matches` is empty then,
+    /// and the action is to forward.
+    pub server_names: Option<Vec<HostPattern>>,
     pub action: Action,
     pub mirror: Option<Mirror>,
     /// The top-level `transform` and this route's, merged.

@@ -6,6 +6,7 @@ mod mode;
 mod overrides;
 mod pools;
 mod routes;
+mod server_names;
 mod tls;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) fn resolve(
     let top_transform = transform::read(root.block("transform"), diagnostics);
 
     let mut pools = pools::resolve(pool_drafts(root, version, diagnostics), layers, diagnostics);
-    let routes = routes::resolve(
+    let mut routes = routes::resolve(
         route_drafts(root, version, diagnostics),
         &mut pools,
         layers,
@@ -42,7 +43,8 @@ pub(crate) fn resolve(
     );
 
     let overrides = overrides::read(sources, diagnostics);
-    let mut drafts: Vec<listener::ListenerDraft> = listener::read_main(root).into_iter().collect();
+    let mut drafts: Vec<listener::ListenerDraft> =
+        listener::read_main(root, diagnostics).into_iter().collect();
     drafts.extend(
         root.list("listeners")
             .iter()
@@ -51,19 +53,20 @@ pub(crate) fn resolve(
     overrides.apply(root, &mut drafts, diagnostics);
     warn_orphans(root, &drafts, diagnostics);
     let default_mode = mode::Default::of(root, overrides.mode);
-    let context = listeners::Context {
+    let mut context = listeners::Context {
         version,
         file,
-        pools: &pools,
-        routes: &routes,
+        pools: &mut pools,
+        routes: &mut routes,
         default_mode,
     };
-    let listeners = listeners::resolve(drafts, root, &context, diagnostics);
+    let listeners = listeners::resolve(drafts, root, &mut context, diagnostics);
 
     let has_http = listeners.iter().any(|listener| listener.mode == Mode::Http);
     let mode = if has_http { Mode::Http } else { Mode::Tcp };
     if mode == Mode::Tcp {
-        mode::warn_without_effect(root, diagnostics);
+        let has_session_routes = routes.iter().any(|route| route.server_names.is_some());
+        mode::warn_without_effect(root, has_session_routes, diagnostics);
     }
     listeners::warn_hash_keys(&listeners, &pools.pools, diagnostics);
 

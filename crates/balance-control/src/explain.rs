@@ -92,12 +92,10 @@ impl Subject<'_> {
         };
         match asked {
             Resolved::Request(head) => Ok(self.request(&explainer, &explainer.request(&head)?)),
-            Resolved::Session => match explainer.session() {
-                Some(destination) => Ok(self.session(&explainer, &destination)),
-                None => Err(QuestionError::PoolMissing {
-                    name: self.snapshot.listeners[listener].name.clone(),
-                }),
-            },
+            Resolved::Session(server_name) => {
+                let explained = explainer.session(server_name.as_deref());
+                Ok(self.session(&explainer, &explained))
+            }
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct RouteView {
     pub place: String,
     pub priority: i64,
     pub hosts: Vec<String>,
+    /// Of a route of sessions.
+    pub server_names: Vec<String>,
     /// `any`, `prefix /v1`, `exact /v1`, `regex /v[0-9]+`.
     pub path: String,
     pub methods: Vec<String>,

@@ -84,6 +84,15 @@ impl ListenAddress {
 }
 
 impl BackendAddress {
+    /// The port, where it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(address) => Some(address.port()),
+            Self::Name { port, .. } => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Parses `"127.0.0.1:9001"`, `"[::1]:9001"`, `"name.example:9001"`, `"unix:/path"`.
     ///
     /// # Errors

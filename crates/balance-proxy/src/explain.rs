@@ -28,6 +28,7 @@ use crate::filter;
 use crate::http1::{offered_upgrade, write_request};
 use crate::own_response::OwnResponse;
 use crate::snapshot::{ListenerRules, Snapshot};
+use crate::tcp::server_name;
 
 pub use destination::{Candidate, Destination, Hashed};
 pub use head::{Author, LostField, SentField, SentHead};
@@ -64,6 +65,16 @@ pub struct RequestExplanation {
     pub trace: Option<Trace>,
     pub route: Option<RouteId>,
     pub outcome: Outcome,
+}
+
+/// The life of a session up to its backend.
+#[derive(Clone, Debug)]
+pub struct SessionExplanation {
+    /// `None` where the name of the server does not matter, or there is none.
+    pub trace: Option<Trace>,
+    pub route: Option<RouteId>,
+    /// `None`: no route takes it, and the listener has no pool.
+    pub destination: Option<Destination>,
 }
 
 /// What a request asks for.
@@ -156,10 +167,18 @@ impl Explainer<'_> {
         Ok(explanation)
     }
 
-    /// Explains a TCP session. `None` if the listener has no pool.
-    pub fn session(&self) -> Option<Destination> {
-        let pool = self.rules().pool?;
-        Some(Destination::find(self, pool, self.peer, |_| None))
+    /// Explains a TCP session whose client names this server, in lower case, or none.
+    pub fn session(&self, server_name: Option<&str>) -> SessionExplanation {
+        let rules = self.rules();
+        let route = server_name::route(rules, server_name);
+        let pool = server_name::pool(self.snapshot, rules, route);
+        SessionExplanation {
+            trace: server_name
+                .filter(|_| server_name::is_asked(rules))
+                .map(|name| server_name::trace(rules, name)),
+            route,
+            destination: pool.map(|pool| Destination::find(self, pool, self.peer, |_| None)),
+        }
     }
 
     fn rules(&self) -> &ListenerRules {

@@ -6,6 +6,7 @@
 
 mod budget;
 mod buffers;
+mod client_hello;
 mod clock;
 mod endpoint;
 mod exchange;

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   accepted ── pick ──► connecting ──► relaying ──► settled
-//!                ▲            │ failed: the backend rests, nothing was sent
-//!                └────────────┘
+//!       │        ▲▲           │ failed: the backend rests, nothing was sent
+//!       ▼        │└───────────┘
+//!   finding the server's name, where routes ask for it
 //! ```
+
+pub(crate) mod server_name;
 
 use std::rc::Rc;
 
-use balance_core::{Cause, PoolId};
+use balance_core::{Cause, PoolId, Timeouts};
 use balance_lb::Lease;
 use balance_net::{Relay, RelayOptions, Side, set_linger_zero};
 use balance_proto::proxy_protocol::ConnectionEnds;
@@ -54,12 +57,38 @@ async fn run(
     worker: &Worker,
     listener: &WorkerListener,
     downstream: &mut MaybeTls,
-    client: Client,
+    mut client: Client,
     session: &mut Session,
 ) -> Cause {
     let timer = worker.wheel.timer();
     let snapshot = listener.snapshot();
-    let Some(pool) = snapshot.rules.listeners[listener.index()].pool else {
+    let index = listener.index();
+    let rules = &snapshot.rules.listeners[index];
+    let mut route = None;
+    if server_name::is_asked(rules) {
+        let (head_ms, _) = listener.connection_timeouts();
+        timer.set(worker.clock.now_ms(), head_ms);
+        let unread = &mut client.unread;
+        // Boxed: as connecting below.
+        match Box::pin(server_name::find(worker, &timer, downstream, unread)).await {
+            Ok(name) => {
+                route = server_name::route(rules, name.as_deref());
+                session.server_name = name.unwrap_or_default();
+            }
+            Err(cause) => {
+                session.bytes_in = client.unread.len() as u64;
+                let _ = set_linger_zero(&*downstream);
+                return cause;
+            }
+        }
+    }
+    if let Some(route) = route {
+        session
+            .route
+            .clone_from(&snapshot.rules.routes[route.index()].name);
+    }
+    let Some(pool) = server_name::pool(&snapshot.rules, rules, route) else {
+        let _ = set_linger_zero(&*downstream);
         return Cause::NoRoute;
     };
     session.asked = Some((Rc::clone(&snapshot), pool));
@@ -67,10 +96,15 @@ async fn run(
         let _ = set_linger_zero(&*downstream);
         return Cause::Overloaded;
     }
+    let timeouts = match route {
+        Some(route) => &snapshot.rules.routes[route.index()].timeouts,
+        None => &snapshot.rules.pools[pool.index()].timeouts,
+    };
     // Boxed: connecting is a short part of a session's life, its state a large part of the future.
     let asked = Asked {
         snapshot: &snapshot,
         pool,
+        timeouts,
         ends: client.ends(&snapshot, downstream),
     };
     let connected = Box::pin(connect_backend(worker, &asked, &timer, session)).await;
@@ -82,7 +116,6 @@ async fn run(
             return cause;
         }
     };
-    let timeouts = &snapshot.rules.pools[pool.index()].timeouts;
     let deadlines = RelayDeadlines {
         idle_ms: millis(timeouts.idle),
         write_progress_ms: millis(timeouts.write_progress),
@@ -110,7 +143,7 @@ async fn run(
 struct Client {
     /// As a PROXY header told them.
     ends: Option<Box<ConnectionEnds>>,
-    /// The first bytes of the session, read behind that header.
+    /// The first bytes of the session: read behind that header, or for the server's name.
     unread: Vec<u8>,
 }
 
@@ -129,6 +162,7 @@ impl Client {
 struct Asked<'a> {
     snapshot: &'a WorkerSnapshot,
     pool: PoolId,
+    timeouts: &'a Timeouts,
     ends: Option<ConnectionEnds>,
 }
 
@@ -138,8 +172,7 @@ async fn connect_backend(
     timer: &Timer,
     session: &mut Session,
 ) -> Result<(MaybeTls, Lease<Member>), Cause> {
-    let (snapshot, pool) = (asked.snapshot, asked.pool);
-    let timeouts = &snapshot.rules.pools[pool.index()].timeouts;
+    let (snapshot, pool, timeouts) = (asked.snapshot, asked.pool, asked.timeouts);
     let mut selection = Selection::default();
     selection.set_hash(snapshot, pool, session.peer, |_| None);
     loop {

@@ -78,6 +78,14 @@ pub fn proxy_header_rows() -> Vec<Row> {
     load("proxy_headers.txt")
 }
 
+/// The rows of `client_hellos.txt`.
+///
+/// # Panics
+/// When the file is not there or not as described.
+pub fn client_hello_rows() -> Vec<Row> {
+    load("client_hellos.txt")
+}
+
 /// Parses a whole table.
 ///
 /// # Errors

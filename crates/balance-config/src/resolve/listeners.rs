@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use balance_core::{HashKey, ListenAddress, PoolId, RouteId};
 
-use super::mode;
 use super::pools::Pools;
-use super::tls;
+use super::{mode, server_names, tls};
 use crate::check::shown;
 use crate::config::{Listener, Mode, Pool, Route, RouteScope, Version};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
@@ -18,8 +17,9 @@ use crate::value::Block;
 pub(super) struct Context<'a> {
     pub(super) version: Version,
     pub(super) file: &'a Arc<str>,
-    pub(super) pools: &'a Pools,
-    pub(super) routes: &'a [Route],
+    pub(super) pools: &'a mut Pools,
+    /// Those of the file; routes by the names of `tls.sni.routes` are added behind them.
+    pub(super) routes: &'a mut Vec<Route>,
     pub(super) default_mode: mode::Default,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
 pub(super) fn resolve(
     drafts: Vec<ListenerDraft>,
     root: &Block,
-    context: &Context<'_>,
+    context: &mut Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Listener> {
     if drafts.is_empty() && !root.has("listen") && root.list("listeners").is_empty() {
@@ -50,11 +50,11 @@ pub(super) fn resolve(
         return Vec::new();
     }
     let mut names: HashMap<String, Place> = HashMap::with_capacity(drafts.len());
-    let route_ids: HashMap<&str, RouteId> = context
+    let route_ids: HashMap<String, RouteId> = context
         .routes
         .iter()
         .enumerate()
-        .map(|(index, route)| (route.name.as_str(), RouteId::from_index(index)))
+        .map(|(index, route)| (route.name.clone(), RouteId::from_index(index)))
         .collect();
     drafts
         .into_iter()
@@ -67,25 +67,28 @@ pub(super) fn resolve(
 
 impl Context<'_> {
     fn listener(
-        &self,
+        &mut self,
         draft: ListenerDraft,
-        route_ids: &HashMap<&str, RouteId>,
+        route_ids: &HashMap<String, RouteId>,
         diagnostics: &mut Diagnostics,
     ) -> Listener {
-        let name = &draft.name.value;
-        let mode = match draft.mode {
-            Some(mode) => mode,
-            None if draft.routes.is_some()
-                && !matches!(self.default_mode, mode::Default::Written(_)) =>
-            {
-                Mode::Http
-            }
-            None => self.default_mode.mode_of(name, &draft.place, diagnostics),
-        };
-        let routes = self.scope(&draft, route_ids, diagnostics);
+        let mode = self.mode(&draft, route_ids, diagnostics);
+        let mut routes = self.scope(&draft, mode, route_ids, diagnostics);
         let pool = self.pool(&draft, mode, &routes, diagnostics);
-        if mode == Mode::Tcp {
-            warn_http_only(&draft, diagnostics);
+        match (mode, &mut routes) {
+            (Mode::Tcp, RouteScope::Listed(listed)) => {
+                warn_http_only(&draft, diagnostics);
+                let named = draft.pool.as_ref().and(pool).or(self.pools.default_pool());
+                let (pools, routes) = (&mut *self.pools, &mut *self.routes);
+                listed.extend(server_names::add_routes(
+                    &draft,
+                    named,
+                    pools,
+                    routes,
+                    diagnostics,
+                ));
+            }
+            _ => refuse_server_names(&draft, diagnostics),
         }
         if let Some(tls) = &draft.tls {
             tls::check(tls, mode, diagnostics);
@@ -103,14 +106,53 @@ impl Context<'_> {
         }
     }
 
+    fn mode(
+        &self,
+        draft: &ListenerDraft,
+        route_ids: &HashMap<String, RouteId>,
+        diagnostics: &mut Diagnostics,
+    ) -> Mode {
+        if let Some(mode) = draft.mode {
+            return mode;
+        }
+        let is_of_requests = |name: &Spanned<String>| {
+            let id = route_ids.get(&name.value);
+            id.is_none_or(|id| !self.is_of_sessions(*id))
+        };
+        match &draft.routes {
+            Some(names) if !matches!(self.default_mode, mode::Default::Written(_)) => {
+                if names.iter().any(is_of_requests) {
+                    Mode::Http
+                } else {
+                    Mode::Tcp
+                }
+            }
+            _ => {
+                let name = &draft.name.value;
+                self.default_mode.mode_of(name, &draft.place, diagnostics)
+            }
+        }
+    }
+
+    fn is_of_sessions(&self, route: RouteId) -> bool {
+        self.routes[route.index()].server_names.is_some()
+    }
+
     fn scope(
         &self,
         draft: &ListenerDraft,
-        route_ids: &HashMap<&str, RouteId>,
+        mode: Mode,
+        route_ids: &HashMap<String, RouteId>,
         diagnostics: &mut Diagnostics,
     ) -> RouteScope {
         let Some(names) = &draft.routes else {
-            return RouteScope::All;
+            // Of tcp listeners only those of the file: the names of another listener are not its.
+            let of_file = (0..route_ids.len()).map(RouteId::from_index);
+            let of_sessions = of_file.filter(|id| self.is_of_sessions(*id));
+            return match mode {
+                Mode::Http => RouteScope::All,
+                Mode::Tcp => RouteScope::Listed(of_sessions.collect()),
+            };
         };
         let mut listed: Vec<RouteId> = Vec::with_capacity(names.len());
         let mut seen: HashSet<RouteId> = HashSet::with_capacity(names.len());
@@ -120,7 +162,8 @@ impl Context<'_> {
                     let message = format!("route `{}` is listed twice", shown(&name.value));
                     diagnostics.warning(&name.place, message);
                 }
-                Some(id) => listed.push(*id),
+                Some(id) if self.is_of_sessions(*id) == (mode == Mode::Tcp) => listed.push(*id),
+                Some(_) => refuse_other_mode(&draft.name.value, mode, name, diagnostics),
                 None => unknown_route(name, self.routes, diagnostics),
             }
         }
@@ -141,15 +184,15 @@ impl Context<'_> {
             return self.pools.find(pool, diagnostics);
         }
         let has_routes = match routes {
-            RouteScope::All => !self.routes.is_empty(),
+            RouteScope::All => self.routes.iter().any(|route| route.server_names.is_none()),
             RouteScope::Listed(listed) => !listed.is_empty(),
         };
         let default = self.pools.default_pool();
-        let pool = match (mode, self.version) {
-            (Mode::Http, Version::V2) if has_routes => None,
+        let pool = match self.version {
+            Version::V2 if has_routes => None,
             _ => default,
         };
-        let is_lost = pool.is_none() && (mode == Mode::Tcp || !has_routes);
+        let is_lost = pool.is_none() && !has_routes;
         let routes_reported = draft.routes.as_ref().is_some_and(|names| !names.is_empty());
         if is_lost && !routes_reported {
             let message = match mode {
@@ -267,15 +310,45 @@ fn unknown_route(name: &Spanned<String>, routes: &[Route], diagnostics: &mut Dia
     diagnostics.push(diagnostic);
 }
 
-fn warn_http_only(draft: &ListenerDraft, diagnostics: &mut Diagnostics) {
-    let name = shown(&draft.name.value);
-    if draft.routes.is_some() {
-        let message = format!("listener `{name}` has mode tcp: it cannot see what `routes` match");
-        diagnostics.push(
-            Diagnostic::new(Severity::Error, &draft.routes_place, message)
-                .with_help("write `mode: http`, or `pool` in place of `routes`"),
+/// A route of requests at a tcp listener, or one of sessions at an http listener.
+fn refuse_other_mode(
+    listener: &str,
+    mode: Mode,
+    route: &Spanned<String>,
+    diagnostics: &mut Diagnostics,
+) {
+    let (listener, route_name) = (shown(listener), shown(&route.value));
+    let (message, help) = match mode {
+        Mode::Tcp => (
+            format!(
+                "listener `{listener}` has mode tcp: it cannot see what route `{route_name}` matches"
+            ),
+            "write `mode: http`, `pool` in place of `routes`, or a route with `match: { sni: NAME }`",
+        ),
+        Mode::Http => (
+            format!(
+                "listener `{listener}` has mode http: route `{route_name}` with `sni` is for mode tcp"
+            ),
+            "match by `host`, or write `mode: tcp`",
+        ),
+    };
+    diagnostics.error_help(&route.place, message, help);
+}
+
+/// Where TLS is ended, the server's name could say more than Host; without TLS there is none.
+fn refuse_server_names(draft: &ListenerDraft, diagnostics: &mut Diagnostics) {
+    let names = draft.server_names.as_ref().filter(|names| names.is_enabled);
+    if let Some(names) = names {
+        diagnostics.error_help(
+            &names.place,
+            "not supported yet: `sni.routes` with mode http",
+            "write `mode: tcp`, or routes with `host`",
         );
     }
+}
+
+fn warn_http_only(draft: &ListenerDraft, diagnostics: &mut Diagnostics) {
+    let name = shown(&draft.name.value);
     if !draft.trusted_proxies.is_empty() {
         let message = format!("`trusted_proxies` has no effect: listener `{name}` has mode tcp");
         diagnostics.warning(&draft.place, message);

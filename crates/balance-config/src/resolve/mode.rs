@@ -4,7 +4,7 @@ use crate::config::Mode;
 use crate::diagnostics::{Diagnostics, Place};
 use crate::sections::health;
 use crate::sections::listener;
-use crate::value::Block;
+use crate::value::{Block, Item};
 
 /// What holds for listeners without a mode of their own.
 pub(super) enum Default {
@@ -22,7 +22,7 @@ impl Default {
             return Self::Written(mode);
         }
         for key in ["http", "transform", "routes"] {
-            if root.has(key) {
+            if root.has(key) && !(key == "routes" && has_only_session_routes(root)) {
                 return Self::inferred(format!("`{key}`"), root.key_place(key));
             }
         }
@@ -68,10 +68,24 @@ impl Default {
     }
 }
 
+/// Routes by `sni` are not about HTTP.
+fn has_only_session_routes(root: &Block) -> bool {
+    let routes = root.list("routes");
+    let is_of_sessions = |item: &Item| {
+        let conditions = item.block().and_then(|route| route.block("match"));
+        conditions.is_some_and(|conditions| conditions.has("sni"))
+    };
+    !routes.is_empty() && routes.iter().all(is_of_sessions)
+}
+
 /// In a file of tcp listeners these keys do nothing.
-pub(super) fn warn_without_effect(root: &Block, diagnostics: &mut Diagnostics) {
+pub(super) fn warn_without_effect(
+    root: &Block,
+    has_session_routes: bool,
+    diagnostics: &mut Diagnostics,
+) {
     for key in ["transform", "routes"] {
-        if root.has(key) {
+        if root.has(key) && !(key == "routes" && has_session_routes) {
             let message = format!("`{key}` has no effect: no listener has mode http");
             diagnostics.warning(root.key_place(key), message);
         }

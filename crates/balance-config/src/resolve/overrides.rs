@@ -62,7 +62,7 @@ impl Overrides {
         diagnostics: &mut Diagnostics,
     ) {
         if let (Some(listen), true) = (&self.listen, drafts.is_empty()) {
-            drafts.push(listener::main_at(root, &listen.place));
+            drafts.push(listener::main_at(root, &listen.place, diagnostics));
         }
         let only = drafts.len() == 1;
         let target = drafts

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use balance_core::{Algorithm, BackendId, PoolId, RouteId, Timeouts};
+use balance_core::{Algorithm, BackendAddress, BackendId, PoolId, RouteId, Timeouts, Weight};
 
 use crate::check::shown;
 use crate::config::{Backend, Pool, PoolKind};
@@ -201,6 +201,102 @@ impl Pools {
         (ids, by_name)
     }
 
+    /// The pool that a name of a server leads to: backends of another one, by name, `name:port` or address, and those
+    /// that only this name knows.
+    pub(super) fn add_named_view(
+        &mut self,
+        of: PoolId,
+        route: RouteId,
+        route_name: &str,
+        backends: &[Spanned<String>],
+        diagnostics: &mut Diagnostics,
+    ) -> PoolId {
+        let id = self.add_view(of, route, route_name, &[], &self.timeouts(of), diagnostics);
+        let mut members: Vec<BackendId> = Vec::with_capacity(backends.len());
+        for backend in backends {
+            let Some(member) = self.find_or_add(of, id, backend, diagnostics) else {
+                continue;
+            };
+            if members.contains(&member) {
+                let message = format!("backend `{}` is named twice", shown(&backend.value));
+                diagnostics.warning(&backend.place, message);
+            } else {
+                members.push(member);
+            }
+        }
+        let view = &mut self.pools[id.index()];
+        view.members = members;
+        if let Some(first) = backends.first() {
+            view.place = first.place.clone();
+        }
+        id
+    }
+
+    fn timeouts(&self, pool: PoolId) -> Timeouts {
+        self.pools[pool.index()].timeouts.clone()
+    }
+
+    /// `None`: reported, here or where it is defined.
+    fn find_or_add(
+        &mut self,
+        of: PoolId,
+        view: PoolId,
+        named: &Spanned<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<BackendId> {
+        let text = named.value.as_str();
+        let by_name = &self.members[of.index()];
+        if let Some(known) = by_name.get(text) {
+            return *known;
+        }
+        let address = BackendAddress::parse(text).ok();
+        if let Some(address) = &address {
+            let (members, backends) = (&self.pools[of.index()].members, &self.backends);
+            let same = |id: &&BackendId| backends[id.index()].address.value == *address;
+            if let Some(known) = members.iter().find(same) {
+                return Some(*known);
+            }
+        }
+        let with_port = text.rsplit_once(':');
+        if let Some((name, port)) = with_port
+            && let Some(known) = by_name.get(name)
+        {
+            let id = (*known)?;
+            let own = &self.backends[id.index()].address;
+            if own.value.port().map(|own| own.to_string()).as_deref() == Some(port) {
+                return Some(id);
+            }
+            let message = format!("backend `{}` is at {}", shown(name), own.value);
+            diagnostics.push(
+                Diagnostic::new(Severity::Error, &named.place, message)
+                    .with_related(&own.place, "its address is here"),
+            );
+            return None;
+        }
+        let Some(address) = address else {
+            self.unknown_backend(of, named, diagnostics);
+            return None;
+        };
+        self.backends.push(Backend {
+            pool: self.pools[view.index()].name.clone(),
+            name: text.to_owned(),
+            address: Spanned::new(address, named.place.clone()),
+            weight: Weight(1),
+            max_connections: 0,
+            place: named.place.clone(),
+        });
+        Some(BackendId::from_index(self.backends.len() - 1))
+    }
+
+    fn unknown_backend(&self, of: PoolId, name: &Spanned<String>, diagnostics: &mut Diagnostics) {
+        let pool = shown(&self.pools[of.index()].name);
+        let message = format!("pool `{pool}` has no backend `{}`", shown(&name.value));
+        let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
+        let names = || self.members[of.index()].keys().map(String::as_str);
+        diagnostic.help = diagnostics.suggest("backends", &name.value, names);
+        diagnostics.push(diagnostic);
+    }
+
     /// The members of a pool that a route names, each once.
     fn select(
         &self,
@@ -209,7 +305,6 @@ impl Pools {
         diagnostics: &mut Diagnostics,
     ) -> Vec<BackendId> {
         let by_name = &self.members[of.index()];
-        let pool = &self.pools[of.index()].name;
         let mut members: Vec<BackendId> = Vec::with_capacity(names.len());
         let mut seen: HashSet<BackendId> = HashSet::with_capacity(names.len());
         for name in names {
@@ -220,17 +315,7 @@ impl Pools {
                 }
                 Some(Some(id)) => members.push(*id),
                 Some(None) => {} // Reported where it is defined.
-                None => {
-                    let message = format!(
-                        "pool `{}` has no backend `{}`",
-                        shown(pool),
-                        shown(&name.value)
-                    );
-                    let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
-                    let names = || by_name.keys().map(String::as_str);
-                    diagnostic.help = diagnostics.suggest("backends", &name.value, names);
-                    diagnostics.push(diagnostic);
-                }
+                None => self.unknown_backend(of, name, diagnostics),
             }
         }
         members

@@ -71,6 +71,7 @@ pub(super) fn resolve(
             place: draft.place,
             priority: draft.priority,
             matches: draft.matches,
+            server_names: draft.server_names,
             action,
             mirror,
             transform: transform::merge(top_transform, draft.transform),

@@ -4,7 +4,7 @@ use balance_core::ListenAddress;
 use ipnet::IpNet;
 
 use super::route::texts;
-use super::tls::{self, TLS};
+use super::tls::{self, NamesDraft, TLS};
 use crate::config::{ListenerTls, Mode};
 use crate::diagnostics::{Diagnostics, Place, Spanned};
 use crate::table::{Key, Kind, Table};
@@ -88,9 +88,10 @@ pub(crate) struct ListenerDraft {
     pub(crate) proxy_sources: Option<Vec<IpNet>>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) routes: Option<Vec<Spanned<String>>>,
-    pub(crate) routes_place: Place,
     pub(crate) pool: Option<Spanned<String>>,
     pub(crate) tls: Option<ListenerTls>,
+    /// Of `tls.sni.routes`.
+    pub(crate) server_names: Option<NamesDraft>,
 }
 
 /// Reads an entry of `listeners`. `None` when not even its name is there.
@@ -105,20 +106,20 @@ pub(crate) fn read(block: &Block, diagnostics: &mut Diagnostics) -> Option<Liste
             .and_then(|block| read_proxy_protocol(block, diagnostics)),
         trusted_proxies: networks(block, "trusted_proxies"),
         routes: block.has("routes").then(|| texts(block, "routes")),
-        routes_place: block.key_place("routes").clone(),
         pool: block.spanned_text("pool"),
         tls: tls::read(block),
+        server_names: tls::read_names(block, diagnostics),
     })
 }
 
 /// The listener `main` of the top-level keys; `None` without `listen`.
-pub(crate) fn read_main(root: &Block) -> Option<ListenerDraft> {
+pub(crate) fn read_main(root: &Block, diagnostics: &mut Diagnostics) -> Option<ListenerDraft> {
     let place = &root.field("listen")?.key_place;
-    Some(main_at(root, place))
+    Some(main_at(root, place, diagnostics))
 }
 
 /// The same, made by `place` whatever the file says about `listen`.
-pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
+pub(crate) fn main_at(root: &Block, place: &Place, diagnostics: &mut Diagnostics) -> ListenerDraft {
     ListenerDraft {
         name: Spanned::new(MAIN.to_owned(), place.clone()),
         place: place.clone(),
@@ -127,9 +128,9 @@ pub(crate) fn main_at(root: &Block, place: &Place) -> ListenerDraft {
         proxy_sources: None,
         trusted_proxies: networks(root, "trusted_proxies"),
         routes: None,
-        routes_place: place.clone(),
         pool: None,
         tls: tls::read(root),
+        server_names: tls::read_names(root, diagnostics),
     }
 }
 

@@ -10,7 +10,9 @@ use super::security::RATE_LIMIT;
 use super::split::{self, SplitDraft};
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::transform::{self, TRANSFORM};
-use crate::config::{PathMatch, Redirect, Respond, RouteMatch, RouteTest, Transform, Version};
+use crate::config::{
+    HostPattern, PathMatch, Redirect, Respond, RouteMatch, RouteTest, Transform, Version,
+};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::table::{Key, Kind, Table};
 use crate::value::Block;
@@ -82,6 +84,7 @@ static MATCH: Table = Table {
         HEADERS,
         QUERY,
         COOKIE,
+        SERVER_NAME,
     ],
 };
 
@@ -156,6 +159,13 @@ const COOKIE: Key = Key::new(
     "Cookies and what their first value must be, as it is sent.",
 )
 .example("{ beta: { present: true } }");
+const SERVER_NAME: Key = Key::new(
+    "sni",
+    Kind::OneOrMany(&Kind::Host),
+    "",
+    "The server that a TLS client names, in mode tcp and without ending TLS: a route of sessions, with no other condition.",
+)
+.example("\"*.example.com\"");
 const POOL: Key = Key::new("pool", Kind::Text, "default", "The pool that answers.").example("api");
 const BACKENDS: Key = Key::new(
     "backends",
@@ -296,6 +306,8 @@ pub(crate) struct RouteDraft {
     pub(crate) place: Place,
     pub(crate) priority: i64,
     pub(crate) matches: RouteMatch,
+    /// `Some`: a route of sessions.
+    pub(crate) server_names: Option<Vec<HostPattern>>,
     pub(crate) pool: Option<Spanned<String>>,
     pub(crate) backends: Option<Vec<Spanned<String>>>,
     pub(crate) split: Option<SplitDraft>,
@@ -338,6 +350,9 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
             diagnostics.warning(block.key_place(extra), message);
         }
     }
+    if let Some(conditions) = conditions.filter(|block| !is_flat && block.has("sni")) {
+        check_session_route(block, conditions, diagnostics);
+    }
     RouteDraft {
         name: block.spanned_text("name"),
         place: block.place.clone(),
@@ -345,6 +360,9 @@ pub(crate) fn read(block: &Block, version: Version, diagnostics: &mut Diagnostic
         matches: conditions
             .map(|block| read_match(block, version, diagnostics))
             .unwrap_or_default(),
+        server_names: conditions
+            .filter(|block| !is_flat && block.has("sni"))
+            .map(|block| hosts(block, "sni")),
         pool: block.spanned_text("pool"),
         backends: block.has("backends").then(|| texts(block, "backends")),
         split: split::read(block, diagnostics),
@@ -416,16 +434,57 @@ fn read_match(block: &Block, version: Version, diagnostics: &mut Diagnostics) ->
         (None, Some(prefix), Version::V2) => PathMatch::SegmentPrefix(prefix.to_owned()),
     };
     RouteMatch {
-        hosts: block
-            .list("host")
-            .iter()
-            .filter_map(|item| item.host().cloned())
-            .collect(),
+        hosts: hosts(block, "host"),
         path: regex.map_or(path, PathMatch::Regex),
         methods: methods.into_iter().map(|method| method.value).collect(),
         headers: condition::read(block, Carrier::Headers, diagnostics),
         query: condition::read(block, Carrier::Query, diagnostics),
         cookies: condition::read(block, Carrier::Cookies, diagnostics),
+    }
+}
+
+fn hosts(block: &Block, key: &str) -> Vec<HostPattern> {
+    let items = block.list(key).iter();
+    items.filter_map(|item| item.host().cloned()).collect()
+}
+
+/// Before TLS is ended nothing is visible but the name, and a session can only be passed on.
+fn check_session_route(route: &Block, conditions: &Block, diagnostics: &mut Diagnostics) {
+    let others = [
+        "host",
+        "path_prefix",
+        "path",
+        "path_regex",
+        "method",
+        "headers",
+        "query",
+        "cookie",
+    ];
+    let actions = [
+        "split",
+        "mirror",
+        "redirect",
+        "respond",
+        "transform",
+        "rate_limit",
+        "tests",
+    ];
+    let written = |block: &Block, keys: &[&'static str]| -> Vec<(&'static str, Place)> {
+        let keys = keys.iter().filter(|key| block.has(key));
+        keys.map(|key| (*key, block.key_place(key).clone()))
+            .collect()
+    };
+    let found = [written(conditions, &others), written(route, &actions)].concat();
+    for (key, place) in found {
+        let message =
+            format!("`{key}` beside `sni`: a session shows nothing but the name of its server");
+        diagnostics.push(
+            Diagnostic::new(Severity::Error, &place, message)
+                .with_related(conditions.key_place("sni"), "`sni` is here")
+                .with_help(
+                    "a route of sessions has `sni` and a `pool`; HTTP is seen in mode http alone",
+                ),
+        );
     }
 }
 

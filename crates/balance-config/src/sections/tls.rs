@@ -3,10 +3,12 @@
 use balance_core::TlsVersion;
 
 use super::route::texts;
-use crate::config::{ClientAuth, ListenerTls, TlsCertificate};
+use crate::check::parse_host;
+use crate::config::{ClientAuth, HostPattern, ListenerTls, TlsCertificate};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::table::{ENABLED, Key, Kind, Table};
 use crate::tls_files::CertificateFiles;
-use crate::value::Block;
+use crate::value::{Block, Item, Value};
 
 pub(crate) static TLS: Table = Table {
     name: "tls",
@@ -81,8 +83,12 @@ pub(crate) static TLS: Table = Table {
             "Protocols offered, in order. In mode http by default those that are spoken, in mode tcp none.",
         )
         .example("[h2, http/1.1]"),
-        Key::new("sni", Kind::Block(&SNI), "", "Routes by server name.")
-            .later("routes by server name"),
+        Key::new(
+            "sni",
+            Kind::Block(&SNI),
+            "",
+            "Routes by server name.",
+        ),
         Key::new(
             "backend",
             Kind::Block(&UPSTREAM_TLS),
@@ -137,7 +143,7 @@ static SNI: Table = Table {
         "routes",
         Kind::Map(&Kind::OneOrMany(&Kind::Text)),
         "",
-        "A server name and the backends for it.",
+        "A server name (`a.example`, `*.example` or `*`) and the backends for it: names of backends of the listener's pool, `name:port`, or addresses.",
     )
     .example("{ api.example.com: [api-1] }")],
 };
@@ -180,9 +186,11 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
     ],
 };
 
-/// Reads `tls` of a listener, or of the top level; `None` where it is not in force.
+/// Reads `tls` of a listener, or of the top level; `None` where it is not in force, or only says where sessions go.
 pub(crate) fn read(listener: &Block) -> Option<ListenerTls> {
-    let block = listener.enabled_block("tls")?;
+    let block = listener
+        .enabled_block("tls")
+        .filter(|tls| !only_routes(tls))?;
     let several = block.list("certificates").iter();
     let certificates = certificate(block)
         .into_iter()
@@ -227,4 +235,75 @@ fn version(block: &Block, key: &str) -> Option<TlsVersion> {
 
 fn flag(block: &Block, key: &str, default: bool) -> bool {
     block.bool(key).copied().unwrap_or(default)
+}
+
+/// `sni.routes` of a listener.
+#[derive(Debug)]
+pub(crate) struct NamesDraft {
+    pub(crate) place: Place,
+    /// False: TLS is switched off.
+    pub(crate) is_enabled: bool,
+    /// The exact names first, then the longest wildcards, as one would look them up.
+    pub(crate) names: Vec<NameDraft>,
+}
+
+/// An entry of it.
+#[derive(Debug)]
+pub(crate) struct NameDraft {
+    pub(crate) pattern: Spanned<HostPattern>,
+    /// The pattern as it is written.
+    pub(crate) name: String,
+    pub(crate) backends: Vec<Spanned<String>>,
+}
+
+/// Whether a `tls` block only says where sessions go, and TLS is ended by whoever they go to.
+fn only_routes(tls: &Block) -> bool {
+    has_routes(tls) && !tls.has("cert_file") && !tls.has("certificates")
+}
+
+fn has_routes(tls: &Block) -> bool {
+    let sni = tls.block("sni");
+    sni.is_some_and(|sni| !sni.map("routes").is_empty())
+}
+
+/// Reads them. `None`: there are none.
+pub(crate) fn read_names(listener: &Block, diagnostics: &mut Diagnostics) -> Option<NamesDraft> {
+    let tls = listener.block("tls").filter(|tls| has_routes(tls))?;
+    let sni = tls.block("sni")?;
+    let mut names = Vec::new();
+    for (name, item) in sni.map("routes") {
+        let pattern = match parse_host(&name.value) {
+            Ok(Value::Host(pattern)) => pattern,
+            Ok(_) => continue,
+            Err((message, help)) => {
+                let mut diagnostic = Diagnostic::new(Severity::Error, &name.place, message);
+                diagnostic.help = help;
+                diagnostics.push(diagnostic);
+                continue;
+            }
+        };
+        names.push(NameDraft {
+            pattern: Spanned::new(pattern, name.place.clone()),
+            name: name.value.clone(),
+            backends: texts_of(item),
+        });
+    }
+    names.sort_by_key(|draft| match &draft.pattern.value {
+        HostPattern::Exact(_) => (0, 0),
+        HostPattern::Under(name) => (1, usize::MAX - name.len()),
+        HostPattern::Any => (2, 0),
+    });
+    Some(NamesDraft {
+        place: sni.key_place("routes").clone(),
+        is_enabled: tls.is_enabled(),
+        names,
+    })
+}
+
+fn texts_of(item: &Item) -> Vec<Spanned<String>> {
+    let Value::List(items) = &item.value else {
+        return Vec::new();
+    };
+    let spanned = |item: &Item| Some(Spanned::new(item.text()?.to_owned(), item.place.clone()));
+    items.iter().filter_map(spanned).collect()
 }

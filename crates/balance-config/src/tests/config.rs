@@ -8,8 +8,8 @@ use balance_core::{
 };
 
 use crate::{
-    AccessLog, Action, Config, HeaderEdit, HostPattern, LogFormat, LogLevel, MemorySources, Mirror,
-    Mode, PathMatch, PoolKind, RouteScope, Severity, Version, load,
+    AccessLog, Action, Config, HeaderEdit, HostPattern, Listener, LogFormat, LogLevel,
+    MemorySources, Mirror, Mode, PathMatch, PoolKind, RouteScope, Severity, Version, load,
 };
 use crate::{NamedMatch, ValueMatch};
 
@@ -63,6 +63,10 @@ fn the_examples_load_without_a_word() {
         (
             "proxy-protocol.yaml",
             include_str!("../../../../config/proxy-protocol.yaml"),
+        ),
+        (
+            "server-names.yaml",
+            include_str!("../../../../config/server-names.yaml"),
         ),
         (
             "minimal.yaml",
@@ -137,6 +141,69 @@ fn every_original_key_loads() {
     assert_eq!(view.members, [BackendId(0)]);
     assert_eq!(route.transform.strip_prefix.as_deref(), Some("/v1"));
     assert_eq!(route.transform.request_headers.len(), 1);
+}
+
+#[test]
+fn server_names_become_routes_of_their_listener_alone() {
+    let config = config(
+        "version: 2\n\
+         listeners:\n\
+         - { name: one, listen: ':1', mode: tcp, pool: p, tls: { sni: { routes: { '*': b, '*.example': 'n:9', '*.a.example': [a], x.example: ['a:1', '10.0.0.2:2', '10.0.0.9:9'] } } } }\n\
+         - { name: two, listen: ':2', routes: [r] }\n\
+         - { name: web, listen: ':3', mode: http, pool: p }\n\
+         pools:\n  p: { backends: [ { name: a, address: '10.0.0.1:1' }, { name: b, address: '10.0.0.2:2' } ] }\n\
+         routes:\n- { name: r, match: { sni: [s.example, '*.s.example'] }, pool: p, timeouts: { idle: 1s } }\n\
+         - { name: h, match: { host: s.example }, pool: p }\n",
+    );
+    let [one, two, web] = &config.listeners[..] else {
+        panic!("three listeners")
+    };
+    let names = |listener: &Listener| match &listener.routes {
+        RouteScope::All => vec!["all"],
+        RouteScope::Listed(listed) => {
+            let names = listed
+                .iter()
+                .map(|id| config.routes[id.index()].name.as_str());
+            names.collect()
+        }
+    };
+    let expected = [
+        "r",
+        "sni:one:x.example",
+        "sni:one:*.a.example",
+        "sni:one:*.example",
+        "sni:one:*",
+    ];
+    assert_eq!(names(one), expected);
+    assert_eq!((names(two), names(web)), (vec!["r"], vec!["all"]));
+    assert_eq!(two.mode, Mode::Tcp, "its route is one of sessions");
+    // Where a route of the file decides by name, what it does not take goes nowhere unless a pool is written.
+    assert_eq!((one.pool, two.pool), (config.pool("p"), None));
+    let members = |route: &str| -> Vec<(&str, &str)> {
+        let route = &config.routes[config.route(route).unwrap().index()];
+        let Action::Forward(pool) = route.action else {
+            panic!("a pool")
+        };
+        let members = config.pools[pool.index()].members.iter();
+        let backend = |id: &BackendId| &config.backends[id.index()];
+        members
+            .map(backend)
+            .map(|one| (one.pool.as_str(), one.name.as_str()))
+            .collect()
+    };
+    let own = "route:sni:one:x.example";
+    assert_eq!(
+        members("sni:one:x.example"),
+        [("p", "a"), ("p", "b"), (own, "10.0.0.9:9")]
+    );
+    assert_eq!(members("sni:one:*.a.example"), [("p", "a")]);
+    assert_eq!(
+        members("sni:one:*.example"),
+        [("route:sni:one:*.example", "n:9")]
+    );
+    let route = &config.routes[config.route("r").unwrap().index()];
+    assert_eq!(route.server_names.as_ref().map(Vec::len), Some(2));
+    assert_eq!(route.timeouts.idle, seconds(1));
 }
 
 #[test]

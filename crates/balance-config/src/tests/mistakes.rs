@@ -62,6 +62,7 @@ pub(super) fn samples() -> Vec<String> {
         names::actions_and_edits,
         names::splits_and_mirrors,
         names::listeners,
+        names::routes_of_sessions,
         values::types_and_ranges,
         values::words_and_shapes,
         values::addresses,
@@ -199,12 +200,6 @@ fn unknown_keys() {
 #[test]
 fn what_comes_later_is_an_error_only_when_it_is_on() {
     check(&[
-        (
-            "+tls: { cert_file: c, key_file: k, sni: { routes: { a.test: [a] } } }\n",
-            &[
-                "4:35: error: not supported yet: routes by server name\n  help: remove it or switch it off; this version would not do what it says",
-            ],
-        ),
         (
             "+tls: { enabled: false, cert_file: c }\nhealth_check: { enabled: false, passive_checks: { enabled: true } }\ntracing: { enabled: false }\nprofiling: { enabled: no }\nxds: { enabled: false }\nresilience: { circuit_breaker: { enabled: false }, retry: { enabled: false } }\nsecurity: { rate_limit: { enabled: false }, ip_blocklist: { enabled: false } }\n",
             &["7:23: warning: `no` is read as false…"],

@@ -124,12 +124,13 @@ pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<R
     let specs: Vec<RouteSpec> = routes
         .map(|(index, route)| spec(index, route, errors))
         .collect();
+    let of_requests = routes_where(config, |route| route.server_names.is_none());
     let mut table_of_all: Option<Arc<RouteTable>> = None;
     let mut compile = |scope: &RouteScope| match scope {
         RouteScope::All => {
             let table = match &table_of_all {
                 Some(table) => Arc::clone(table),
-                None => Arc::new(table(config, &specs, None, errors)),
+                None => Arc::new(table(config, &specs, Some(&of_requests), errors)),
             };
             table_of_all = Some(Arc::clone(&table));
             table
@@ -140,6 +141,15 @@ pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<R
         .listeners
         .iter()
         .map(|listener| compile(&listener.routes))
+        .collect()
+}
+
+/// Positions, in the order of the file.
+fn routes_where(config: &Config, is_wanted: impl Fn(&Route) -> bool) -> Vec<RouteId> {
+    let routes = config.routes.iter().enumerate();
+    let wanted = routes.filter(|(_, route)| is_wanted(route));
+    wanted
+        .map(|(index, _)| RouteId::from_index(index))
         .collect()
 }
 
@@ -225,7 +235,14 @@ fn spec(index: usize, route: &Route, errors: &mut Vec<Diagnostic>) -> RouteSpec 
     RouteSpec {
         id: RouteId::from_index(index),
         priority: route.priority,
-        hosts: matches.hosts.iter().map(host).collect(),
+        // The name that a TLS client asks for stands where the host of a request stands.
+        hosts: route
+            .server_names
+            .as_ref()
+            .unwrap_or(&matches.hosts)
+            .iter()
+            .map(host)
+            .collect(),
         path: match &matches.path {
             PathConfig::Any => PathMatch::Any,
             PathConfig::BytePrefix(path) => PathMatch::BytePrefix(path.clone()),

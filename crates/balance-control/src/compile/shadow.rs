@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use balance_config::{Config, Diagnostic, Mode, RouteScope, Severity};
+use balance_config::{Config, Diagnostic, RouteScope, Severity};
 use balance_core::RouteId;
 use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
 
@@ -16,10 +16,7 @@ pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagno
     let mut shadows: HashMap<RouteId, Vec<(usize, RouteId)>> = HashMap::new();
     let mut known: Option<(&Arc<RouteTable>, Vec<Shadow>)> = None;
     let mut unfinished: Option<RouteId> = None;
-    for (index, (listener, table)) in config.listeners.iter().zip(tables).enumerate() {
-        if listener.mode != Mode::Http {
-            continue;
-        }
+    for (index, table) in tables.iter().enumerate() {
         let found = match &known {
             Some((same, found)) if Arc::ptr_eq(same, table) => found.clone(),
             _ => {

@@ -91,6 +91,7 @@ fn route(config: &Config, route: &Route) -> RouteView {
         place: route.place.to_string(),
         priority: route.priority,
         hosts: route.matches.hosts.iter().map(host).collect(),
+        server_names: route.server_names.iter().flatten().map(host).collect(),
         path: match &route.matches.path {
             PathMatch::Any => "any".to_owned(),
             PathMatch::BytePrefix(path) | PathMatch::SegmentPrefix(path) => {

@@ -10,23 +10,24 @@ use balance_core::{BackendId, PoolId, RouteId};
 pub(super) fn remarks(config: &Config) -> Vec<Diagnostic> {
     let mut remarks = Vec::new();
     let has_http = config.listeners.iter().any(|one| one.mode == Mode::Http);
-    if has_http {
-        routes(config, &mut remarks);
-    }
+    routes(config, has_http, &mut remarks);
     pools(config, &mut remarks);
     remarks
 }
 
-fn routes(config: &Config, remarks: &mut Vec<Diagnostic>) {
+fn routes(config: &Config, has_http: bool, remarks: &mut Vec<Diagnostic>) {
     let mut asked: HashSet<RouteId> = HashSet::new();
-    for listener in config.listeners.iter().filter(|one| one.mode == Mode::Http) {
+    // That no route of requests is asked, for want of an http listener, is one mistake.
+    let mut all_requests_asked = !has_http;
+    for listener in &config.listeners {
         match &listener.routes {
-            RouteScope::All => return,
+            RouteScope::All => all_requests_asked = true,
             RouteScope::Listed(listed) => asked.extend(listed),
         }
     }
     for (index, route) in config.routes.iter().enumerate() {
-        if !asked.contains(&RouteId::from_index(index)) {
+        let is_asked = all_requests_asked && route.server_names.is_none();
+        if !is_asked && !asked.contains(&RouteId::from_index(index)) {
             let message = format!("no listener asks route `{}`", route.name);
             remarks.push(
                 Diagnostic::new(Severity::Warning, &route.place, message)

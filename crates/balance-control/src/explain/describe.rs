@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use balance_config::{Place, PoolKind};
-use balance_core::{Algorithm, BackendId, PoolId, RouteId, Timeouts};
+use balance_core::{Algorithm, BackendId, Cause, PoolId, RouteId, Timeouts};
 use balance_lb::GateState;
 use balance_proxy::explain::{
     Answer as OwnAnswer, Author, Candidate, Destination, Explainer, Forward, Hashed,
-    Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, Stage,
+    Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, SessionExplanation, Stage,
 };
 use balance_proxy::{Action, Filter as FilterRules, PoolRules, ShareRules};
 use balance_route::Trace;
@@ -59,20 +59,33 @@ impl Subject<'_> {
     pub(super) fn session(
         &self,
         explainer: &Explainer<'_>,
-        destination: &Destination,
+        explained: &SessionExplanation,
     ) -> Explanation {
+        let trace = explained.trace.as_ref();
+        let routes = trace.map(|trace| self.routes(explainer, trace, explained.route));
+        let reset = |cause: Cause| Verdict {
+            outcome: Outcome::Refused,
+            text: format!("would be reset: {}", cause.name()),
+        };
+        let Some(destination) = &explained.destination else {
+            return Explanation {
+                routes,
+                ..self.common(explainer, reset(Cause::NoRoute))
+            };
+        };
         let pool = self.pool(destination);
         let verdict = match (&pool.pick, destination.failure()) {
-            (None, Some(cause)) => Verdict {
-                outcome: Outcome::Refused,
-                text: format!("would be reset: {}", cause.name()),
-            },
+            (None, Some(cause)) => reset(cause),
             _ => forwarded(&pool),
         };
-        let timeouts = &self.snapshot.pools[destination.pool.index()].timeouts;
+        let timeouts = match explained.route {
+            Some(route) => &self.snapshot.routes[route.index()].timeouts,
+            None => &self.snapshot.pools[destination.pool.index()].timeouts,
+        };
         Explanation {
             timeouts: tcp_timeouts(timeouts),
             retries: vec![NEXT_BACKEND.to_owned()],
+            routes,
             pool: Some(pool),
             ..self.common(explainer, verdict)
         }

@@ -26,6 +26,9 @@ pub struct Question {
     pub from: Option<IpAddr>,
     /// The name of the listener. Absent: found by the URL.
     pub listener: Option<String>,
+    /// The server that a TLS client of a tcp listener names.
+    #[serde(default)]
+    pub server_name: Option<String>,
 }
 
 /// Why a question has no answer.
@@ -45,8 +48,8 @@ pub enum QuestionError {
     RequestMissing { name: String },
     #[error("listener `{name}` takes TCP sessions, which have no method, URL path or headers")]
     RequestInTcpMode { name: String },
-    #[error("listener `{name}` has no pool")]
-    PoolMissing { name: String },
+    #[error("listener `{name}` does not route by server name: it has mode http")]
+    ServerNameInHttpMode { name: String },
     #[error("`{0}` is not a URL with a host")]
     UrlInvalid(String),
     #[error("{0}")]
@@ -66,7 +69,8 @@ pub struct Choice(Vec<String>);
 pub(super) enum Asked {
     /// The bytes of a request head.
     Request(Vec<u8>),
-    Session,
+    /// With the server's name as it is compared.
+    Session(Option<String>),
 }
 
 /// A URL in its parts.
@@ -124,6 +128,9 @@ impl Question {
         let rules = &listeners[index];
         let name = || rules.name.clone();
         match rules.mode {
+            Mode::Http if self.server_name.is_some() => {
+                Err(QuestionError::ServerNameInHttpMode { name: name() })
+            }
             Mode::Http => match &self.url {
                 Some(text) if url.is_none_or(|url| url.scheme != Scheme::Tcp) => {
                     let method = self.method.as_deref().unwrap_or("GET");
@@ -140,7 +147,11 @@ impl Question {
                 if has_path || self.method.is_some() || !self.headers.is_empty() {
                     return Err(QuestionError::RequestInTcpMode { name: name() });
                 }
-                Ok((index, Asked::Session))
+                let server_name = self.server_name.as_deref().map(|name| {
+                    let name = name.strip_suffix('.').unwrap_or(name);
+                    name.to_ascii_lowercase()
+                });
+                Ok((index, Asked::Session(server_name)))
             }
         }
     }

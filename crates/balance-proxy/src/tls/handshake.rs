@@ -2,14 +2,13 @@
 //! idle connection should hold.
 //!
 //! ```text
-//!   accepted ── first bytes ──► turn ──► handshake ──► the listener's protocol
+//!   accepted ── ClientHello ──► turn ──► handshake ──► the listener's protocol
 //!      │             │                       │
 //!      │             └ a request: 400        └ refused: alert, tls_handshake_failed
 //!      └ deadline: closed
 //! ```
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,9 +17,11 @@ use balance_net::{Stream, set_linger_zero};
 use balance_tls::ServerPolicy;
 
 use super::stream::TlsStream;
+use crate::client_hello::{Peeked, peek_within};
 use crate::http1;
 use crate::maybe_tls::MaybeTls;
 use crate::snapshot::Mode;
+use crate::wheel::Timer;
 use crate::worker::{Connected, Session, Worker, WorkerListener, serve_protocol};
 
 /// Makes the handshake, and gives the connection to its protocol.
@@ -46,7 +47,7 @@ pub(crate) async fn serve(
     timer.set(worker.clock.now_ms(), HANDSHAKE_MS);
     let unread = std::mem::take(&mut connected.unread);
     let begun = tokio::select! {
-        begun = begin(&worker, &policy, stream, unread, mode) => Some(begun),
+        begun = begin(&worker, &policy, &timer, stream, unread, mode) => Some(begun),
         () = timer.expired() => None,
     };
     let cause = match begun {
@@ -66,6 +67,8 @@ pub(crate) async fn serve(
         }
         // Whoever only looks whether somebody answers.
         Some(Begun::Nothing) => return,
+        Some(Begun::Ended(Cause::ClientTimeout)) => Cause::TlsHandshakeFailed,
+        Some(Begun::Ended(cause)) => cause,
         Some(Begun::Failed(error)) => {
             tracing::debug!(client = %connected.peer, error, "a TLS handshake failed");
             Cause::TlsHandshakeFailed
@@ -88,24 +91,33 @@ enum Begun {
     /// It was closed before it said anything.
     Nothing,
     Failed(String),
+    /// Before it had said whom it wants.
+    Ended(Cause),
 }
 
 async fn begin(
     worker: &Worker,
     policy: &ServerPolicy,
+    timer: &Timer,
     mut stream: Stream,
     mut unread: Vec<u8>,
     mode: Mode,
 ) -> Begun {
-    if unread.is_empty() {
-        match first_bytes(worker, &mut stream).await {
-            Ok(arrived) if !arrived.is_empty() => unread = arrived,
-            Ok(_) | Err(_) => return Begun::Nothing,
+    let peeked = match peek_within(worker, timer, &mut stream, &mut unread).await {
+        Ok(peeked) => peeked,
+        Err(cause) => return Begun::Ended(cause),
+    };
+    // rustls says what is wrong with what is no ClientHello, by an alert.
+    let server_name = match peeked {
+        Peeked::Hello(name) => Ok(name),
+        Peeked::NotTls if mode == Mode::Http && begins_request(&unread) => {
+            return Begun::Cleartext { stream, unread };
         }
-    }
-    if mode == Mode::Http && begins_request(&unread) {
-        return Begun::Cleartext { stream, unread };
-    }
+        Peeked::NotTls => Ok(None),
+        Peeked::Malformed(error) => Err(error),
+        Peeked::Closed if unread.is_empty() => return Begun::Nothing,
+        Peeked::Closed => return Begun::Failed("the client closed it".to_owned()),
+    };
     worker.handshakes.wait().await;
     let session = match policy.accept(&unread) {
         Ok(session) => session,
@@ -113,22 +125,18 @@ async fn begin(
     };
     let buffers = Rc::clone(&worker.records);
     let mut tls = Box::new(TlsStream::new(stream, session, buffers, unread));
-    match poll_fn(|cx| tls.poll_handshake(cx)).await {
-        Ok(()) => Begun::Tls(tls),
-        Err(error) => Begun::Failed(match tls.take_failure() {
+    match (poll_fn(|cx| tls.poll_handshake(cx)).await, server_name) {
+        (Ok(()), Ok(name)) => {
+            tls.set_server_name(name);
+            Begun::Tls(tls)
+        }
+        // Nobody knows whom it meant.
+        (Ok(()), Err(error)) => Begun::Failed(error.to_string()),
+        (Err(error), _) => Begun::Failed(match tls.take_failure() {
             Some(failure) => failure.to_string(),
             None => error.to_string(),
         }),
     }
-}
-
-async fn first_bytes(worker: &Worker, stream: &mut Stream) -> io::Result<Vec<u8>> {
-    poll_fn(|cx| {
-        let mut scratch = worker.scratch.borrow();
-        let read = stream.poll_read(cx, &mut scratch);
-        read.map_ok(|bytes| scratch[..bytes].to_vec())
-    })
-    .await
 }
 
 /// Whether it looks like the method of a request. No record of TLS begins with a letter (RFC 8446 §5.1).

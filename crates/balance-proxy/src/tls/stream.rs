@@ -29,6 +29,8 @@ pub(crate) struct TlsStream {
     sealed: usize,
     /// What the session ended with.
     failure: Option<SessionError>,
+    /// rustls does not tell it of a session without buffers.
+    server_name: Option<Box<str>>,
 }
 
 impl TlsStream {
@@ -48,11 +50,21 @@ impl TlsStream {
             sent: 0,
             sealed: 0,
             failure: None,
+            server_name: None,
         }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Which server the client named in the handshake (RFC 6066 §3), in lower case.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    pub(super) fn set_server_name(&mut self, name: Option<String>) {
+        self.server_name = name.map(String::into_boxed_str);
     }
 
     pub(super) fn agreement(&self) -> Option<Agreement> {

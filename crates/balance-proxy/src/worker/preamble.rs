@@ -19,12 +19,13 @@ use std::task::{Context, Poll};
 
 use balance_core::Cause;
 use balance_net::set_linger_zero;
-use balance_proto::proxy_protocol::{self, Origin, Progress};
+use balance_proto::proxy_protocol::{self, HEADER_BYTES_MAX, Origin, Progress};
 
 use super::connected::Connected;
 use super::{Session, Worker, WorkerListener, accept};
 use crate::maybe_tls::MaybeTls;
 use crate::snapshot::{ListenerRules, Mode};
+use crate::wheel::Timer;
 
 /// What a connection begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +63,19 @@ pub(super) async fn run(
     let timer = worker.wheel.timer();
     let (head_ms, _) = listener.connection_timeouts();
     timer.set(worker.clock.now_ms(), head_ms);
+    let mut held = worker.budget.holder();
     let read = poll_fn(|cx| {
         let Connected { stream, unread, .. } = &mut connected;
         match poll_header(&worker, stream, unread, cx) {
-            Poll::Pending => timer.poll_expired(cx).map(|()| Err(Cause::ClientTimeout)),
+            Poll::Pending => {
+                held.set(unread.len());
+                worker.poll_preamble_end(cx, &timer, unread.len()).map(Err)
+            }
             ready => ready,
         }
     })
     .await;
+    drop(held);
     let cause = match read {
         Ok(origin) => {
             if let Origin::Client(ends) = origin {
@@ -97,6 +103,28 @@ pub(super) async fn run(
     session.settle(&worker, &listener, cause);
 }
 
+impl Worker {
+    /// How waiting for what precedes a protocol ends without it: at its deadline, or when the worker holds too much
+    /// already and this connection holds a part of it.
+    pub(crate) fn poll_preamble_end(
+        &self,
+        cx: &mut Context<'_>,
+        timer: &Timer,
+        held_bytes: usize,
+    ) -> Poll<Cause> {
+        if held_bytes > 0 && self.budget.is_short() {
+            return Poll::Ready(Cause::Overloaded);
+        }
+        timer.poll_expired(cx).map(|()| {
+            if self.is_cut() {
+                Cause::Draining
+            } else {
+                Cause::ClientTimeout
+            }
+        })
+    }
+}
+
 /// Reads until the header is complete; what stands behind it stays in `unread`.
 fn poll_header(
     worker: &Worker,
@@ -106,7 +134,8 @@ fn poll_header(
 ) -> Poll<Result<Origin, Cause>> {
     loop {
         let mut scratch = worker.scratch.borrow();
-        let len = match stream.poll_read(cx, &mut scratch) {
+        // Not more at once than is looked at: it is held until the whole header is there.
+        let len = match stream.poll_read(cx, &mut scratch[..HEADER_BYTES_MAX]) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) if !unread.is_empty() => {
                 return Poll::Ready(Err(Cause::ProxyHeaderInvalid));

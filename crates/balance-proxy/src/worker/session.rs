@@ -17,6 +17,10 @@ pub(crate) struct Session {
     /// The pool that is asked, in the snapshot where that position means something. Not there any more once a
     /// backend is reached: a session may outlive many snapshots.
     pub(crate) asked: Option<(Rc<WorkerSnapshot>, PoolId)>,
+    /// The route that took it, by its name: a session may outlive many snapshots.
+    pub(crate) route: String,
+    /// The server that its client named.
+    pub(crate) server_name: String,
     pub(crate) backend: Option<Member>,
     pub(crate) attempts: u32,
     pub(crate) connect_us: u64,
@@ -32,6 +36,8 @@ impl Session {
             peer,
             started_us,
             asked: None,
+            route: String::new(),
+            server_name: String::new(),
             backend: None,
             attempts: 0,
             connect_us: 0,
@@ -70,11 +76,11 @@ impl Session {
                 trace_id: b"",
                 client: Some(self.peer),
                 listener: &rules.name,
-                route: "",
+                route: &self.route,
                 pool,
                 backend: self.backend.as_ref().map_or("", Member::name),
                 method: b"",
-                host: b"",
+                host: self.server_name.as_bytes(),
                 path: b"",
                 protocol: if rules.mode == Mode::Tcp { "TCP" } else { "" },
                 status: self.status,

@@ -37,6 +37,10 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
 
+    /// The server that a TLS client names, for listeners of mode tcp
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+
     /// Ask the process that runs with the configuration, which knows the state of each backend
     #[arg(long)]
     admin: bool,
@@ -105,6 +109,7 @@ impl ExplainArgs {
             headers: self.headers.clone(),
             from: self.from,
             listener: self.listener.clone(),
+            server_name: self.sni.clone(),
         })
     }
 }

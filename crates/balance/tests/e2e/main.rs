@@ -23,6 +23,7 @@ mod real_origins;
 mod resources;
 mod robustness;
 mod routing;
+mod server_names;
 mod subject;
 mod tcp;
 mod tls;

@@ -318,6 +318,58 @@ pub(super) fn splits_and_mirrors() {
 }
 
 #[test]
+pub(super) fn routes_of_sessions() {
+    check(&[
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: tcp, routes: [r] } ]\nroutes: [ { name: r, match: { path: /a } } ]\n",
+            &[
+                "4:60: error: listener `b` has mode tcp: it cannot see what route `r` matches\n  help: write `mode: http`, `pool` in place of `routes`, or a route with `match: { sni: NAME }`",
+            ],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: http, routes: [r] } ]\nroutes: [ { name: r, match: { sni: a.example } } ]\n",
+            &[
+                "4:61: error: listener `b` has mode http: route `r` with `sni` is for mode tcp\n  help: match by `host`, or write `mode: tcp`",
+            ],
+        ),
+        (
+            "+routes: [ { name: r, match: { sni: a.example, path: /x, host: b }, redirect: { scheme: https } } ]\n",
+            &[
+                "4:47: error: `path` beside `sni`: a session shows nothing but the name of its server…",
+                "4:57: error: `host` beside `sni`: …",
+                "4:68: error: `redirect` beside `sni`: …",
+            ],
+        ),
+        (
+            "+tls: { sni: { routes: { a.example: a } } }\n",
+            &["4:15: error: not supported yet: `sni.routes` with mode http…"],
+        ),
+        (
+            "+tls: { enabled: false, sni: { routes: { a.example: a } } }\n",
+            &[],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: tcp, tls: { cert_file: c, key_file: k, sni: { routes: { a.example: a } } } } ]\n",
+            &[],
+        ),
+        (
+            "+listeners: [ { name: b, listen: \":81\", mode: tcp, tls: { sni: { routes: { 'a b': a, '*.c.example': [], d.example: [x, 'a:1', 'a:9001', a] } } } } ]\n",
+            &[
+                "4:75: error: `a b` is not a host…",
+                "4:85: error: no backend for `*.c.example`",
+                "4:116: error: pool `default` has no backend `x`…",
+                "4:119: error: backend `a` is at 127.0.0.1:9001\n  3:32: its address is here",
+                "4:136: warning: backend `a` is named twice",
+            ],
+        ),
+        (
+            "version: 2\nlisteners: [ { name: b, listen: \":81\", mode: tcp, tls: { sni: { routes: { a.example: 'b:1' } } } } ]\npools: { p: { backends: [\"b:1\"] } }\n",
+            &["2:14: error: listener `b` has no pool to send its sessions to…"],
+        ),
+    ]);
+}
+
+#[test]
 pub(super) fn listeners() {
     check(&[
         (
@@ -380,10 +432,6 @@ pub(super) fn listeners() {
         (
             "+listeners: [ { name: b, listen: \":81\", proxy_protocol: { accept: false }, tls: { enabled: false } } ]\n",
             &[],
-        ),
-        (
-            "+listeners: [ { name: b, listen: \":81\", mode: tcp, routes: [] } ]\n",
-            &["4:51: error: listener `b` has mode tcp: it cannot see what `routes` match…"],
         ),
         (
             "+listeners: [ { name: b, listen: \":81\", mode: tcp, trusted_proxies: 10.0.0.1 } ]\n",

@@ -77,7 +77,7 @@ fn files_and_keys_that_cannot_be_used_keep_it_from_starting() {
         ),
         (
             format!("{good}, sni: {{ routes: {{ a.test: [a] }} }}"),
-            &["not supported yet: routes by server name"],
+            &["not supported yet: `sni.routes` with mode http"],
         ),
         (
             format!("{good}, backend: {{ ca_file: x }}"),

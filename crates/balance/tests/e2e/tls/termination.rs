@@ -106,6 +106,31 @@ fn sessions_of_mode_tcp_are_carried_under_tls() {
 }
 
 #[test]
+fn sessions_under_tls_go_where_the_name_of_their_handshake_leads() {
+    if !is_here("openssl") {
+        return;
+    }
+    let files = Files::new();
+    let source = |bytes| EchoServer::start(PeerMode::Source(bytes));
+    let (other, named) = (source(1_000), source(2_000));
+    let tls = format!(
+        "{}, sni: {{ routes: {{ a.test: '{}' }} }}",
+        files.pair("server"),
+        named.addr()
+    );
+    let process = files.secure(Config::tcp(&[other.addr()]), &tls).start();
+    let web = process.listener("web");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (name, server, count) in [("A.test", &named, 1), ("b.test", &other, 1)] {
+            let before = server.sessions().len();
+            let args = [version, "-quiet", "-servername", name];
+            files.s_client(web, &args, b"");
+            assert_eq!(server.sessions().len(), before + count, "{version} {name}");
+        }
+    }
+}
+
+#[test]
 fn load_under_tls_is_served_without_an_error() {
     if !is_here("wrk") {
         return;
