@@ -81,7 +81,7 @@ enum Command {
     Cert(cert::CertCommand),
     /// Measure: built-in backends and load generators
     #[command(subcommand)]
-    Bench(balance_bench::BenchCommand),
+    Bench(Box<balance_bench::BenchCommand>),
     /// Print the version
     Version,
 }
@@ -111,7 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Reload(args)) => with_config(config(), |path| reload::run(&args, path)),
         Some(Command::Health(args)) => with_config(config(), |path| health::run(&args, path)),
         Some(Command::Cert(command)) => cert::run(&command),
-        Some(Command::Bench(command)) => bench::run(command),
+        Some(Command::Bench(command)) => bench::run(*command),
         Some(Command::Version) => version::run(),
     }
 }
