@@ -19,6 +19,7 @@ programs=(
     "curl curl"
     "wrk wrk"
     "hey hey"
+    "h2load nghttp2-client"
     "c++ g++"
     "prlimit util-linux"
     "setpriv util-linux"

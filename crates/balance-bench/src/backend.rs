@@ -1,4 +1,4 @@
-//! The built-in backend: an origin for HTTP/1, TCP echo, sink and source that is cheap enough not to
+//! The built-in backend: an origin for HTTP/1, HTTP/2, TCP echo, sink and source that is cheap enough not to
 //! be the bottleneck of a measurement, and names itself so that a demo shows who answered.
 //!
 //! It answers every request alike; what an origin can do wrong is the test kit's subject.
@@ -7,6 +7,7 @@ mod answer;
 mod command;
 mod connection;
 mod event_loop;
+mod http2;
 mod identity;
 mod scanner;
 
@@ -32,7 +33,7 @@ pub use identity::{IdentityError, IdentityFiles};
 /// What a backend does with a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// Answers HTTP/1 requests: keep-alive, pipelining, bodies of any framing.
+    /// Answers requests: HTTP/1 with keep-alive, pipelining and bodies of any framing; HTTP/2 by prior knowledge or ALPN.
     #[default]
     Http,
     /// Sends every byte back; closes when the client has closed its side.

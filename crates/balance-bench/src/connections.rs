@@ -195,7 +195,7 @@ impl ConnectionsArgs {
         if self.https {
             let host = self.target.rsplit_once(':').map_or("", |(host, _)| host);
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            return Client::new(&self.tls, host, &[b"http/1.1"]).map(Some);
+            return Client::new(&self.tls, host, b"http/1.1").map(Some);
         }
         anyhow::ensure!(!self.tls.is_given(), "options of TLS need --https");
         Ok(None)

@@ -1,4 +1,4 @@
-//! `balance bench http`: requests over HTTP/1.1, in closed or open loop.
+//! `balance bench http`: requests over HTTP/1.1 or HTTP/2, in closed or open loop.
 
 mod driver;
 mod lane;
@@ -79,6 +79,15 @@ pub struct HttpArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::duration::parse_positive)]
     pub timeout: Duration,
 
+    /// HTTP/2: by ALPN over https, else by prior knowledge
+    #[arg(long)]
+    pub h2: bool,
+
+    /// HTTP/2: requests at the same time on each connection
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "h2", conflicts_with = "new_connections",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub streams: u32,
+
     /// Process of the target whose CPU time is measured; may be given several times
     #[arg(long, value_name = "PID")]
     pub pid: Vec<u32>,
@@ -137,10 +146,16 @@ impl HttpArgs {
             body: &body,
             close: self.new_connections,
         });
+        let request = match self.h2 {
+            true => request.over_http2(self.url.is_tls).context("--h2")?,
+            false => request,
+        };
+        let protocol: &[u8] = if self.h2 { b"h2" } else { b"http/1.1" };
         Ok(Plan {
             target: resolve(&self.url.target)?,
             request,
             connections: self.connections as usize,
+            streams: self.streams as usize,
             threads: threads::count(self.threads, self.connections),
             amount: self
                 .requests
@@ -148,7 +163,7 @@ impl HttpArgs {
             rate: self.rate,
             new_connections: self.new_connections,
             timeout: self.timeout,
-            tls: tls_client(&self.tls, &self.url)?,
+            tls: tls_client(&self.tls, &self.url, protocol)?,
         })
     }
 }
@@ -168,9 +183,13 @@ pub(crate) fn plain_get(url: &Url) -> Request {
 ///
 /// # Errors
 /// What is said about TLS cannot be, or there is none.
-pub(crate) fn tls_client(args: &TlsArgs, url: &Url) -> anyhow::Result<Option<Client>> {
+pub(crate) fn tls_client(
+    args: &TlsArgs,
+    url: &Url,
+    protocol: &[u8],
+) -> anyhow::Result<Option<Client>> {
     if url.is_tls {
-        return Client::new(args, url.host(), &[b"http/1.1"]).map(Some);
+        return Client::new(args, url.host(), protocol).map(Some);
     }
     anyhow::ensure!(!args.is_given(), "options of TLS need an https:// URL");
     Ok(None)

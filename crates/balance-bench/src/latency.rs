@@ -122,13 +122,14 @@ impl LatencyArgs {
             target: resolve(&url.target)?,
             request: http::plain_get(url),
             connections: self.concurrency as usize,
+            streams: 1,
             // At a low load a second thread would only wait for its core.
             threads: 1,
             amount: Amount::Requests(requests),
             rate: None,
             new_connections: false,
             timeout: self.timeout,
-            tls: http::tls_client(&self.tls, url)?,
+            tls: http::tls_client(&self.tls, url, b"http/1.1")?,
         }))
     }
 

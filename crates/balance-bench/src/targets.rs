@@ -141,6 +141,7 @@ fn plan(
         target,
         request: http::plain_get(&url),
         connections: args.connections as usize,
+        streams: 1,
         threads: threads::count(None, args.connections),
         amount,
         rate,

@@ -1,5 +1,7 @@
 //! The answers of the built-in backend: encoded once at start, written many times.
 
+use balance_proto::{FieldName, FieldValue};
+
 use super::BackendOptions;
 use super::scanner::Request;
 
@@ -38,6 +40,9 @@ impl Answer {
 /// The bytes of every answer.
 #[derive(Debug)]
 pub(super) struct Answers {
+    pub(super) status: u16,
+    /// Of the field X-Backend. Empty: there is none.
+    name: String,
     kept: Encoded,
     closing: Encoded,
 }
@@ -51,9 +56,34 @@ struct Encoded {
 impl Answers {
     pub(super) fn encode(options: &BackendOptions) -> Self {
         Self {
+            status: options.status,
+            name: options.name.clone(),
             kept: encode(options, true),
             closing: encode(options, false),
         }
+    }
+
+    /// The body alone, for HTTP/2.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.kept.bytes[self.kept.head_len..]
+    }
+
+    pub(super) fn content_length(&self) -> Option<u64> {
+        has_body(self.status).then(|| self.body().len() as u64)
+    }
+
+    /// What else stands in a head of HTTP/2.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (FieldName<'_>, FieldValue<'_>)> {
+        let content = (
+            FieldName::from_static("content-type"),
+            FieldValue::from_static("text/plain"),
+        );
+        // The name was checked when the backend was started.
+        let name = FieldValue::new(self.name.as_bytes()).ok();
+        let name = name.filter(|_| !self.name.is_empty());
+        let name = name.map(|name| (FieldName::from_static("x-backend"), name));
+        let content = has_body(self.status).then_some(content);
+        content.into_iter().chain(name)
     }
 
     pub(super) fn bytes(&self, answer: Answer) -> &[u8] {

@@ -1,7 +1,8 @@
 //! One connection of the built-in backend: bytes in, answers (or the same bytes, or none) out.
 //!
 //! ```text
-//! http:   read → scanner → queue of answers → (delay) → released → written → close?
+//! http:   the first bytes say whether it is HTTP/1 or HTTP/2
+//! http/1: read → scanner → queue of answers → (delay) → released → written → close?
 //! echo:   read → written at once; what does not fit is pending, and reading rests meanwhile
 //! sink:   read → counted
 //! source: written whenever there is room
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::answer::Answer;
+use super::http2::Http2;
 use super::scanner::{Scanner, Seen};
 use super::{Mode, Shared};
 use crate::link::Link;
@@ -56,9 +58,12 @@ pub(super) struct Connection {
     is_ending: bool,
 }
 
-#[derive(Debug)]
 enum Protocol {
+    /// Bytes that may begin either version of HTTP.
+    Undecided(Vec<u8>),
     Http(Http),
+    /// Boxed: it is many times larger.
+    Http2(Box<Http2>),
     /// Bytes that the peer has not taken yet.
     Echo(Vec<u8>),
     Sink,
@@ -79,7 +84,7 @@ struct Http {
 impl Connection {
     pub(super) fn new(link: Link, mode: Mode) -> Self {
         let protocol = match mode {
-            Mode::Http => Protocol::Http(Http::default()),
+            Mode::Http => Protocol::Undecided(Vec::new()),
             Mode::Echo => Protocol::Echo(Vec::new()),
             Mode::Sink => Protocol::Sink,
             Mode::Source => Protocol::Source,
@@ -120,18 +125,54 @@ impl Connection {
             Err(error) if is_transient(&error) => return (self.next(), 0),
             Err(_) => return (Next::Close, 0),
         };
-        let mut to_delay = 0;
-        match &mut self.protocol {
-            Protocol::Http(http) => {
-                turn.seen.clear();
-                http.scanner.feed(&turn.scratch[..read], turn.seen);
-                to_delay = http.on_seen(turn);
-            }
-            Protocol::Echo(pending) => pending.extend_from_slice(&turn.scratch[..read]),
-            Protocol::Sink => turn.shared.count_bytes(read),
-            Protocol::Source => return (self.next(), 0),
+        let to_delay = match self.on_bytes(read, turn) {
+            Ok(to_delay) => to_delay,
+            Err(_) => return (Next::Close, 0),
+        };
+        if matches!(self.protocol, Protocol::Source) {
+            return (self.next(), 0);
         }
         (self.on_writable(turn), to_delay)
+    }
+
+    /// `read` bytes are in the scratch. Returns how many answers have to wait for the delay.
+    fn on_bytes(&mut self, read: usize, turn: &mut Turn<'_>) -> io::Result<usize> {
+        if let Protocol::Undecided(begun) = &mut self.protocol {
+            begun.extend_from_slice(&turn.scratch[..read]);
+            let begun = std::mem::take(begun);
+            return self.on_first_bytes(begun, turn);
+        }
+        match &mut self.protocol {
+            Protocol::Http(http) => {
+                return Ok(http.on_bytes(&turn.scratch[..read], turn.seen, turn.shared));
+            }
+            Protocol::Http2(http2) => return http2.on_bytes(&turn.scratch[..read], turn),
+            Protocol::Echo(pending) => pending.extend_from_slice(&turn.scratch[..read]),
+            Protocol::Sink => turn.shared.count_bytes(read),
+            Protocol::Undecided(_) | Protocol::Source => {}
+        }
+        Ok(0)
+    }
+
+    fn on_first_bytes(&mut self, begun: Vec<u8>, turn: &mut Turn<'_>) -> io::Result<usize> {
+        match Http2::is_begun_by(&begun) {
+            None => {
+                self.protocol = Protocol::Undecided(begun);
+                Ok(0)
+            }
+            Some(true) => {
+                let mut http2 = Box::new(Http2::new());
+                let to_delay = http2.on_bytes(&begun, turn);
+                self.protocol = Protocol::Http2(http2);
+                to_delay
+            }
+            Some(false) => {
+                let mut http = Http::default();
+                let to_delay = http.on_bytes(&begun, turn.seen, turn.shared);
+                self.protocol = Protocol::Http(http);
+                Ok(to_delay)
+            }
+        }
     }
 
     /// There is room to write, or something new to write.
@@ -145,8 +186,10 @@ impl Connection {
 
     /// One answer has waited long enough.
     pub(super) fn on_delay_over(&mut self, turn: &mut Turn<'_>) -> Next {
-        if let Protocol::Http(http) = &mut self.protocol {
-            http.released += 1;
+        match &mut self.protocol {
+            Protocol::Http(http) => http.released += 1,
+            Protocol::Http2(http2) => http2.release_one(),
+            _ => {}
         }
         self.on_writable(turn)
     }
@@ -158,6 +201,8 @@ impl Connection {
         }
         match &mut self.protocol {
             Protocol::Http(http) => self.is_ending = http.flush(&mut self.link, turn)?,
+            Protocol::Http2(http2) => http2.flush(&mut self.link, turn)?,
+            Protocol::Undecided(_) => {}
             Protocol::Echo(pending) => flush_pending(&mut self.link, pending, turn)?,
             Protocol::Sink => {}
             Protocol::Source => write_blocks(&mut self.link, turn)?,
@@ -184,6 +229,13 @@ impl Connection {
                     write: http.write_blocked,
                 },
             ),
+            Protocol::Http2(http2) => (
+                http2.is_idle(),
+                Interest {
+                    read: !http2.has_unsent_frames(),
+                    write: http2.has_unsent_frames(),
+                },
+            ),
             Protocol::Echo(pending) => (
                 pending.is_empty(),
                 Interest {
@@ -191,7 +243,7 @@ impl Connection {
                     write: !pending.is_empty(),
                 },
             ),
-            Protocol::Sink => (
+            Protocol::Undecided(_) | Protocol::Sink => (
                 true,
                 Interest {
                     read: true,
@@ -224,21 +276,28 @@ impl Connection {
 }
 
 impl Http {
+    /// Queues an answer to every request. Returns how many of them wait for the delay.
+    fn on_bytes(&mut self, bytes: &[u8], seen: &mut Vec<Seen>, shared: &Shared) -> usize {
+        seen.clear();
+        self.scanner.feed(bytes, seen);
+        self.on_seen(seen, shared)
+    }
+
     /// Queues an answer to everything seen. Returns how many of them wait for the delay.
-    fn on_seen(&mut self, turn: &Turn<'_>) -> usize {
+    fn on_seen(&mut self, seen: &[Seen], shared: &Shared) -> usize {
         let mut to_delay = 0;
-        for seen in turn.seen.iter() {
-            let answer = match seen {
+        for one in seen {
+            let answer = match one {
                 Seen::Request(request) => Answer::to_request(*request),
                 Seen::ExpectContinue => Answer::Continue,
                 Seen::Malformed => Answer::BadRequest,
             };
             // Before it is answered: who has the answer finds it counted.
             if answer != Answer::Continue {
-                turn.shared.count_request();
+                shared.count_request();
             }
             self.queue.push_back(answer);
-            if turn.shared.delay.is_zero() {
+            if shared.delay.is_zero() {
                 self.released += 1;
             } else {
                 to_delay += 1;
@@ -300,12 +359,12 @@ fn write_blocks(link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn is_transient(error: &io::Error) -> bool {
+pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 impl Shared {
-    fn count_request(&self) {
+    pub(super) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -65,7 +65,7 @@ impl IdentityFiles {
             max_version: TlsVersion::Tls13,
             cipher_suites: Vec::new(),
             prefers_server_order: true,
-            alpn_protocols: vec![b"http/1.1".to_vec()],
+            alpn_protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tickets: Some(TicketKeys::new()?),
             client_auth: ClientAuth::None,
         })?)

@@ -91,7 +91,7 @@ impl<'a> Driver<'a> {
     ) -> io::Result<Self> {
         let now = Instant::now();
         let count = share(plan.connections as u64, thread, plan.threads);
-        let lane = |number| Lane::new(number, plan.request.is_head, plan.tls.as_ref(), now);
+        let lane = |number| Lane::new(number, &plan.request, plan.tls.as_ref(), now);
         Ok(Self {
             plan,
             shared,
@@ -169,11 +169,13 @@ impl<'a> Driver<'a> {
             Some(rate) => {
                 let threads = self.plan.threads;
                 self.schedule = Some(Schedule::new(now, rate, self.thread, threads));
-                self.ready.extend(0..self.lanes.len());
+                // In turn, so that the first requests are spread over all connections.
+                let lanes = 0..self.lanes.len();
+                (0..self.plan.streams).for_each(|_| self.ready.extend(lanes.clone()));
             }
             None => {
                 for index in 0..self.lanes.len() {
-                    self.begin(index, now, now);
+                    (0..self.plan.streams).for_each(|_| self.begin(index, now, now));
                     self.flush(index);
                 }
             }
@@ -238,6 +240,10 @@ impl<'a> Driver<'a> {
         for response in arrived.responses.drain(..) {
             self.on_response(index, response);
         }
+        for kind in arrived.failures.drain(..) {
+            self.failures.count(kind);
+            self.on_lost(index);
+        }
         self.arrived = arrived;
         self.flush(index);
     }
@@ -265,18 +271,23 @@ impl<'a> Driver<'a> {
 
     /// `count` is told how many errors it is: one for each request under way, and one for a connection without any.
     fn on_failure(&mut self, index: usize, count: impl FnOnce(&mut Failures, u64)) {
-        let now = Instant::now();
         let lost = self.lanes[index].under_way().count();
         self.lanes[index].close();
         count(&mut self.failures, lost.max(1) as u64);
-        self.under_way -= lost;
         for _ in 0..lost {
-            self.timeline.record_failure(now);
-            if self.schedule.is_some() {
-                self.ready.push_back(index);
-            } else {
-                self.resting.push_back((now + RETRY_PAUSE, index));
-            }
+            self.on_lost(index);
+        }
+    }
+
+    /// A request is over without a response.
+    fn on_lost(&mut self, index: usize) {
+        let now = Instant::now();
+        self.under_way -= 1;
+        self.timeline.record_failure(now);
+        if self.schedule.is_some() {
+            self.ready.push_back(index);
+        } else {
+            self.resting.push_back((now + RETRY_PAUSE, index));
         }
     }
 
@@ -303,6 +314,8 @@ impl<'a> Driver<'a> {
         };
         if let Err(error) = self.lanes[index].flush(&mut turn) {
             self.on_failure(index, |failures, lost| failures.count_error_n(&error, lost));
+        } else if self.lanes[index].wants_to_open() {
+            self.open(index, Instant::now());
         }
     }
 

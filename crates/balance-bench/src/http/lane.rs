@@ -6,7 +6,9 @@
 //!    └────── failed, or closed by the target ───────┴───────────────┘
 //! ```
 
+mod exchange;
 mod http1;
+mod http2;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -19,15 +21,16 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::request::Request;
+use crate::failures::Kind;
 use crate::link::Link;
 use crate::tls::{Client, Records};
-use http1::Http1;
+use exchange::Exchange;
 
 pub(super) struct Lane {
     /// Names this lane in epoll.
     token: u64,
     state: State,
-    exchange: Http1,
+    exchange: Exchange,
     /// When the last connection was begun.
     opened: Instant,
     tls: Option<Client>,
@@ -59,6 +62,8 @@ pub(super) struct Turn<'a> {
 pub(super) struct Arrived {
     pub(super) bytes: u64,
     pub(super) responses: Vec<Completed>,
+    /// Requests that failed, while their connection did not.
+    pub(super) failures: Vec<Kind>,
     pub(super) handshake: Option<Agreement>,
 }
 
@@ -79,11 +84,11 @@ pub(super) struct UnderWay {
 }
 
 impl Lane {
-    pub(super) fn new(token: u64, is_head: bool, tls: Option<&Client>, now: Instant) -> Self {
+    pub(super) fn new(token: u64, request: &Request, tls: Option<&Client>, now: Instant) -> Self {
         Self {
             token,
             state: State::Closed,
-            exchange: Http1::new(is_head),
+            exchange: Exchange::new(request),
             opened: now,
             tls: tls.map(Client::separate),
         }
@@ -91,7 +96,11 @@ impl Lane {
 
     /// Whether it will be open, or fail.
     pub(super) fn is_opening(&self) -> bool {
-        matches!(self.state, State::Connecting(_) | State::Handshaking(_))
+        match self.state {
+            State::Connecting(_) | State::Handshaking(_) => true,
+            State::Open(_) => !self.exchange.is_ready(),
+            State::Closed => false,
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -153,21 +162,34 @@ impl Lane {
     /// # Errors
     /// The connection failed.
     pub(super) fn flush(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        match &mut self.state {
-            State::Open(link) => self.exchange.send(link, turn),
-            _ => Ok(()),
+        if let State::Open(link) = &mut self.state {
+            self.exchange.send(link, turn)?;
         }
+        if self.exchange.is_used_up() {
+            self.disconnect();
+            self.exchange.reconnect();
+        }
+        Ok(())
+    }
+
+    /// Whether there are requests that wait for a connection to be opened.
+    pub(super) fn wants_to_open(&self) -> bool {
+        self.is_closed() && self.under_way().next().is_some()
     }
 
     /// Closes it; whatever was under way is forgotten.
     pub(super) fn close(&mut self) {
+        self.disconnect();
+        self.exchange.restart();
+    }
+
+    fn disconnect(&mut self) {
         // Closing the descriptor takes it out of epoll.
         let state = std::mem::replace(&mut self.state, State::Closed);
         if let State::Open(mut link @ Link::Tls(_)) = state {
             // Who is gone cannot be told.
             let _ = link.shutdown();
         }
-        self.exchange.restart();
     }
 
     /// Does what the socket is ready for.
@@ -207,7 +229,8 @@ impl Lane {
             let has_ended = flags.intersects(ENDED);
             let stays = self.exchange.read(link, turn, has_ended, arrived)?;
             if !stays {
-                self.close();
+                self.disconnect();
+                self.exchange.reconnect();
             }
         }
         Ok(())
@@ -221,7 +244,10 @@ impl Lane {
             return Err(error);
         }
         self.state = match &self.tls {
-            None => State::Open(Link::Plain(stream)),
+            None => {
+                self.exchange.on_open();
+                State::Open(Link::Plain(stream))
+            }
             Some(client) => State::Handshaking(Link::Tls(Box::new(client.connect(stream)?))),
         };
         Ok(())
@@ -235,12 +261,16 @@ impl Lane {
     ) -> io::Result<bool> {
         if let State::Handshaking(Link::Tls(tls)) = &mut self.state {
             match tls.handshake(turn.records) {
-                Ok(()) => arrived.handshake = tls.agreement(),
+                Ok(()) => {
+                    arrived.handshake = tls.agreement();
+                    self.exchange.check_protocol(tls.alpn_protocol())?;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
         if let State::Handshaking(link) = std::mem::replace(&mut self.state, State::Closed) {
+            self.exchange.on_open();
             self.state = State::Open(link);
         }
         Ok(true)

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) target: SocketAddr,
     pub(crate) request: Request,
     pub(crate) connections: usize,
+    /// Requests at the same time on each connection: 1 but for HTTP/2.
+    pub(crate) streams: usize,
     /// At most as many as connections.
     pub(crate) threads: usize,
     pub(crate) amount: Amount,

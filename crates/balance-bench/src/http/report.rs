@@ -133,7 +133,11 @@ impl Report {
         } else {
             ""
         };
-        format!("{kind}, {connections} connections{new}, threads: {threads}")
+        let streams = match &plan.request.http2 {
+            Some(_) => format!(" of HTTP/2 with {} streams", plan.streams),
+            None => String::new(),
+        };
+        format!("{kind}, {connections} connections{streams}{new}, threads: {threads}")
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -199,6 +203,8 @@ impl Report {
         json!({
             "url": self.url.to_string(),
             "connections": plan.connections,
+            "streams": plan.streams,
+            "protocol": if plan.request.http2.is_some() { "h2" } else { "http/1.1" },
             "threads": plan.threads,
             "rate": plan.rate,
             "new_connections": plan.new_connections,

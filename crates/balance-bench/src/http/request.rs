@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use anyhow::Context;
+use balance_proto::http1::{HeadSettings, RequestHead};
+use balance_proto::{BodyLength, Scheme};
+
 use super::url::Url;
 
 /// A field to send, checked: no line can be smuggled in by it.
@@ -60,7 +64,11 @@ pub(crate) fn parse_method(text: &str) -> Result<String, String> {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
+    /// Where in `bytes` the body begins.
+    body_at: usize,
     pub(crate) is_head: bool,
+    /// For HTTP/2: the head that each stream begins with.
+    pub(crate) http2: Option<Box<RequestHead>>,
 }
 
 /// What a request is made of.
@@ -99,11 +107,36 @@ impl Request {
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
+        let body_at = bytes.len();
         bytes.extend_from_slice(parts.body);
         Self {
             bytes,
+            body_at,
             is_head: parts.method == "HEAD",
+            http2: None,
         }
+    }
+
+    /// The same, to be sent over HTTP/2.
+    ///
+    /// # Errors
+    /// What HTTP/2 does not have.
+    pub(crate) fn over_http2(mut self, is_tls: bool) -> anyhow::Result<Self> {
+        let mut settings = HeadSettings::default();
+        if is_tls {
+            settings.scheme = Scheme::Https;
+        }
+        let mut head = RequestHead::default();
+        head.parse(&self.bytes[..self.body_at], &settings)
+            .context("HTTP/2 has no such request")?;
+        let is_chunked = head.body() == BodyLength::Chunked;
+        anyhow::ensure!(!is_chunked, "HTTP/2 has no Transfer-Encoding");
+        self.http2 = Some(Box::new(head));
+        Ok(self)
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..]
     }
 }
 

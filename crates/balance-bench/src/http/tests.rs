@@ -1,5 +1,6 @@
 //! Measurements of servers that do well, badly, and not at all.
 
+mod http2;
 mod tls;
 
 use std::process::ExitCode;

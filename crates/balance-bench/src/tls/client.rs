@@ -32,15 +32,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// `host` is verified unless the arguments have another name; `alpn_protocols` in the order they are preferred.
+    /// `host` is verified unless the arguments have another name; `protocol` as ALPN names it.
     ///
     /// # Errors
     /// The name is none, the certificates cannot be read, or the ciphers are those of another version.
-    pub(crate) fn new(
-        args: &TlsArgs,
-        host: &str,
-        alpn_protocols: &[&[u8]],
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &TlsArgs, host: &str, protocol: &[u8]) -> anyhow::Result<Self> {
         let name = args.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .with_context(|| format!("`{name}` is no name of a server: give --server-name"))?;
@@ -52,10 +48,7 @@ impl Client {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        config.alpn_protocols = alpn_protocols
-            .iter()
-            .map(|protocol| protocol.to_vec())
-            .collect();
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Self {
             config: Arc::new(config),

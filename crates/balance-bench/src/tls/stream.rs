@@ -83,6 +83,10 @@ impl TlsStream {
         self.session.agreement()
     }
 
+    pub(crate) fn alpn_protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
     /// Whether records wait until the socket takes them.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()

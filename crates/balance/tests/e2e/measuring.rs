@@ -1,5 +1,7 @@
 //! `balance bench` as people run it: its exit codes, Ctrl-C, and the targets from start to end.
 
+mod real_peers;
+
 use std::net::SocketAddr;
 
 use balance_testkit::{Origin, PATIENCE, Process, Script, Signal, TempDir};
@@ -31,8 +33,8 @@ fn exit_codes_tell_measured_failed_and_nonsense() {
             2,
             "no-such-host.invalid",
         ),
-        (&["http", "https://localhost/"], 2, "not supported yet"),
-        (&["http", &well, "--h2"], 2, "not supported yet"),
+        (&["http", &well, "--insecure"], 2, "https://"),
+        (&["http", &well, "--streams", "2"], 2, "--h2"),
         (
             &[
                 "latency",

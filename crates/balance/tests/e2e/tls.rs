@@ -2,7 +2,7 @@
 
 mod bad;
 mod clients;
-mod files;
+pub(crate) mod files;
 mod renewal;
 mod termination;
 
