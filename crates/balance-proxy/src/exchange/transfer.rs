@@ -226,6 +226,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Poll::Ready(Ok(piece)) => piece,
             Poll::Ready(Err(error)) => return Err(fail(error.cause())),
         };
+        planted::panic_for("upload", self.down.request());
         self.exchange.upload_began = true;
         self.exchange.upload_is_complete = piece.last;
         let bytes = &scratch[piece.range];

@@ -19,6 +19,7 @@ use crate::clock::millis;
 use crate::exchange::decision::name_backend;
 use crate::exchange::sides::{BackendError, Form, Piece, ResponseStep, Transport, Upstream};
 use crate::exchange::transfer::is_empty;
+use crate::planted;
 use crate::upstream::{ConnectError, Member, Selection};
 use crate::wheel::Timer;
 use crate::worker::{DRAIN_IDLE_MS, Worker};
@@ -54,6 +55,7 @@ pub(crate) async fn send<V: RequestView, T: Transport>(
     };
     let started_us = worker.clock.now_us();
     upstream.start_request(&copy.request, &copy.edits, copy.length, None);
+    planted::panic_for("mirror", &copy.request);
     let mut delivery = Delivery::new(worker, &mut upstream, &copy);
     let delivered = limit
         .run(worker, None, poll_fn(|cx| delivery.poll(cx)))

@@ -116,6 +116,25 @@ fn ask_all(web: SocketAddr) {
     }
 }
 
+/// What serves connections is kept for the next one; the copy that was being made is not.
+#[test]
+fn an_upload_that_breaks_off_gives_its_place_back() {
+    let (origin, shadow) = (
+        Origin::answering(Script::ok("primary")),
+        Origin::answering(Script::ok("no")),
+    );
+    let process = mirrored(&origin, shadow.addr(), ", in_flight_max: 1").start();
+    let web = process.listener("web");
+    let mut client = RawClient::connect(web).unwrap();
+    let begun = UPLOAD.trim_end_matches("llo");
+    client.send(begun).unwrap();
+    origin.wait_for_heads(1);
+    drop(client);
+    wait_for_copies(&process, "skipped_body", 1);
+    assert_eq!(get(web, "/").status, 200);
+    wait_for_copies(&process, "sent", 1);
+}
+
 #[test]
 fn a_copy_is_the_request() {
     let (origin, shadow) = (

@@ -118,7 +118,6 @@ impl MemoryTransport {
             body: ResponseBody::None,
             left_bytes: 0,
             received_bytes: 0,
-            is_over: false,
             is_reused,
         }
     }
@@ -167,7 +166,9 @@ impl Transport for MemoryTransport {
     fn settle(&self, member: &Member, upstream: MemoryUpstream, clean: bool, _: u64) {
         let name = upstream.name;
         assert_eq!(member.name(), name, "settled with another backend");
-        let is_kept = clean && upstream.is_over && !upstream.sink.is_blocked();
+        // That both messages are complete is not looked after here: who says so wrongly shows in the journal.
+        let ends_with_close = upstream.body == ResponseBody::UntilClose;
+        let is_kept = clean && !ends_with_close && !upstream.sink.is_blocked();
         let fate = if is_kept { "kept" } else { "closed" };
         self.journal.write(format!("{name} {fate}"));
     }
@@ -184,8 +185,6 @@ pub(crate) struct MemoryUpstream {
     /// Of a body whose length was announced.
     left_bytes: u64,
     received_bytes: u64,
-    /// The response is complete, and its connection may serve another.
-    is_over: bool,
     is_reused: bool,
 }
 
@@ -205,7 +204,6 @@ impl MemoryUpstream {
             }
             _ => is_marked,
         };
-        self.is_over |= last && self.body != ResponseBody::UntilClose;
         Piece {
             range,
             form: Form::Payload,
@@ -298,7 +296,6 @@ impl Upstream for MemoryUpstream {
             Reply::Head(response, body, rest) => {
                 self.response = response;
                 self.body = body;
-                self.is_over = matches!(body, ResponseBody::None | ResponseBody::Exact(0));
                 if let ResponseBody::Exact(bytes) = body {
                     self.left_bytes = bytes;
                 }

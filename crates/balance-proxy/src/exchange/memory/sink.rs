@@ -89,9 +89,11 @@ impl MemorySink {
             if self.is_broken {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            self.is_blocked = true;
             match self.takes.poll_next(cx, &self.journal) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.is_blocked = true;
+                    return Poll::Pending;
+                }
                 Poll::Ready(Some(Takes::Fails)) => self.is_broken = true,
                 Poll::Ready(Some(Takes::One) | None) => self.send_one(),
             }

@@ -359,6 +359,36 @@ fn a_giant_answer_is_not_read_to_its_end() {
     assert_eq!(copy_of(&seen).last().map(String::as_str), Some("m closed"));
 }
 
+/// A backend may answer what it does not take; nothing else can be sent behind it.
+#[test]
+fn a_connection_that_did_not_take_the_whole_copy_is_closed() {
+    let breaks = Connection::new([head(200, "")]).with_takes([Do(Takes::One), Do(Takes::Fails)]);
+    let connects = vec![opens("a", takes_upload()), opens("m", breaks)];
+    let seen = play(mirrored(rules()), upload(), connects);
+    assert_eq!(seen.copies, "sent 1");
+    assert_eq!(
+        copy_of(&seen),
+        ["m opened", "m got POST example.com/x", "m closed"]
+    );
+}
+
+/// It is as much of a sign of life as the answer to an exchange.
+#[test]
+fn the_answer_to_a_copy_ends_a_rest() {
+    let stale = Connect::Reused(Connection::new([Do(Reply::Closes)]));
+    let alive = Connect::Reused(Connection::new([Until("a failed"), head(200, "")]));
+    let same_pool = MirrorRules {
+        pool: PoolId(0),
+        ..rules()
+    };
+    let refuses = Connect::Fails(ConnectError::Refused);
+    let connects = vec![("a", stale), ("a", alive), ("a", refuses)];
+    let seen = play(mirrored(same_pool), Client::get("/"), connects);
+    assert_eq!(seen.sum, sum("keep", Cause::ConnectionRefused, 502));
+    assert_eq!(seen.copies, "sent 1");
+    assert_eq!((seen.failures("a"), seen.is_resting("a")), (0, false));
+}
+
 #[test]
 fn a_backend_that_copies_cannot_reach_rests() {
     for connect in [Connect::Fails(ConnectError::Refused), Connect::Hangs] {

@@ -42,14 +42,18 @@ mod planted {
     }
 
     fn ask(web: SocketAddr, place: &str) -> Result<balance_testkit::Response, StrictError> {
-        let more = if place == "tunnel" {
-            "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        } else {
-            ""
+        let (line, more, body) = match place {
+            "tunnel" => (
+                "GET /ws",
+                "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+                "",
+            ),
+            "upload" => ("POST /panic", "Content-Length: 5\r\n", "hello"),
+            _ => ("GET /panic", "", ""),
         };
-        let path = if place == "tunnel" { "/ws" } else { "/panic" };
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{more}X-Planted-Panic: {place}\r\n\r\n");
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: test\r\n{more}X-Planted-Panic: {place}\r\n\r\n{body}"
+        );
         RawClient::connect(web).unwrap().exchange(request)
     }
 
@@ -61,6 +65,7 @@ mod planted {
             ("accept", false),
             ("head", false),
             ("route", true),
+            ("upload", true),
             ("response-head", true),
             ("response-body", true),
             ("tunnel", true),
@@ -95,10 +100,8 @@ mod planted {
             "each exchange is logged once",
         );
         for line in logged(&log, "proxy_internal_error") {
-            assert!(
-                line.contains("\"GET /panic ") || line.contains("\"GET /ws "),
-                "{line}"
-            );
+            let lines = ["\"GET /panic ", "\"POST /panic ", "\"GET /ws "];
+            assert!(lines.iter().any(|each| line.contains(each)), "{line}");
         }
         // Leases and places are given back, and so are the backend's connections that were in use.
         wait_until(
@@ -108,6 +111,35 @@ mod planted {
         drop(neighbour);
         let active = "balance_active_connections{listener=\"web\"}";
         wait_until(|| metric(&process, active) == 0.0, "no connection is open");
+    }
+
+    /// The copy is lost; its exchange, its place and its backend's are not.
+    #[test]
+    fn a_panic_in_a_copy_is_not_noticed() {
+        let (primary, shadow) = (origin(), origin());
+        let config = Config {
+            pools: format!("  shadow: {{ backends: ['{}'] }}\n", shadow.addr()),
+            listener: String::new(),
+            ..Config::http(&[primary.addr()])
+        }
+        .with("routes: [ { name: app, pool: p, mirror: { pool: shadow, in_flight_max: 1 } } ]");
+        let (process, _log) = start(config, "mirror");
+        let web = process.listener("web");
+        let copies = |outcome: &str| {
+            let labels = format!("route=\"app\",pool=\"shadow\",outcome=\"{outcome}\"");
+            metric(
+                &process,
+                &format!("balance_mirror_requests_total{{{labels}}}"),
+            )
+        };
+        for count in 1..=3 {
+            assert_eq!(ask(web, "mirror").unwrap().status, 200);
+            wait_until(|| copies("failed") == f64::from(count), "the copy is lost");
+        }
+        assert_eq!(metric(&process, "balance_panics_total"), 3.0);
+        assert_eq!(get(web, "/").status, 200);
+        wait_until(|| copies("sent") == 1.0, "the next one has its place");
+        assert_eq!(shadow.requests().len(), 1);
     }
 
     #[test]
