@@ -82,29 +82,42 @@ def run(options):
         try:
             stage.start_origins()
             stage.make_identity()
+            left_out = []
             results = [
-                (scenario, measure(stage, scenario, options))
+                (scenario, measure(stage, scenario, options, left_out))
                 for scenario in scenarios.SCENARIOS if scenario.name in options.scenarios
             ]
             idle = [
-                (scenario, measure_idle(stage, scenario, options))
+                (scenario, measure_idle(stage, scenario, options, left_out))
                 for scenario in scenarios.IDLE if scenario.name in options.scenarios
             ]
         except machine.Unusable as error:
             raise machine.Unusable(f"{error}\nlast output of the programs:\n{stage.log_tail()}") from error
         finally:
             stage.close()
-    return publish(options, facts, versions, results, idle)
+    return publish(options, facts, versions, results, idle, left_out)
 
 
-def measure(stage, scenario, options):
-    """All rounds of a scenario, every proxy once in each, the order rotating."""
-    able = [name for name in options.only if proxies.is_able(name, scenario.kind)]
-    running = [stage.start_proxy(name, scenario.kind) for name in able]
-    samples = {name: [] for name in able}
+def measure(stage, scenario, options, left_out):
+    """All rounds of a scenario, every proxy once in each, the order rotating. Who is not able to is left out."""
+    running = []
+    for name in options.only:
+        if not proxies.is_able(name, scenario.kind):
+            continue
+        proxy = stage.start_proxy(name, scenario.kind)
+        try:
+            if scenario.check is not None:
+                scenario.check(stage, proxy)
+        except machine.Unsupported as error:
+            left_out.append(f"{scenario.name}: {error}")
+            progress(f"left out: {left_out[-1]}")
+            stage.children.stop(proxy.process)
+            continue
+        running.append(proxy)
+    samples = {proxy.name: [] for proxy in running}
+    if not running:
+        return samples
     for proxy in running:
-        if scenario.check is not None:
-            scenario.check(proxy)
         scenario.run(stage, proxy, 1)  # warm: connections to the origin, memory, caches
     for number in range(options.rounds):
         turn = number % len(running)
@@ -119,13 +132,19 @@ def measure(stage, scenario, options):
     return samples
 
 
-def measure_idle(stage, scenario, options):
+def measure_idle(stage, scenario, options, left_out):
     """Each count against a fresh proxy: memory that was grown once is seldom given back."""
     idle = {name: [] for name in options.only}
     for count in options.idle:
         for name in options.only:
             proxy = stage.start_proxy(name, scenario.kind)
-            row = scenarios.idle(stage, proxy, scenario, count)
+            try:
+                row = scenarios.idle(stage, proxy, scenario, count)
+            except machine.Unsupported as error:
+                left_out.append(f"{scenario.name}, {count:,}: {error}")
+                progress(f"left out: {left_out[-1]}")
+                stage.children.stop(proxy.process)
+                continue
             idle[name].append(row)
             progress(f"{scenario.name} {name}: {row['connections']} connections, {row['bytes_per_connection']:.0f} B each"
                      + (f", errors {row['errors']}" if row["errors"] else ""))
@@ -137,9 +156,9 @@ def progress(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def publish(options, facts, versions, results, idle):
+def publish(options, facts, versions, results, idle, left_out):
     when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    text = report.to_markdown(facts, versions, results, idle, options.duration, options.rounds, when)
+    text = report.to_markdown(facts, versions, results, idle, options.duration, options.rounds, when, left_out)
     print(text)
     if options.name != "-":
         RESULTS.mkdir(exist_ok=True)

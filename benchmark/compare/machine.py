@@ -20,6 +20,10 @@ class Unusable(Exception):
     """The measurement cannot be made here; the message says what to do."""
 
 
+class Unsupported(Exception):
+    """A proxy does not do what a scenario is about; the message says what."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Resident memory of a process tree, in bytes."""

@@ -20,6 +20,15 @@ HOST = "bench.example"
 CONNECTIONS = 40_000
 
 
+# What clients speak, by the kind of a scenario.
+MARKERS = {
+    "http": ("cleartext", "h1"),
+    "tls": ("tls", "h1"),
+    "h2": ("tls", "h2"),
+    "h2c": ("cleartext", "h2"),
+}
+
+
 class Children:
     """Everything this run has started. Used as a context: leaving it stops all of it."""
 
@@ -146,7 +155,7 @@ class Stage:
         self.identity = {"CERT": certificate, "KEY": key, "PEM": both}
 
     def start_proxy(self, name, kind):
-        """`kind` is http, tls or tcp. Returns when the proxy accepts."""
+        """`kind` is a key of MARKERS, or tcp. Returns when the proxy accepts."""
         names = ["ECHO_PROXY_PORT", "BULK_PROXY_PORT", "METRICS_PORT"] if kind == "tcp" else [
             "PORT", "METRICS_PORT"]
         ports = dict(zip(names, machine.free_ports(len(names))))
@@ -176,10 +185,20 @@ class Stage:
             "USER_LINE": "user root;" if os.geteuid() == 0 else "",
             "STREAM_MODULE": f"load_module {module};" if module.exists() else "",
         }
-        ours, others = ("@tls@", "@cleartext@") if kind == "tls" else ("@cleartext@", "@tls@")
-        lines = (PEERS / template).read_text().splitlines()
-        text = "\n".join(line.removeprefix(ours) for line in lines if not line.startswith(others)) + "\n"
+        text = marked_for(kind, (PEERS / template).read_text())
         return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match.group(1)]), text)
+
+
+def marked_for(kind, text):
+    """Without the lines that begin with a marker of other kinds, and without the markers of this one."""
+    markers = MARKERS.get(kind, ())
+
+    def keep(line):
+        marked = re.match(r"(?:@[a-z0-9]+@)*", line)[0]
+        return line[len(marked):] if set(re.findall(r"[a-z0-9]+", marked)) <= set(markers) else None
+
+    kept = [keep(line) for line in text.splitlines()]
+    return "\n".join(line for line in kept if line is not None) + "\n"
 
 
 def _nginx(kind):
@@ -219,11 +238,11 @@ PROGRAMS = {"balance": _balance, "before": _before, "nginx": _nginx, "haproxy": 
             "envoy": _envoy, "caddy": _caddy}
 
 # Caddy proxies TCP only with a module that is not part of it.
-KINDS = {"caddy": ["http", "tls"]}
+UNABLE = {"caddy": ["tcp"]}
 
 
 def is_able(name, kind):
-    return kind in KINDS.get(name, ["http", "tls", "tcp"])
+    return kind not in UNABLE.get(name, [])
 
 
 def default_names():

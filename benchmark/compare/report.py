@@ -192,13 +192,14 @@ def to_json(facts, versions, results, idle, seconds, rounds):
     }
 
 
-def to_markdown(facts, versions, results, idle, seconds, rounds, when):
+def to_markdown(facts, versions, results, idle, seconds, rounds, when, left_out):
     parts = [
         f"# Balance beside other proxies, {when}",
         f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}; "
         f"load average at the start {facts['load_average']:.2f}; {facts['descriptors']:,} descriptors a process.\n"
         + ", ".join(versions.values()) + ".",
         notes(results, seconds, rounds) if results else "",
+        "\n".join(f"Left out: {word}." for word in left_out),
         ratio_table(results),
         rounds_table(results) if results else "",
         *(idle_table(scenario, rows) for scenario, rows in idle),

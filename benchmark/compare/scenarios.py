@@ -112,12 +112,23 @@ def _parse_wrk(text, cpu):
     )
 
 
-def https(connections, path, handshakes=None):
-    """A round of `balance bench http` over TLS. `handshakes`, full or resumed: one for each request."""
+def http(path, connections, streams=None, is_tls=True):
+    """The beginning of a command that asks a proxy; with `streams`, over HTTP/2."""
+
+    def command(proxy):
+        scheme, tls = ("https", TLS) if is_tls else ("http", [])
+        h2 = [] if streams is None else ["--h2", "--streams", streams]
+        return ["http", f"{scheme}://127.0.0.1:{proxy.ports['PORT']}{path}", "--threads", 1,
+                "--connections", connections, "--header", f"Host: {HOST}", *tls, *h2]
+
+    return command
+
+
+def load(command_for, handshakes=None):
+    """A round of `balance bench http`. `handshakes`, full or resumed: one for each request."""
 
     def run(stage, proxy, seconds):
-        command = ["http", f"https://127.0.0.1:{proxy.ports['PORT']}{path}", "--threads", 1, "--connections", connections,
-                   "--duration", f"{seconds}s", "--header", f"Host: {HOST}", *TLS]
+        command = [*command_for(proxy), "--duration", f"{seconds}s"]
         if handshakes is not None:
             command += ["--new-connections"]
         if handshakes == "resumed":
@@ -178,7 +189,7 @@ def bench(stage, arguments):
         return json.loads(path.read_text())
 
 
-def closes_when_asked(proxy):
+def closes_when_asked(_stage, proxy):
     """Whether a request with `Connection: close` really ends its connection."""
     with socket.create_connection(("127.0.0.1", proxy.ports["PORT"]), timeout=5) as connection:
         connection.sendall(f"GET {SMALL} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
@@ -201,7 +212,7 @@ def connect(proxy, is_tls):
 def answers(path, length, is_tls=False):
     """A check that the proxy reaches the right origin before anything is measured."""
 
-    def check(proxy):
+    def check(_stage, proxy):
         with connect(proxy, is_tls) as connection:
             request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
@@ -215,19 +226,42 @@ def answers(path, length, is_tls=False):
     return check
 
 
+def speaks_h2(command_for, length):
+    """A check that the proxy answers over HTTP/2, with what the origin sent."""
+
+    def check(stage, proxy):
+        result = bench(stage, [*command_for(proxy), "--requests", 64])
+        if result["errors"] or result["statuses"] != {"200": 64}:
+            raise machine.Unsupported(f"{proxy.name} answers no HTTP/2 here: {result['errors']}")
+        if result["bytes"] < 64 * length:
+            raise machine.Unusable(f"{proxy.name}: {result['bytes']} bytes in 64 answers")
+
+    return check
+
+
+def h2(name, title, path, connections, streams, is_tls, target=None):
+    command = http(path, connections, streams, is_tls)
+    length = 128 if path == SMALL else 65536
+    return Scenario(name, f"HTTP/2 {'over TLS' if is_tls else 'in the clear'}, {title}", "h2" if is_tls else "h2c", "request",
+                    load(command), target, ("nginx", "haproxy"), check=speaks_h2(command, length))
+
+
 def idle(stage, proxy, scenario, connections):
     """Memory of a fresh proxy, after it has worked for a second, and its growth by idle connections.
 
     The growth is counted from the second figure: code, tables and buffers that are touched for the first time by any
     request are no cost of a connection."""
     fresh = proxy.memory()
-    is_tls = scenario.kind == "tls"
-    (https if is_tls else wrk)(64, SMALL)(stage, proxy, 1)
+    is_tls, is_h2 = scenario.kind in ("tls", "h2"), scenario.kind in ("h2", "h2c")
+    command_for = http(SMALL, 64, 1 if is_h2 else None, is_tls)
+    if is_h2:
+        speaks_h2(command_for, 128)(stage, proxy)
+    load(command_for)(stage, proxy, 1)
     warm = proxy.memory()
     command = ["connections", "--target", f"127.0.0.1:{proxy.ports['PORT']}", "--host", HOST,
                "--path", SMALL, "--connections", connections, "--hold", 2]
-    if is_tls:
-        command += ["--https", *TLS]
+    command += ["--https", *TLS] if is_tls else []
+    command += ["--h2"] if is_h2 else []
     for pid in proxy.pids():
         command += ["--pid", pid]
     result = bench(stage, command)
@@ -263,13 +297,21 @@ SCENARIOS = [
     Scenario("tcp-bulk", "TCP: bulk data on 4 connections", "tcp", "GB",
              tcp("BULK_PROXY_PORT", ["--connections", 4, "--bulk", "read"], per_gb=True), 1.05, ("haproxy",)),
     Scenario("tls-h1-64", "HTTP/1.1 over TLS, kept, 64 connections, 128 B", "tls", "request",
-             https(64, SMALL), 0.70, check=answers(SMALL, 128, is_tls=True)),
+             load(http(SMALL, 64)), 0.70, check=answers(SMALL, 128, is_tls=True)),
     Scenario("tls-h1-64k", "HTTP/1.1 over TLS, kept, 64 connections, 64 KiB", "tls", "request",
-             https(64, LARGE), 0.65, check=answers(LARGE, 65536, is_tls=True)),
+             load(http(LARGE, 64)), 0.65, check=answers(LARGE, 65536, is_tls=True)),
     Scenario("tls-full", "a full TLS handshake for every request, 64 at a time", "tls", "handshake",
-             https(64, SMALL, "full"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
+             load(http(SMALL, 64), "full"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
     Scenario("tls-resumed", "a resumed TLS handshake for every request, 64 at a time", "tls", "handshake",
-             https(64, SMALL, "resumed"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
+             load(http(SMALL, 64), "resumed"), 0.60, ("nginx", "haproxy"), check=answers(SMALL, 128, is_tls=True)),
+    h2("h2-32x8", "32 connections with 8 streams, 128 B", SMALL, 32, 8, is_tls=True, target=0.60),
+    h2("h2-wide", "8 connections with 64 streams, 128 B", SMALL, 8, 64, is_tls=True),
+    h2("h2-64x1", "64 connections with one stream, 128 B", SMALL, 64, 1, is_tls=True, target=0.75),
+    h2("h2-64k", "16 connections with 4 streams, 64 KiB", LARGE, 16, 4, is_tls=True, target=0.60),
+    h2("h2c-32x8", "32 connections with 8 streams, 128 B", SMALL, 32, 8, is_tls=False),
+    h2("h2c-wide", "8 connections with 64 streams, 128 B", SMALL, 8, 64, is_tls=False),
+    h2("h2c-64x1", "64 connections with one stream, 128 B", SMALL, 64, 1, is_tls=False),
+    h2("h2c-64k", "16 connections with 4 streams, 64 KiB", LARGE, 16, 4, is_tls=False),
 ]
 
 
@@ -287,5 +329,7 @@ class Idle:
 IDLE = [
     Idle("idle", "idle connections", "http", 1_536, 15e6),
     Idle("idle-tls", "idle connections under TLS", "tls", 6 * 1_024, 15e6),
+    Idle("idle-h2", "idle connections of HTTP/2 under TLS", "h2", 6 * 1_024, 15e6),
+    Idle("idle-h2c", "idle connections of HTTP/2 in the clear", "h2c", 3 * 1_024, 15e6),
 ]
 IDLE_CONNECTIONS = (5_000, 18_000)

@@ -4,6 +4,7 @@
 
 mod exchange;
 mod held;
+mod http2;
 mod open;
 mod report;
 
@@ -17,13 +18,14 @@ use crate::failures::Kind;
 use crate::progress::Progress;
 use crate::target::{Usage, resolve};
 use crate::tls::{Client, TlsArgs};
+use held::Talk;
 use open::{Opened, Wanted, open_all, sources, verify_sample};
 use report::{Limit, Report};
 
 /// Open many idle keep-alive connections and see what they cost.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConnectionsArgs {
-    /// An HTTP/1.1 server
+    /// An HTTP server
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8080")]
     pub target: String,
 
@@ -59,6 +61,10 @@ pub struct ConnectionsArgs {
     #[arg(long)]
     pub https: bool,
 
+    /// HTTP/2: by ALPN with --https, else by prior knowledge
+    #[arg(long)]
+    pub h2: bool,
+
     #[command(flatten)]
     pub tls: TlsArgs,
 }
@@ -77,8 +83,8 @@ pub(crate) fn run(args: &ConnectionsArgs) -> anyhow::Result<ExitCode> {
     let descriptors = crate::descriptors::raise_limit();
     let stop = crate::interrupt::flag();
     let mut progress = Progress::on_stderr(None);
-    let tls = args.client()?;
-    let report = measure(target, args, tls.as_ref(), descriptors, &stop, |opened| {
+    let talk = args.talk()?;
+    let report = measure(target, args, &talk, descriptors, &stop, |opened| {
         progress.show_text(&format!(
             "{opened} of {} connections open",
             args.connections
@@ -120,9 +126,11 @@ pub(crate) fn measure_idle(
         host: None,
         json: None,
         https: false,
+        h2: false,
         tls: TlsArgs::default(),
     };
-    let report = measure(target, &args, None, descriptors, stop, |_| {});
+    let talk = Talk::http1(args.question(), None);
+    let report = measure(target, &args, &talk, descriptors, stop, |_| {});
     Idle {
         wanted: report.wanted,
         opened: report.opened,
@@ -139,7 +147,7 @@ pub(crate) fn measure_idle(
 fn measure(
     target: SocketAddr,
     args: &ConnectionsArgs,
-    tls: Option<&Client>,
+    talk: &Talk,
     descriptors: u64,
     stop: &AtomicBool,
     watch: impl FnMut(usize),
@@ -147,18 +155,16 @@ fn measure(
     let room = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED));
     let wanted = args.connections as usize;
     let count = wanted.min(room.unwrap_or(usize::MAX));
-    let request = request(args);
     let base = Usage::of(&args.pid);
     let start = Instant::now();
     let wanted_connections = Wanted {
         target,
         count,
         sources: &sources(args, target, count),
-        request: &request,
-        tls,
+        talk,
     };
     let Opened {
-        mut links,
+        mut connections,
         mut failures,
         handshakes,
     } = open_all(wanted_connections, stop, watch);
@@ -167,8 +173,8 @@ fn measure(
     let loaded = Usage::of(&args.pid);
     wait(args.hold, stop);
     let held = Usage::of(&args.pid);
-    let opened = links.len();
-    let (verified, lost) = verify_sample(&mut links, &request);
+    let opened = connections.len();
+    let (verified, lost) = verify_sample(&mut connections, talk);
     let limit = if failures.of_kind(Kind::DescriptorsExhausted) > 0 || count < wanted {
         Limit::Descriptors(descriptors)
     } else if failures.of_kind(Kind::PortsExhausted) > 0 {
@@ -191,20 +197,29 @@ fn measure(
 }
 
 impl ConnectionsArgs {
+    fn question(&self) -> String {
+        let host = self.host.as_deref().unwrap_or(&self.target);
+        format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path)
+    }
+
+    fn talk(&self) -> anyhow::Result<Talk> {
+        let tls = self.client()?;
+        match self.h2 {
+            true => Talk::http2(self.question(), tls),
+            false => Ok(Talk::http1(self.question(), tls)),
+        }
+    }
+
     fn client(&self) -> anyhow::Result<Option<Client>> {
         if self.https {
             let host = self.target.rsplit_once(':').map_or("", |(host, _)| host);
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            return Client::new(&self.tls, host, b"http/1.1").map(Some);
+            let protocol: &[u8] = if self.h2 { b"h2" } else { b"http/1.1" };
+            return Client::new(&self.tls, host, protocol).map(Some);
         }
         anyhow::ensure!(!self.tls.is_given(), "options of TLS need --https");
         Ok(None)
     }
-}
-
-fn request(args: &ConnectionsArgs) -> String {
-    let host = args.host.as_deref().unwrap_or(&args.target);
-    format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", args.path)
 }
 
 #[expect(
@@ -245,7 +260,7 @@ mod tests {
         measure(
             resolve(&args.target).unwrap(),
             &args,
-            args.client().unwrap().as_ref(),
+            &args.talk().unwrap(),
             descriptors,
             &AtomicBool::new(false),
             |_| {},
@@ -276,19 +291,25 @@ mod tests {
     }
 
     #[test]
-    fn connections_under_tls_are_held_too() {
+    fn connections_under_tls_and_of_http2_are_held_too() {
         let identity = Identity::new();
         let backend = identity.backend(BackendOptions::default());
         let target = backend.local_addr().to_string();
         let ca = identity.trusted();
-        let report = run(
-            &target,
-            &["--connections", "150", "--https", "--ca", &ca],
-            10_000,
-        );
-        let seen = (report.opened, report.verified, report.failures.total());
-        assert_eq!(seen, (150, 100, 0), "{}", report.to_text());
-        assert_eq!(report.handshakes.total(), 150);
+        let cleartext = Backend::start(&BackendOptions::default()).unwrap();
+        let in_the_clear = cleartext.local_addr().to_string();
+        let secure = ["--https", "--ca", &ca];
+        for (target, options, handshakes) in [
+            (&target, secure.to_vec(), 150),
+            (&target, [&secure[..], &["--h2"]].concat(), 150),
+            (&in_the_clear, vec!["--h2"], 0),
+        ] {
+            let line = [&["--connections", "150"], &options[..]].concat();
+            let report = run(target, &line, 10_000);
+            let seen = (report.opened, report.verified, report.failures.total());
+            assert_eq!(seen, (150, 100, 0), "{options:?} {}", report.to_text());
+            assert_eq!(report.handshakes.total(), handshakes);
+        }
     }
 
     #[test]

@@ -9,11 +9,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ConnectionsArgs;
-use super::exchange::exchange;
-use super::held::Opener;
+use super::held::{Held, Opener, Talk};
 use crate::failures::{Failures, Kind};
-use crate::link::Link;
-use crate::tls::{Client, Handshakes};
+use crate::tls::Handshakes;
 
 /// What is opened.
 #[derive(Clone, Copy)]
@@ -22,16 +20,14 @@ pub(super) struct Wanted<'a> {
     pub(super) count: usize,
     /// Used in turn. Empty: left to the system.
     pub(super) sources: &'a [IpAddr],
-    /// One exchange on each.
-    pub(super) request: &'a str,
-    /// None: cleartext.
-    pub(super) tls: Option<&'a Client>,
+    /// There is one exchange on each.
+    pub(super) talk: &'a Talk,
 }
 
 /// What was opened.
 #[derive(Default)]
 pub(super) struct Opened {
-    pub(super) links: Vec<Link>,
+    pub(super) connections: Vec<Held>,
     pub(super) failures: Failures,
     pub(super) handshakes: Handshakes,
 }
@@ -72,7 +68,7 @@ pub(super) fn open_all(
     // The lock is held for a push: no thread can have panicked with it half done.
     let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
     let open_many = || {
-        let mut opener = Opener::new(wanted.tls);
+        let mut opener = Opener::new(wanted.talk);
         let mut failed_in_a_row = 0;
         while failed_in_a_row < FAILURES_IN_A_ROW_MAX && !stop.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -82,8 +78,8 @@ pub(super) fn open_all(
             let opened = open(wanted, index, &mut opener);
             let mut results = lock();
             match opened {
-                Ok((link, status)) if status < 400 => {
-                    results.links.push(link);
+                Ok((held, status)) if status < 400 => {
+                    results.connections.push(held);
                     failed_in_a_row = 0;
                     continue;
                 }
@@ -107,20 +103,20 @@ pub(super) fn open_all(
         }
         while running.load(Ordering::Acquire) > 0 {
             std::thread::park_timeout(WATCH_INTERVAL);
-            watch(lock().links.len());
+            watch(lock().connections.len());
         }
     });
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One more exchange on a hundredth of the connections, at least 100 and at most 1,000 of them.
-pub(super) fn verify_sample(links: &mut [Link], request: &str) -> (usize, Failures) {
-    let sample = (links.len() / 100).clamp(100, 1_000).min(links.len());
-    let step = links.len().checked_div(sample).unwrap_or(1).max(1);
+pub(super) fn verify_sample(held: &mut [Held], talk: &Talk) -> (usize, Failures) {
+    let sample = (held.len() / 100).clamp(100, 1_000).min(held.len());
+    let step = held.len().checked_div(sample).unwrap_or(1).max(1);
     let (mut verified, mut lost) = (0, Failures::default());
-    let mut opener = Opener::new(None);
-    for link in links.iter_mut().step_by(step).take(sample) {
-        match exchange(&mut opener.talk(link), request) {
+    let mut opener = Opener::new(talk);
+    for each in held.iter_mut().step_by(step).take(sample) {
+        match opener.ask(each) {
             Ok(status) if status < 400 => verified += 1,
             Ok(_) => lost.count(Kind::Status),
             Err(error) => lost.count_error(&error),
@@ -129,11 +125,12 @@ pub(super) fn verify_sample(links: &mut [Link], request: &str) -> (usize, Failur
     (verified, lost)
 }
 
-fn open(wanted: Wanted<'_>, index: usize, opener: &mut Opener<'_>) -> io::Result<(Link, u16)> {
+fn open(wanted: Wanted<'_>, index: usize, opener: &mut Opener<'_>) -> io::Result<(Held, u16)> {
     let source = wanted.sources.get(index % wanted.sources.len().max(1));
-    let mut link = opener.open(connect(wanted.target, source.copied())?)?;
-    let status = exchange(&mut opener.talk(&mut link), wanted.request)?;
-    Ok((link, status))
+    let socket = connect(wanted.target, source.copied())?;
+    let mut held = opener.open(socket)?;
+    let status = opener.ask(&mut held)?;
+    Ok((held, status))
 }
 
 fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
