@@ -3,8 +3,8 @@
 use std::time::UNIX_EPOCH;
 
 use balance_control::{
-    BackendView, Changes, ConditionView, ControlHandle, HealthView, ListenerView, PoolView,
-    Problem, ReloadSummary, RouteView, Setting,
+    BackendView, Changes, ConditionView, ControlHandle, EjectionView, HealthView, ListenerView,
+    PoolView, Problem, ReloadSummary, RouteView, Setting,
 };
 use serde_json::{Value, json};
 
@@ -135,6 +135,15 @@ fn backend(backend: &BackendView, weight: u32) -> Value {
         "in_flight": backend.in_flight,
         "max_connections": backend.max_connections,
         "health": backend.health.as_ref().map(health),
+        "ejection": backend.ejection.as_ref().map(ejection),
+    })
+}
+
+fn ejection(ejection: &EjectionView) -> Value {
+    json!({
+        "ejections": ejection.ejections,
+        "left_ms": u64::try_from(ejection.left.as_millis()).unwrap_or(u64::MAX),
+        "reason": &*ejection.reason,
     })
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, BackendId, HashKey, HealthCheck, IdleSettings, Limits,
-    ListenAddress, PoolId, ProtocolSettings, ProxyVersion, RouteId, Timeouts, TlsVersion, Weight,
+    ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RouteId, Timeouts,
+    TlsVersion, Weight,
 };
 use ipnet::IpNet;
 
@@ -169,6 +170,8 @@ pub struct PoolHealth {
     pub check: Option<HealthCheck>,
     /// Below this share of healthy backends, 0 to 1, all are used. 0 = never.
     pub panic_threshold: f64,
+    /// `None`: nobody judges their traffic.
+    pub passive: Option<PassiveChecks>,
 }
 
 /// Where a pool comes from.

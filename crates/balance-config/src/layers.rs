@@ -12,6 +12,11 @@ impl<'b> Layers<'b> {
         Self(present.filter_map(|owner| owner.block(key)).collect())
     }
 
+    /// The blocks under `key` of these.
+    pub(crate) fn inner(&self, key: &str) -> Self {
+        Self(self.0.iter().filter_map(|block| block.block(key)).collect())
+    }
+
     /// What the nearest block says that says anything.
     pub(crate) fn nearest<T>(&self, read: impl Fn(&'b Block) -> Option<T>) -> Option<T> {
         self.0.iter().rev().find_map(|block| read(block))

@@ -11,12 +11,14 @@
 //! counts as healthy is decided by [`balance_lb::HealthMachine`].
 
 mod http;
+mod judge;
 mod probe;
 mod watch;
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use balance_core::{BackendAddress, HealthCheck};
 use balance_lb::Rng;
@@ -24,16 +26,28 @@ use balance_proxy::{Clock, Endpoint};
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, watch as channel};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
 
+use judge::Judge;
 use watch::{Watch, Watched};
+
+pub(crate) use judge::JudgedPool;
 
 /// A backend, and how it is probed. `None`: not at all.
 pub(crate) type Target = (Arc<Endpoint>, Option<HealthCheck>);
 
+/// What a configuration wants to know about its backends.
+#[derive(Clone, Default)]
+pub(crate) struct Targets {
+    pub(crate) probed: Vec<Target>,
+    /// One for each pool.
+    pub(crate) judged: Vec<JudgedPool>,
+}
+
 /// Probes backends for as long as it lives.
 pub(crate) struct HealthThread {
     /// Its end ends the thread.
-    targets: channel::Sender<Vec<Target>>,
+    targets: channel::Sender<Targets>,
 }
 
 impl HealthThread {
@@ -42,7 +56,7 @@ impl HealthThread {
     /// # Errors
     /// There is no thread, or no epoll, to be had.
     pub(crate) fn spawn(clock: Clock, seed: u64) -> io::Result<Self> {
-        let (targets, receiver) = channel::channel(Vec::new());
+        let (targets, receiver) = channel::channel(Targets::default());
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -53,8 +67,8 @@ impl HealthThread {
         Ok(Self { targets })
     }
 
-    /// From now on these are probed, and no others.
-    pub(crate) fn set_targets(&self, targets: Vec<Target>) {
+    /// From now on these are probed and judged, and no others.
+    pub(crate) fn set_targets(&self, targets: Targets) {
         self.targets.send_replace(targets);
     }
 }
@@ -76,7 +90,7 @@ struct Group {
     task: AbortHandle,
 }
 
-async fn supervise(mut targets: channel::Receiver<Vec<Target>>, clock: Clock, rng: Rng) {
+async fn supervise(mut targets: channel::Receiver<Targets>, clock: Clock, rng: Rng) {
     let mut probes = Probes {
         groups: HashMap::new(),
         tasks: JoinSet::new(),
@@ -84,6 +98,9 @@ async fn supervise(mut targets: channel::Receiver<Vec<Target>>, clock: Clock, rn
         clock,
         rng,
     };
+    let mut judges: Vec<Judge> = Vec::new();
+    let mut turn = interval(JUDGED_EVERY);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             changed = targets.changed() => {
@@ -91,7 +108,13 @@ async fn supervise(mut targets: channel::Receiver<Vec<Target>>, clock: Clock, rn
                     return;
                 }
                 let wanted = targets.borrow_and_update().clone();
-                probes.retarget(wanted);
+                probes.retarget(wanted.probed);
+                judges = appoint(wanted.judged, judges);
+            }
+            _ = turn.tick(), if !judges.is_empty() => {
+                for judge in &mut judges {
+                    judge.judge(clock.now_ms());
+                }
             }
             Some(ended) = probes.tasks.join_next(), if !probes.tasks.is_empty() => {
                 if ended.is_err_and(|error| error.is_panic()) {
@@ -101,6 +124,22 @@ async fn supervise(mut targets: channel::Receiver<Vec<Target>>, clock: Clock, rn
             }
         }
     }
+}
+
+/// The judges of a new configuration. Backends that nobody judges any more are not ejected.
+fn appoint(wanted: Vec<JudgedPool>, mut previous: Vec<Judge>) -> Vec<Judge> {
+    let mut judges = Vec::new();
+    for JudgedPool { endpoints, checks } in wanted {
+        if let Some(checks) = checks {
+            judges.push(Judge::new(endpoints, checks, &mut previous));
+        }
+    }
+    // What is left in them was not taken over, and those judged anew have said so already.
+    let kept: Vec<_> = judges.iter().flat_map(|judge| judge.endpoints()).collect();
+    for judge in previous {
+        judge.dismiss(&kept);
+    }
+    judges
 }
 
 impl Probes {
@@ -156,6 +195,8 @@ impl Probes {
     }
 }
 
+/// As long as a share of failures may go unnoticed: short beside the time in which people notice.
+const JUDGED_EVERY: Duration = Duration::from_millis(100);
 /// Probes under way at once, a descriptor each; the others wait.
 const PROBES_MAX: usize = 256;
 

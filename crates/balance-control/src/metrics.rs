@@ -44,6 +44,14 @@ impl Collect for BackendGauges {
                     &labels,
                     f64::from(backend.in_flight),
                 );
+                if let Some(ejection) = &backend.ejection {
+                    samples.counter(
+                        "balance_backend_ejections",
+                        "Ejections of the backend by passive checks.",
+                        &labels,
+                        ejection.ejections,
+                    );
+                }
                 if let Some(health) = &backend.health {
                     count_probes(samples, labels, health);
                 }

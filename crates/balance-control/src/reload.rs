@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use balance_config::{Config, Diagnostic, PoolKind, Severity, Sources, load};
+use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity, Sources, load};
 use balance_proxy::{Endpoint, SendError, Workers};
 use balance_telemetry::Registry;
 
@@ -19,7 +19,7 @@ use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
-use crate::health::{HealthThread, Target};
+use crate::health::{HealthThread, JudgedPool, Targets};
 use crate::profiling::RunProfiles;
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
 use crate::run::{Observer, listening};
@@ -215,20 +215,27 @@ impl Compiled {
         self.identities.endpoints().cloned().collect()
     }
 
-    /// All backends, and how each is probed.
-    pub(crate) fn health_targets(&self) -> Vec<Target> {
+    /// All backends, and how each is probed and judged.
+    pub(crate) fn health_targets(&self) -> Targets {
         let config = &self.config;
-        let definitions = config
-            .pools
-            .iter()
-            .filter(|pool| pool.kind == PoolKind::Definition);
-        let members = definitions.flat_map(|pool| pool.members.iter().map(move |id| (pool, id)));
-        members
-            .map(|(pool, id)| {
-                let endpoint = self.identities.endpoint(&config.backends[id.index()]);
-                (Arc::clone(endpoint), pool.health.check.clone())
-            })
-            .collect()
+        let is_definition = |pool: &&Pool| pool.kind == PoolKind::Definition;
+        let mut targets = Targets::default();
+        for pool in config.pools.iter().filter(is_definition) {
+            let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
+            let endpoints: Vec<Arc<Endpoint>> = backends
+                .map(|backend| Arc::clone(self.identities.endpoint(backend)))
+                .collect();
+            let check = &pool.health.check;
+            let probed = endpoints
+                .iter()
+                .map(|endpoint| (Arc::clone(endpoint), check.clone()));
+            targets.probed.extend(probed);
+            targets.judged.push(JudgedPool {
+                endpoints,
+                checks: pool.health.passive.clone(),
+            });
+        }
+        targets
     }
 }
 

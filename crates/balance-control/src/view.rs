@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use balance_config::Config;
 use balance_core::Weight;
-use balance_lb::HealthRecord;
+use balance_lb::{EjectionRecord, HealthRecord};
 use balance_proxy::{Endpoint, Snapshot, UpstreamAddress};
 
 /// One published configuration.
@@ -68,7 +68,7 @@ pub struct BackendView {
     pub address: String,
     /// What it stands for; empty for a name that does not resolve.
     pub resolved: Vec<String>,
-    /// `pickable`, `resting`, `half_open`, `unhealthy`, `draining` or `disabled`.
+    /// `pickable`, `resting`, `half_open`, `unhealthy`, `ejected`, `draining` or `disabled`.
     pub state: &'static str,
     /// Whether a request at this moment could go to it.
     pub is_pickable: bool,
@@ -82,6 +82,19 @@ pub struct BackendView {
     pub max_connections: u32,
     /// `None`: it is not probed.
     pub health: Option<HealthView>,
+    /// `None`: its traffic is not judged.
+    pub ejection: Option<EjectionView>,
+}
+
+/// What passive checks of a backend have come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EjectionView {
+    /// Ever.
+    pub ejections: u64,
+    /// 0 = it is not ejected.
+    pub left: Duration,
+    /// Of the last one; empty before the first.
+    pub reason: Arc<str>,
 }
 
 /// What probes of a backend have found.
@@ -161,6 +174,20 @@ impl MemberView {
                 .endpoint
                 .health()
                 .map(|record| HealthView::new(record, now_ms)),
+            ejection: self
+                .endpoint
+                .ejection()
+                .map(|record| EjectionView::new(record, now_ms)),
+        }
+    }
+}
+
+impl EjectionView {
+    fn new(record: EjectionRecord, now_ms: u64) -> Self {
+        Self {
+            ejections: record.ejections,
+            left: Duration::from_millis(record.until_ms.saturating_sub(now_ms)),
+            reason: record.reason,
         }
     }
 }

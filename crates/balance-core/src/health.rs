@@ -53,6 +53,32 @@ pub enum ExpectedStatus {
     OneOf(Vec<u16>),
 }
 
+/// Judging a backend by its traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassiveChecks {
+    /// Failures in a row that eject.
+    pub consecutive_failures: u32,
+    /// The share of failures in `window` that ejects, 0 to 1.
+    pub error_rate_threshold: f64,
+    pub window: Duration,
+    /// Of the first ejection; each further one in a row lasts twice as long, up to ten times this.
+    pub ejection_time: Duration,
+    /// The share of the pool that may be out at once, 0 to 1.
+    pub max_ejected: f64,
+}
+
+impl Default for PassiveChecks {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            error_rate_threshold: 0.5,
+            window: Duration::from_secs(60),
+            ejection_time: Duration::from_secs(30),
+            max_ejected: 0.3,
+        }
+    }
+}
+
 impl ExpectedStatus {
     pub fn contains(&self, status: u16) -> bool {
         match self {

@@ -18,7 +18,7 @@ mod tls_version;
 
 pub use address::{AddressError, BackendAddress, ListenAddress};
 pub use cause::{Cause, Fault};
-pub use health::{ExpectedStatus, HealthCheck, HttpProbe, Probe};
+pub use health::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe};
 pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
 pub use settings::{

@@ -5,14 +5,17 @@
 //! the pool view that uses it, see [`Balancer`](crate::Balancer).
 
 use std::fmt;
+use std::sync::Arc;
 
 use balance_core::BackendAddress;
 
+use crate::ejection::EjectionRecord;
 use crate::gate::{AdminState, Entry, Gate, GateState, Rest};
 use crate::health::{Health, HealthRecord};
 use crate::lease::Leases;
 use crate::places::Full;
 use crate::sync::Mutex;
+use crate::tally::{Outcome, Tallied, Tallies, Tally};
 
 /// What makes two backends of two configurations the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +51,9 @@ pub struct Backend {
     leases: Leases,
     /// `None` while nobody probes it.
     health: Mutex<Option<HealthRecord>>,
+    tallies: Tallies,
+    /// `None` while nobody judges its traffic.
+    ejection: Mutex<Option<EjectionRecord>>,
 }
 
 impl Backend {
@@ -58,6 +64,8 @@ impl Backend {
             gate: Gate::new(),
             leases: Leases::new(),
             health: Mutex::new(None),
+            tallies: Tallies::new(),
+            ejection: Mutex::new(None),
         }
     }
 
@@ -68,6 +76,8 @@ impl Backend {
             gate: self.gate.copy(),
             leases: self.leases.copy(),
             health: Mutex::new(self.health()),
+            tallies: Tallies::new(),
+            ejection: Mutex::new(self.ejection()),
         }
     }
 
@@ -137,9 +147,39 @@ impl Backend {
         self.health.lock().clone()
     }
 
+    /// What passive checks say, and holds from the next pick on. `None`: nobody judges it any more.
+    pub fn set_ejection(&self, record: Option<EjectionRecord>) {
+        let is_ejected = record.as_ref().is_some_and(|record| record.until_ms != 0);
+        if !is_ejected {
+            self.tallies.forget_row();
+        }
+        self.gate.set_ejected(is_ejected);
+        *self.ejection.lock() = record;
+    }
+
+    /// What passive checks found, if its traffic is judged.
+    pub fn ejection(&self) -> Option<EjectionRecord> {
+        self.ejection.lock().clone()
+    }
+
+    /// A worker's own count of how its attempts end.
+    pub fn open_tally(&self) -> Arc<Tally> {
+        self.tallies.open()
+    }
+
+    /// An attempt of the worker with this tally ended so. One relaxed load of what is shared, unless something fails.
+    pub fn on_outcome(&self, tally: &Tally, outcome: Outcome) {
+        self.tallies.count(tally, outcome);
+    }
+
+    /// How attempts ended up to now. For the one judge: it takes the row of failures along.
+    pub fn take_tallied(&self) -> Tallied {
+        self.tallies.take()
+    }
+
     /// Whether it counts as healthy for its pool's panic threshold.
     pub(crate) fn is_well(&self) -> bool {
-        self.gate.is_healthy()
+        self.gate.is_well()
     }
 
     /// A connection could not be established (refused, timed out, name not resolved, handshake failed) after all

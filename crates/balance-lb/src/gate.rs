@@ -9,12 +9,12 @@
 //!        ▲                                                                                  │
 //!        └───────────────────────────────── success (fails := 0) ───────────────────────────┘
 //!
-//!   Over all of it lies what probes say: Healthy, Unhealthy. And over that what the operator wants: Enabled,
-//!   Draining, Disabled. The machine keeps running beneath.
+//!   Over all of it lies what passive checks say: In, Ejected; over that what probes say: Healthy, Unhealthy; and over
+//!   that what the operator wants: Enabled, Draining, Disabled. The machine keeps running beneath.
 //! ```
 //!
-//! - The word is `until_ms << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for "enabled, healthy and
-//!   pickable": the path of such a backend is one relaxed load and one comparison.
+//! - The word is `until_ms << 6 | ejected << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for "enabled,
+//!   healthy, in and pickable": the path of such a backend is one relaxed load and one comparison.
 //! - A rest is 100 ms, doubling to 10 s with every failed trial. A failure reported *while* it rests does not
 //!   lengthen it: when a backend dies, every attempt under way fails at once, and that is one event, not sixty.
 //! - The end of a rest lets exactly one pick through, among all workers: whoever swaps the word. A trial that
@@ -50,6 +50,8 @@ pub enum GateState {
     },
     /// Its probes fail. Only a pool in panic picks it.
     Unhealthy,
+    /// Its traffic fails. Only a pool in panic picks it.
+    Ejected,
     Draining,
     Disabled,
 }
@@ -71,6 +73,7 @@ impl GateState {
             Self::Resting { .. } => "resting",
             Self::HalfOpen { .. } => "half_open",
             Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
             Self::Draining => "draining",
             Self::Disabled => "disabled",
         }
@@ -130,7 +133,7 @@ impl Gate {
         let word = self.load();
         if is_open(word, now_ms) {
             Entry::Open
-        } else if is_open(word & !UNHEALTHY, now_ms) {
+        } else if is_open(word & !UNWELL, now_ms) {
             Entry::Unwell
         } else {
             Entry::Closed
@@ -142,9 +145,9 @@ impl Gate {
         self.pass(now_ms, 0)
     }
 
-    /// As [`Gate::try_enter`], whatever probes say.
+    /// As [`Gate::try_enter`], whatever probes and passive checks say.
     pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> bool {
-        self.pass(now_ms, UNHEALTHY)
+        self.pass(now_ms, UNWELL)
     }
 
     fn pass(&self, now_ms: u64, ignored: u64) -> bool {
@@ -173,6 +176,7 @@ impl Gate {
             GateState::Resting { until_ms } | GateState::HalfOpen { until_ms } => Some(until_ms),
             GateState::Pickable
             | GateState::Unhealthy
+            | GateState::Ejected
             | GateState::Draining
             | GateState::Disabled => None,
         }
@@ -232,8 +236,14 @@ impl Gate {
         self.set_flags(UNHEALTHY, if is_healthy { 0 } else { UNHEALTHY });
     }
 
-    pub(crate) fn is_healthy(&self) -> bool {
-        self.load() & UNHEALTHY == 0
+    /// What passive checks say.
+    pub(crate) fn set_ejected(&self, is_ejected: bool) {
+        self.set_flags(EJECTED, if is_ejected { EJECTED } else { 0 });
+    }
+
+    /// Whether neither probes nor passive checks keep it out.
+    pub(crate) fn is_well(&self) -> bool {
+        self.load() & UNWELL == 0
     }
 
     fn set_flags(&self, mask: u64, flags: u64) {
@@ -266,7 +276,7 @@ impl Gate {
 }
 
 fn encode(machine: u64, until_ms: u64, flags: u64) -> u64 {
-    // 59 bits of milliseconds are 18 million years; a caller's absurd clock must still not reach the flags.
+    // 58 bits of milliseconds are 9 million years; a caller's absurd clock must still not reach the flags.
     (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | flags
 }
 
@@ -276,7 +286,8 @@ fn decode(word: u64) -> GateState {
         (0, PICKABLE) => GateState::Pickable,
         (0, RESTING) => GateState::Resting { until_ms },
         (0, _) => GateState::HalfOpen { until_ms },
-        (UNHEALTHY, _) => GateState::Unhealthy,
+        (EJECTED, _) => GateState::Ejected,
+        (flags, _) if flags & !UNWELL == 0 => GateState::Unhealthy,
         _ if admin_of(word) == ADMIN_DRAINING => GateState::Draining,
         _ => GateState::Disabled,
     }
@@ -289,7 +300,7 @@ fn is_open(word: u64, now_ms: u64) -> bool {
 
 /// What keeps it out whatever the machine says.
 fn flags_of(word: u64) -> u64 {
-    word & (ADMIN_MASK | UNHEALTHY)
+    word & (ADMIN_MASK | UNWELL)
 }
 
 fn admin_of(word: u64) -> u64 {
@@ -330,9 +341,11 @@ const PICKABLE: u64 = 0;
 const RESTING: u64 = 1;
 const HALF_OPEN: u64 = 2;
 const UNHEALTHY: u64 = 1 << 4;
-const UNTIL_SHIFT: u32 = 5;
+const EJECTED: u64 = 1 << 5;
+const UNWELL: u64 = UNHEALTHY | EJECTED;
+const UNTIL_SHIFT: u32 = 6;
 const UNTIL_MAX_MS: u64 = u64::MAX >> UNTIL_SHIFT;
-/// Enabled, healthy and pickable.
+/// Enabled, healthy, in and pickable.
 const OPEN: u64 = 0;
 
 #[cfg(test)]

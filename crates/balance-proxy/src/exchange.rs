@@ -12,8 +12,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use balance_core::{Cause, PoolId, Timeouts};
-use balance_lb::Lease;
+use balance_core::{Cause, Fault, PoolId, Timeouts};
+use balance_lb::{Lease, Outcome};
 use balance_proto::RequestView;
 
 use crate::filter::{self, Needs};
@@ -211,11 +211,15 @@ async fn forward<D: Downstream, T: Transport>(
                 },
             };
             let result = attempt(context, exchange, down, &mut upstream).await;
+            let was_reused = upstream.is_reused();
+            if let Some(outcome) = exchange.outcome(&result, was_reused) {
+                lease.backend().record(outcome);
+            }
             let error = match result {
                 Ok(transferred) => return Ok((transferred, upstream, lease)),
                 Err(error) => error,
             };
-            let (replay, was_reused) = (upstream.reclaim_body(), upstream.is_reused());
+            let replay = upstream.reclaim_body();
             context
                 .transport
                 .settle(lease.backend(), upstream, false, exchange.known_ms());
@@ -398,6 +402,21 @@ fn next_after_response<D: Downstream>(exchange: &Exchange, down: &D) -> Next {
 }
 
 impl Exchange {
+    /// What the end of an attempt says about its backend. `None`: nothing, as when the client went away, or when an
+    /// idle connection had been closed meanwhile.
+    fn outcome(
+        &self,
+        result: &Result<Transferred, TransferError>,
+        was_reused: bool,
+    ) -> Option<Outcome> {
+        match result {
+            Ok(_) if self.has_failure_status() => Some(Outcome::Failure),
+            Ok(_) => Some(Outcome::Success),
+            Err(error) if error.is_unanswered && was_reused => None,
+            Err(error) => (error.cause.fault() == Fault::Upstream).then_some(Outcome::Failure),
+        }
+    }
+
     /// Whether a request may be sent again after a reused connection turned out to be closed: its method
     /// is idempotent and no part of its body is lost, or nothing of it was sent (robustness BE-02).
     fn may_repeat<D: Downstream>(&mut self, down: &D, replay: Option<Vec<u8>>) -> bool {

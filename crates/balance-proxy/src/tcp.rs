@@ -12,7 +12,7 @@ pub(crate) mod server_name;
 use std::rc::Rc;
 
 use balance_core::{Cause, PoolId, Timeouts};
-use balance_lb::Lease;
+use balance_lb::{Lease, Outcome};
 use balance_net::{Relay, RelayOptions, Side, set_linger_zero};
 use balance_proto::proxy_protocol::ConnectionEnds;
 
@@ -192,6 +192,7 @@ async fn connect_backend(
         match opened {
             Ok(stream) => {
                 member.on_success();
+                member.record(Outcome::Success); // what is in the bytes nobody knows here
                 return Ok((stream, lease));
             }
             Err(error) => selection.on_connect_failure(worker, member, error)?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balance_core::{ExpectedStatus, HealthCheck, HttpProbe, Probe, ProxyVersion};
+use balance_core::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe, ProxyVersion};
 
 use crate::check::shown;
 use crate::config::PoolHealth;
@@ -94,16 +94,14 @@ pub(crate) static HEALTH_CHECK: Table = Table {
             "max_ejected",
             Kind::Share,
             "30%",
-            "The share of a pool that passive checks may take out.",
-        )
-        .later("passive checks"),
+            "The share of a pool that passive checks may take out at once: at least one backend, and never all.",
+        ),
         Key::new(
             "passive_checks",
             Kind::Block(&PASSIVE_CHECKS),
             "",
             "Judging a backend by its traffic.",
-        )
-        .later("passive checks"),
+        ),
     ],
 };
 
@@ -129,7 +127,13 @@ static PASSIVE_CHECKS: Table = Table {
             "window",
             POSITIVE_DURATION,
             "1m",
-            "Over which the share is taken.",
+            "Over which the share is taken; fewer than 20 attempts in it are not judged.",
+        ),
+        Key::new(
+            "ejection_time",
+            POSITIVE_DURATION,
+            "30s",
+            "Of the first ejection; each further one in a row lasts twice as long, up to ten times this.",
         ),
     ],
 };
@@ -149,7 +153,33 @@ pub(crate) fn read(
             .nearest(|block| block.number("panic_threshold"))
             .copied()
             .unwrap_or(0.0),
+        passive: read_passive(layers),
     }
+}
+
+fn read_passive(layers: &Layers<'_>) -> Option<PassiveChecks> {
+    let inner = layers.inner("passive_checks");
+    if !inner.is_enabled() {
+        return None;
+    }
+    let defaults = PassiveChecks::default();
+    let duration = |key: &str| inner.nearest(|block| block.duration(key)).copied();
+    Some(PassiveChecks {
+        consecutive_failures: inner
+            .nearest(|block| block.integer("consecutive_failures"))
+            .and_then(|count| u32::try_from(*count).ok())
+            .unwrap_or(defaults.consecutive_failures),
+        error_rate_threshold: inner
+            .nearest(|block| block.number("error_rate_threshold"))
+            .copied()
+            .unwrap_or(defaults.error_rate_threshold),
+        window: duration("window").unwrap_or(defaults.window),
+        ejection_time: duration("ejection_time").unwrap_or(defaults.ejection_time),
+        max_ejected: layers
+            .nearest(|block| block.number("max_ejected"))
+            .copied()
+            .unwrap_or(defaults.max_ejected),
+    })
 }
 
 fn read_check(

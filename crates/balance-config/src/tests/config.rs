@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, HttpProbe, PathPolicy, PoolId,
-    Probe, RouteId, Weight,
+    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, HttpProbe, PassiveChecks,
+    PathPolicy, PoolId, Probe, RouteId, Weight,
 };
 
 use crate::{
@@ -570,6 +570,36 @@ fn a_health_check_of_one_word_asks_for_a_path() {
         "{BASE}health_check: {{ enabled: false, path: /h }}\n"
     ));
     assert_eq!(off, [(None, 0.0)]);
+}
+
+#[test]
+fn passive_checks_are_part_of_a_health_check() {
+    let passive = |yaml: &str| {
+        config(&format!("{BASE}{yaml}")).pools[0]
+            .health
+            .passive
+            .clone()
+    };
+    assert_eq!(passive("health_check: /up\n"), None);
+    assert_eq!(
+        passive("health_check: { enabled: false, passive_checks: {} }\n"),
+        None
+    );
+    let defaults = Some(PassiveChecks::default());
+    assert_eq!(passive("health_check: { passive_checks: {} }\n"), defaults);
+    let written = passive(
+        "defaults: { health_check: { max_ejected: 10%, passive_checks: { window: 5s, error_rate_threshold: 30% } } }
+health_check: { path: /up, passive_checks: { consecutive_failures: 2, ejection_time: 1s } }
+",
+    );
+    let expected = PassiveChecks {
+        consecutive_failures: 2,
+        error_rate_threshold: 0.3,
+        window: seconds(5),
+        ejection_time: seconds(1),
+        max_ejected: 0.1,
+    };
+    assert_eq!(written, Some(expected));
 }
 
 #[test]

@@ -428,6 +428,7 @@ fn excluded(candidate: &Candidate) -> Option<String> {
         GateState::Disabled => "it is disabled",
         GateState::Resting { .. } if !state.is_pickable => "it rests after a failed connect",
         GateState::HalfOpen { .. } if !state.is_pickable => "a trial connect is under way",
+        GateState::Ejected if !candidate.is_in_panic => "passive checks have ejected it",
         GateState::Unhealthy if !candidate.is_in_panic => "its health check fails",
         _ if is_full => "it is at its max_connections",
         _ => return None,

@@ -165,7 +165,7 @@ pub struct Backend {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// `pickable`, `resting`, `half_open`, `unhealthy`, `draining` or `disabled`.
+    /// `pickable`, `resting`, `half_open`, `unhealthy`, `ejected`, `draining` or `disabled`.
     pub gate: String,
     /// Until a rest or trial ends.
     pub rest_left_ms: u64,

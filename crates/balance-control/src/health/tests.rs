@@ -8,7 +8,7 @@ use balance_testkit::{EchoServer, Origin, PATIENCE, PeerMode, Recorded, Script, 
 
 use super::probe::probe;
 use super::watch::Watched;
-use super::{HealthThread, Target};
+use super::{HealthThread, Target, Targets};
 
 fn endpoint(pool: &str, address: std::net::SocketAddr) -> Arc<Endpoint> {
     let identity = BackendIdentity {
@@ -182,7 +182,13 @@ fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
     let target =
         |endpoint: &Arc<Endpoint>| -> Target { (Arc::clone(endpoint), Some(check.clone())) };
     let thread = HealthThread::spawn(Clock::start(), 1).unwrap();
-    thread.set_targets(pools.iter().map(target).collect());
+    let probe_all = |probed: Vec<Target>| {
+        thread.set_targets(Targets {
+            probed,
+            judged: Vec::new(),
+        });
+    };
+    probe_all(pools.iter().map(target).collect());
     for endpoint in &pools {
         wait_for(endpoint, Health::Unhealthy);
         assert!(!endpoint.is_pickable(0));
@@ -193,7 +199,7 @@ fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
     assert!(asked <= probes() + 1, "one for both: {asked}");
 
     // What is not probed any more is picked again; the other one goes on.
-    thread.set_targets(vec![(Arc::clone(&pools[0]), None), target(&pools[1])]);
+    probe_all(vec![(Arc::clone(&pools[0]), None), target(&pools[1])]);
     wait_until("nobody probes it", || pools[0].health().is_none());
     assert!(pools[0].is_pickable(0) && !pools[1].is_pickable(0));
 }
@@ -202,7 +208,10 @@ fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
 fn a_changed_check_goes_on_from_what_is_known() {
     let endpoint = endpoint("p", ([127, 0, 0, 1], 1).into());
     let refused = HealthThread::spawn(Clock::start(), 1).unwrap();
-    refused.set_targets(vec![(Arc::clone(&endpoint), Some(quick(Probe::Tcp)))]);
+    refused.set_targets(Targets {
+        probed: vec![(Arc::clone(&endpoint), Some(quick(Probe::Tcp)))],
+        judged: Vec::new(),
+    });
     wait_for(&endpoint, Health::Unhealthy);
     let before = endpoint.health().unwrap();
     assert_eq!(&*before.reason, "the backend refuses connections");

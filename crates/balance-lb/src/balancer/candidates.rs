@@ -181,8 +181,11 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
                 // It came back since it was asked.
                 GateState::Pickable => 0,
                 // In panic it rests too, or it would have been taken: after those that only rest.
-                GateState::Unhealthy if self.is_in_panic() => u64::MAX,
-                GateState::Unhealthy | GateState::Draining | GateState::Disabled => continue,
+                GateState::Unhealthy | GateState::Ejected if self.is_in_panic() => u64::MAX,
+                GateState::Unhealthy
+                | GateState::Ejected
+                | GateState::Draining
+                | GateState::Disabled => continue,
             };
             if backend.is_full() {
                 saw_full = true;

@@ -116,6 +116,13 @@ fn health_lies_between_the_operator_and_the_machine() {
     assert_eq!(gate.entry(99), Entry::Closed, "it rests beneath");
     assert!(gate.try_enter_unwell(100) && !gate.try_enter_unwell(101));
 
+    gate.set_ejected(true);
+    assert_eq!(gate.state(), GateState::Unhealthy);
+    gate.set_healthy(true);
+    assert_eq!(gate.state(), GateState::Ejected);
+    gate.set_healthy(false);
+    gate.set_ejected(false);
+
     gate.set_admin_state(AdminState::Draining);
     assert_eq!(gate.state(), GateState::Draining);
     assert!(!gate.try_enter_unwell(u64::MAX));

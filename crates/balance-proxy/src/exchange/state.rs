@@ -334,6 +334,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the backend says itself that it failed. 501 and 505 are about what the client asked for.
+    pub(super) fn has_failure_status(&self) -> bool {
+        matches!(self.status, 500 | 502..=504 | 506..=599)
+    }
+
     pub(super) fn on_own_response(&mut self, worker: &Worker, status: u16) {
         self.status = status;
         self.response_began = true;

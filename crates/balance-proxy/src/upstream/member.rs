@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance_core::ProxyVersion;
-use balance_lb::Backend;
+use balance_lb::{Backend, Outcome, Tally};
 use balance_telemetry::BackendSeries;
 
 use super::idle::IdleConnections;
@@ -24,6 +24,7 @@ pub(crate) struct WorkerBackend {
     pub(crate) series: Rc<BackendSeries>,
     /// The PROXY header that its connections begin with; a reload may change it.
     pub(crate) send_proxy: Cell<Option<ProxyVersion>>,
+    tally: Arc<Tally>,
 }
 
 impl Member {
@@ -32,7 +33,9 @@ impl Member {
         idle: IdleConnections,
         series: Rc<BackendSeries>,
     ) -> Self {
+        let tally = endpoint.open_tally();
         Self(Rc::new(WorkerBackend {
+            tally,
             endpoint,
             idle,
             series,
@@ -59,6 +62,11 @@ impl Member {
 
     pub(crate) fn series(&self) -> &BackendSeries {
         &self.0.series
+    }
+
+    /// An attempt at it ended so, for passive checks.
+    pub(crate) fn record(&self, outcome: Outcome) {
+        self.0.endpoint.on_outcome(&self.0.tally, outcome);
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use balance_core::{Cause, HashKey, PoolId};
-use balance_lb::{Lease, NoBackend, Pick, PickRequest, TriedSet, hash_ip, hash_key};
+use balance_lb::{Lease, NoBackend, Outcome, Pick, PickRequest, TriedSet, hash_ip, hash_key};
 
 use super::connect::ConnectError;
 use super::member::Member;
@@ -151,6 +151,7 @@ impl Selection {
         if error == ConnectError::OutOfResources {
             return Err(error.cause());
         }
+        member.record(Outcome::Failure);
         let jitter = worker.rng.borrow_mut().next_u64();
         if let Some(rest) = member.on_connect_failure(worker.clock.now_ms(), jitter) {
             tracing::warn!(

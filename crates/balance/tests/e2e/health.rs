@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, Script};
 
 use crate::subject::{
-    Config, backend, check_output, dead_address, get, metric, reload, run_to_its_end, wait_until,
+    Config, backend, cause, check_output, dead_address, get, metric, reload, run_to_its_end,
+    wait_until,
 };
 
 /// An origin that serves its name under any path, and whose health can be switched.
@@ -181,6 +182,129 @@ fn tcp_backends_are_probed_by_connecting() {
     }
     let failed = "balance_backend_connect_failures_total{pool=\"p\",backend=\"a\"}";
     assert_eq!(metric(&process, failed), 0.0, "no session was sent there");
+}
+
+/// Judged by traffic alone: the probes only connect.
+fn judged(backends: &[SocketAddr], passive: &str) -> Config {
+    let check = format!(
+        "{{ type: tcp, interval: 20ms, passive_checks: {{ ejection_time: 300ms, {passive} }} }}"
+    );
+    Config::http(backends).with(&format!("defaults: {{ health_check: {check} }}"))
+}
+
+fn ejections(process: &Process, name: &str) -> u64 {
+    backend(process, name)["ejection"]["ejections"]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn a_backend_that_fails_in_a_row_is_ejected_and_comes_back() {
+    let well = Origin::answering(Script::ok("one"));
+    let failing = Origin::answering(Script::status(500));
+    let process = judged(&[well.addr(), failing.addr()], "consecutive_failures: 3").start();
+    let web = process.listener("web");
+    wait_until(
+        || {
+            get(web, "/");
+            backend(&process, "b")["state"] == "ejected"
+        },
+        "it is ejected",
+    );
+    assert_eq!(who_answers(web), ["one"]);
+    let reason = backend(&process, "b")["ejection"]["reason"].clone();
+    assert!(
+        reason.as_str().unwrap().ends_with("failures in a row"),
+        "{reason}"
+    );
+    process.wait_for_stderr(|text| text.contains("backend is ejected"));
+    process.wait_for_stderr(|text| text.contains("backend is back from its ejection"));
+    let answered = failing.requests().len();
+    wait_until(
+        || {
+            get(web, "/");
+            ejections(&process, "b") >= 2
+        },
+        "it gets traffic again, and fails again",
+    );
+    assert!(failing.requests().len() > answered);
+    assert_eq!(ejections(&process, "a"), 0);
+}
+
+#[test]
+fn a_share_of_failures_ejects_too() {
+    let well = Origin::answering(Script::ok("one"));
+    let count = AtomicUsize::new(0);
+    let third = Origin::start(move |_| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        Script::status(if number.is_multiple_of(3) { 503 } else { 200 })
+    });
+    let process = judged(&[well.addr(), third.addr()], "error_rate_threshold: 25%").start();
+    let web = process.listener("web");
+    wait_until(
+        || {
+            get(web, "/");
+            ejections(&process, "b") >= 1
+        },
+        "it is ejected",
+    );
+    let reason = backend(&process, "b")["ejection"]["reason"].clone();
+    assert!(
+        reason.as_str().unwrap().contains("attempts failed"),
+        "{reason}"
+    );
+    assert_eq!(ejections(&process, "a"), 0);
+}
+
+/// Everybody fails: one of two may be out, so requests are still answered by a backend.
+#[test]
+fn never_all_of_a_pool_are_ejected() {
+    let origins = [500, 500].map(|status| Origin::answering(Script::status(status)));
+    let addresses = origins.each_ref().map(Origin::addr);
+    let process = judged(&addresses, "consecutive_failures: 1").start();
+    let web = process.listener("web");
+    let is_out = |name| backend(&process, name)["state"] == "ejected";
+    wait_until(
+        || {
+            assert_eq!(get(web, "/").status, 500);
+            is_out("a") || is_out("b")
+        },
+        "one is ejected",
+    );
+    let mut both = 0;
+    for _ in 0..50 {
+        assert_eq!(get(web, "/").status, 500, "a backend answers");
+        both += u32::from(is_out("a") && is_out("b"));
+    }
+    assert_eq!(both, 0);
+}
+
+/// Robustness BE-04: whoever goes away says nothing about the backend.
+#[test]
+fn clients_that_go_away_do_not_count_against_a_backend() {
+    let slow = Origin::answering(Script::never());
+    let well = Origin::answering(Script::ok("one"));
+    let process = judged(&[slow.addr(), well.addr()], "consecutive_failures: 1").start();
+    let web = process.listener("web");
+    for count in 1..=6 {
+        let mut client = RawClient::connect(web).unwrap();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        wait_until(
+            || slow.requests().len() + well.requests().len() >= count,
+            "a backend has the request",
+        );
+        client.reset().unwrap();
+    }
+    wait_until(
+        || cause(&process, "client_closed") >= slow.requests().len() as f64,
+        "they are settled",
+    );
+    assert!(!slow.requests().is_empty());
+    // The thread that judges probes, too: 20 probes later it has judged several times.
+    let probes = || backend(&process, "a")["health"]["probes"].as_u64().unwrap();
+    let before = probes();
+    wait_until(|| probes() >= before + 20, "it is judged");
+    assert_eq!(ejections(&process, "a"), 0);
 }
 
 #[test]
