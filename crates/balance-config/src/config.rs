@@ -86,6 +86,9 @@ pub struct Listener {
     /// Peers whose X-Forwarded-* are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub routes: RouteScope,
+    /// Routes of sessions for requests that no route takes (http), by the name that the client asked for in its
+    /// handshake, in the order in which they are asked.
+    pub server_names: Vec<RouteId>,
     /// When no route matches (http), or for every session (tcp: always present).
     pub pool: Option<PoolId>,
     /// How its connections are secured; `None`: they are not.

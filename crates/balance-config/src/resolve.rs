@@ -59,6 +59,7 @@ pub(crate) fn resolve(
         pools: &mut pools,
         routes: &mut routes,
         default_mode,
+        transform: &top_transform,
     };
     let listeners = listeners::resolve(drafts, root, &mut context, diagnostics);
 

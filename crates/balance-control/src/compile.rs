@@ -31,7 +31,6 @@ use std::sync::Arc;
 use balance_config::{Config, Diagnostic, Place, Severity, Sources, Spanned};
 use balance_core::ListenAddress;
 use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, Snapshot};
-use balance_route::RouteTable;
 use balance_telemetry::Registry;
 
 use crate::admin::AdminListener;
@@ -43,7 +42,9 @@ pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
 pub(crate) use routes::check_patterns;
-pub(crate) use tls::{SecuredListener, Tls, store};
+pub(crate) use tls::{SecuredListener, Tls, certificates, store};
+
+use routes::Tables;
 
 /// A configuration and all that it holds: the running one, or the one that may become it.
 pub(crate) struct Compiled {
@@ -80,7 +81,7 @@ struct Draft {
     /// As it would be without sockets, names and logs.
     unbound: Snapshot,
     /// One for each listener of the configuration.
-    tables: Vec<Arc<RouteTable>>,
+    tables: Vec<Tables>,
 }
 
 /// Compiles `config` as the successor of `previous`.
@@ -227,7 +228,7 @@ fn draft(config: &Config, known: Option<&Identities>) -> Result<Draft, Vec<Diagn
 }
 
 /// One for each address, as it is written.
-fn unbound_listeners(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<ListenerRules> {
+fn unbound_listeners(config: &Config, tables: &[Tables]) -> Vec<ListenerRules> {
     let listeners = config.listeners.iter().enumerate();
     let addresses = listeners.flat_map(|(index, listener)| {
         let key = |written: &Spanned<ListenAddress>| listeners::key(&written.value, listener.mode);

@@ -12,7 +12,7 @@ use balance_proxy::Shared;
 use balance_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::explain::{Explanation, Question, QuestionError, Subject};
+use crate::explain::{Explanation, Question, QuestionError, Running, Subject};
 use crate::view::{BackendView, PoolView, View};
 
 /// A way to the control thread, for as many holders as want one.
@@ -184,7 +184,7 @@ impl ControlHandle {
             via_name: shared.via_name(),
             now_ms: now_us / 1000,
             seed: now_us,
-            is_running: true,
+            running: Running::Yes,
         };
         subject.explain(question)
     }

@@ -42,8 +42,9 @@ mod view;
 pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
 pub use check::{Checked, check};
 pub use explain::{
-    Answer, Asked, Backend, Choice, Explanation, Field, FileError, Filter, Listener, Outcome, Pick,
-    Pool, Question, QuestionError, Request, Routes, Sent, Source, State, Timeout, Verdict, explain,
+    Answer, Asked, Backend, Certificate, Choice, Explanation, Field, FileError, Filter, Listener,
+    Outcome, Pick, Pool, Question, QuestionError, Request, Routes, Sent, Source, State, Timeout,
+    Tls, Verdict, explain,
 };
 pub use handle::{
     Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,

@@ -94,6 +94,8 @@ causes! {
     TlsHandshakeFailed = "tls_handshake_failed", 0, Downstream, false;
     /// The connection should have begun with a PROXY header, and did not.
     ProxyHeaderInvalid = "proxy_header_invalid", 0, Downstream, false;
+    /// The request is for another host than the connection's certificate.
+    Misdirected = "misdirected_request", 421, Downstream, false;
 }
 
 impl Cause {

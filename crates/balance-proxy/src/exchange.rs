@@ -117,18 +117,21 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
     }
 }
 
-/// What needs no route: whether there is memory for another exchange, and the limits.
+/// What needs no route: whether there is memory for another exchange, the host of the connection, and the limits.
 fn admit<D: Downstream>(worker: &Worker, exchange: &Exchange, down: &D) -> Result<(), OwnResponse> {
     if worker.budget.is_short() {
         return Err(OwnResponse::of_cause(Cause::Overloaded));
     }
-    decision::admit(exchange.listener(), down.request_body())
+    let listener = exchange.listener();
+    decision::admit_host(listener.certificates(), down.server_name(), down.request())?;
+    decision::admit(listener, down.request_body())
 }
 
 fn route<D: Downstream>(exchange: &mut Exchange, down: &D) -> Plan {
     let request = down.request();
     planted::panic_for("route", request);
-    exchange.on_route(decision::route(exchange.listener(), request));
+    let route = decision::route(exchange.listener(), down.server_name(), request);
+    exchange.on_route(route);
     let rules = &exchange.snapshot().rules;
     decision::plan(rules, exchange.listener(), exchange.route(), request)
 }

@@ -22,6 +22,7 @@ use balance_proto::http1::{Progress, RequestHead};
 use balance_proto::hygiene::edit_request;
 use balance_proto::{HeadEdits, HeadView, RequestView};
 use balance_route::Trace;
+use balance_tls::Certificates;
 
 use crate::exchange::decision::{self, Plan, Scope, Sender};
 use crate::filter;
@@ -43,6 +44,10 @@ pub struct Explainer<'a> {
     pub listener: usize,
     /// Where the request or session comes from.
     pub peer: IpAddr,
+    /// Whom the client names in its handshake.
+    pub server_name: Option<&'a str>,
+    /// Which certificates it is shown, where TLS is ended.
+    pub certificates: Option<&'a Certificates>,
     /// Our name in Via.
     pub via_name: &'a str,
     /// The clock that the backends' gates are fed with.
@@ -111,6 +116,8 @@ pub struct Answer {
 pub enum Stage {
     /// The request cannot be read, or only in more than one way.
     Parser,
+    /// It is for another host than its connection.
+    Host,
     /// It exceeds a limit that needs no route.
     Limits,
     /// Its route answers, or there is none.
@@ -206,11 +213,15 @@ impl Explainer<'_> {
         let rules = self.rules();
         let client = decision::client_of(rules, head, self.peer);
         let request = Some(RequestLine::of(head));
+        if let Err(response) = decision::admit_host(self.certificates, self.server_name, head) {
+            let answer = Answer::new(Stage::Host, &response);
+            return self.explanation(request, client, Outcome::Answered(answer));
+        }
         if let Err(response) = decision::admit(rules, head.body()) {
             let answer = Answer::new(Stage::Limits, &response);
             return self.explanation(request, client, Outcome::Answered(answer));
         }
-        let route = decision::route(rules, head);
+        let route = decision::route(rules, self.server_name, head);
         let outcome = match decision::plan(self.snapshot, rules, route, head) {
             Plan::Own(response) => Outcome::Answered(Answer::new(Stage::Route, &response)),
             Plan::Forward(destination) => {

@@ -22,6 +22,7 @@ mod mirror;
 mod own_response;
 mod planted;
 mod relay;
+mod server_name;
 mod shared;
 mod snapshot;
 mod split;

@@ -29,6 +29,14 @@ impl MaybeTls {
         }
     }
 
+    /// Whom the client named in its handshake.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.server_name(),
+        }
+    }
+
     /// Reads into `buffer`, which under TLS has room for a record. 0: the peer sends no more. An end that was not
     /// announced (RFC 8446 §6.1) is an error under TLS: anybody on the way can send a FIN.
     #[inline]

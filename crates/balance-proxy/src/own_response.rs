@@ -197,6 +197,9 @@ fn explanation(cause: Cause) -> &'static str {
         Cause::HttpUpgradeFailed => "the upgrade failed",
         Cause::ProxyLoopDetected => "the request has been here before",
         Cause::NoRoute => "no route matches",
+        Cause::Misdirected => {
+            "this host has another certificate than the one of this connection: open a new one"
+        }
         Cause::RequestTooLarge => "the request is larger than allowed",
         Cause::ClientTimeout => "the request did not arrive in time",
         Cause::Draining => "shutting down",

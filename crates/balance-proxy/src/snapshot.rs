@@ -15,7 +15,7 @@ use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
-use balance_tls::ServerPolicy;
+use balance_tls::{Certificates, ServerPolicy};
 use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
@@ -50,6 +50,9 @@ pub struct ListenerRules {
     pub mode: Mode,
     /// Which routes apply here, in their order (http mode).
     pub table: Arc<RouteTable>,
+    /// The routes by the name in the handshake, for requests that none of `table` takes (http mode). `None`: there are
+    /// none.
+    pub server_names: Option<Arc<RouteTable>>,
     /// When no route matches (http) and for every session (tcp). `None`: 404, cause `no_route`.
     pub pool: Option<PoolId>,
     /// The only peers, and they must begin with a PROXY header. `None`: everybody, without one.
@@ -142,6 +145,11 @@ impl ListenerRules {
     /// What the parser of request and response heads holds them to. The scheme of a request is that of its connection.
     pub(crate) fn head_settings(&self) -> HeadSettings {
         HeadSettings::new(&self.limits, &self.protocol, self.scheme)
+    }
+
+    /// Which certificates its clients are shown, if it ends TLS.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.tls.as_ref().map(|tls| &**tls.certificates())
     }
 
     /// Whether forwarding headers from `peer` are believed.

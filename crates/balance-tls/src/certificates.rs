@@ -49,7 +49,14 @@ pub struct Certificates {
 }
 
 /// In the order they are preferred.
-type Candidates = Vec<Arc<CertifiedKey>>;
+type Candidates = Vec<Candidate>;
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    certified: Arc<CertifiedKey>,
+    /// The position among the entries that the store was made of.
+    entry: usize,
+}
 
 impl Certificate {
     /// `None` when the key is not that of the first certificate.
@@ -72,22 +79,25 @@ impl CertificateStore {
             under: HashMap::new(),
             default: Candidates::new(),
         };
-        for entry in entries {
-            let certified = &entry.certificate.certified;
+        for (index, entry) in entries.iter().enumerate() {
+            let candidate = Candidate {
+                certified: Arc::clone(&entry.certificate.certified),
+                entry: index,
+            };
             for name in entry.names() {
                 let name = name.to_ascii_lowercase();
                 let candidates = match name.strip_prefix("*.") {
                     Some(parent) => store.under.entry(parent.to_owned()),
                     None => store.exact.entry(name),
                 };
-                add(candidates.or_default(), certified);
+                add(candidates.or_default(), &candidate);
             }
             let is_default = match has_default {
                 true => entry.is_default,
                 false => entry.names() == first.names(),
             };
             if is_default {
-                add(&mut store.default, certified);
+                add(&mut store.default, &candidate);
             }
         }
         Some(store)
@@ -95,14 +105,24 @@ impl CertificateStore {
 
     /// The certificate for a client that asks for `server_name` and can check signatures of these kinds.
     fn find(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> &Arc<CertifiedKey> {
-        let name = server_name.map(str::to_ascii_lowercase);
-        let candidates = name.as_deref().and_then(|name| self.named(name));
-        let candidates = candidates.unwrap_or(&self.default);
-        candidates
+        let candidates = self.candidates(server_name);
+        let found = candidates
             .iter()
-            .find(|certified| certified.key.choose_scheme(schemes).is_some())
+            .find(|one| one.certified.key.choose_scheme(schemes).is_some())
             // The handshake fails then, and rustls knows to say why.
-            .unwrap_or(&candidates[0])
+            .unwrap_or(&candidates[0]);
+        &found.certified
+    }
+
+    /// The positions of the entries that a client may be shown, the preferred one first: one for each kind of key.
+    pub fn shown_to(&self, server_name: Option<&str>) -> impl Iterator<Item = usize> {
+        self.candidates(server_name).iter().map(|one| one.entry)
+    }
+
+    fn candidates(&self, server_name: Option<&str>) -> &Candidates {
+        let name = server_name.map(str::to_ascii_lowercase);
+        let named = name.as_deref().and_then(|name| self.named(name));
+        named.unwrap_or(&self.default)
     }
 
     fn named(&self, name: &str) -> Option<&Candidates> {
@@ -140,6 +160,23 @@ impl Certificates {
     pub fn replace(&self, store: CertificateStore) {
         self.store.store(Arc::new(store));
     }
+
+    /// See [`CertificateStore::shown_to`].
+    pub fn shown_to(&self, server_name: Option<&str>) -> Vec<usize> {
+        self.store.load().shown_to(server_name).collect()
+    }
+
+    /// Whether a connection whose client asked for `server_name` is good for requests to `host`: a client that asks
+    /// for `host` is shown the same certificates.
+    pub fn cover(&self, server_name: &str, host: &str) -> bool {
+        if server_name.eq_ignore_ascii_case(host) {
+            return true;
+        }
+        let store = self.store.load();
+        store
+            .shown_to(Some(server_name))
+            .eq(store.shown_to(Some(host)))
+    }
 }
 
 impl ResolvesServerCert for Certificates {
@@ -151,11 +188,14 @@ impl ResolvesServerCert for Certificates {
 }
 
 /// Of two with one kind of key for one name, the first stays: the order of the file decides.
-fn add(candidates: &mut Candidates, certified: &Arc<CertifiedKey>) {
-    let kind = certified.key.algorithm();
-    if candidates.iter().all(|known| known.key.algorithm() != kind) {
-        candidates.push(Arc::clone(certified));
-        candidates.sort_by_key(|known| preference(known.key.algorithm()));
+fn add(candidates: &mut Candidates, candidate: &Candidate) {
+    let kind = |one: &Candidate| one.certified.key.algorithm();
+    if candidates
+        .iter()
+        .all(|known| kind(known) != kind(candidate))
+    {
+        candidates.push(candidate.clone());
+        candidates.sort_by_key(|known| preference(kind(known)));
     }
 }
 

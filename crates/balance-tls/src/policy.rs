@@ -46,6 +46,7 @@ pub struct ServerPolicy {
     /// The order of suites is the client's.
     client_order: Arc<ServerConfig>,
     order: SuiteOrder,
+    certificates: Arc<Certificates>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl ServerPolicy {
             .with_protocol_versions(&versions)
             .map_err(|error| PolicyError(error.to_string()))?
             .with_client_cert_verifier(verifier.map_err(|error| PolicyError(error.to_string()))?)
-            .with_cert_resolver(settings.certificates as Arc<dyn ResolvesServerCert>);
+            .with_cert_resolver(Arc::clone(&settings.certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = settings.alpn_protocols;
         // Sessions live in tickets alone: a table of them would be a lock that all workers take.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -99,7 +100,13 @@ impl ServerPolicy {
             own_order: Arc::new(config),
             client_order: Arc::new(client_order),
             order,
+            certificates: settings.certificates,
         })
+    }
+
+    /// Which certificates clients are shown.
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
     }
 
     /// A session for a client whose first bytes these are. They are only looked at, and may be incomplete.

@@ -8,7 +8,7 @@ use balance_core::{HashKey, ListenAddress, PoolId, RouteId};
 use super::pools::Pools;
 use super::{mode, server_names, tls};
 use crate::check::shown;
-use crate::config::{Listener, Mode, Pool, Route, RouteScope, Version};
+use crate::config::{Listener, Mode, Pool, Route, RouteScope, Transform, Version};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::sections::listener::ListenerDraft;
 use crate::value::Block;
@@ -21,6 +21,8 @@ pub(super) struct Context<'a> {
     /// Those of the file; routes by the names of `tls.sni.routes` are added behind them.
     pub(super) routes: &'a mut Vec<Route>,
     pub(super) default_mode: mode::Default,
+    /// The top-level one.
+    pub(super) transform: &'a Transform,
 }
 
 /// Checks the drafts and resolves what they refer to.
@@ -75,20 +77,12 @@ impl Context<'_> {
         let mode = self.mode(&draft, route_ids, diagnostics);
         let mut routes = self.scope(&draft, mode, route_ids, diagnostics);
         let pool = self.pool(&draft, mode, &routes, diagnostics);
-        match (mode, &mut routes) {
-            (Mode::Tcp, RouteScope::Listed(listed)) => {
-                warn_http_only(&draft, diagnostics);
-                let named = draft.pool.as_ref().and(pool).or(self.pools.default_pool());
-                let (pools, routes) = (&mut *self.pools, &mut *self.routes);
-                listed.extend(server_names::add_routes(
-                    &draft,
-                    named,
-                    pools,
-                    routes,
-                    diagnostics,
-                ));
-            }
-            _ => refuse_server_names(&draft, diagnostics),
+        if mode == Mode::Tcp {
+            warn_http_only(&draft, diagnostics);
+        }
+        let mut server_names = self.server_names(&draft, mode, pool, diagnostics);
+        if let (Mode::Tcp, RouteScope::Listed(listed)) = (mode, &mut routes) {
+            listed.append(&mut server_names);
         }
         if let Some(tls) = &draft.tls {
             tls::check(tls, mode, diagnostics);
@@ -101,9 +95,45 @@ impl Context<'_> {
             proxy_sources: draft.proxy_sources,
             trusted_proxies: draft.trusted_proxies,
             routes,
+            server_names,
             pool,
             tls: draft.tls,
         }
+    }
+
+    /// The routes of `tls.sni.routes`.
+    fn server_names(
+        &mut self,
+        draft: &ListenerDraft,
+        mode: Mode,
+        pool: Option<PoolId>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<RouteId> {
+        if mode == Mode::Http && draft.tls.is_none() {
+            refuse_server_names(draft, diagnostics);
+            return Vec::new();
+        }
+        let Some(names) = &draft.server_names else {
+            return Vec::new();
+        };
+        let pool = draft.pool.as_ref().and(pool).or(self.pools.default_pool());
+        let Some(pool) = pool else {
+            // Of sessions it is reported that there is no pool.
+            if mode == Mode::Http {
+                let message = "`sni.routes` names backends, and the listener has no pool";
+                diagnostics.error_help(&names.place, message, "add `pool: NAME` to the listener");
+            }
+            return Vec::new();
+        };
+        let of = server_names::Of {
+            listener: draft,
+            pool,
+            transform: match mode {
+                Mode::Http => self.transform.clone(),
+                Mode::Tcp => Transform::default(),
+            },
+        };
+        server_names::add_routes(&of, names, self.pools, self.routes, diagnostics)
     }
 
     fn mode(
@@ -335,14 +365,14 @@ fn refuse_other_mode(
     diagnostics.error_help(&route.place, message, help);
 }
 
-/// Where TLS is ended, the server's name could say more than Host; without TLS there is none.
+/// Requests without TLS name no server but their Host.
 fn refuse_server_names(draft: &ListenerDraft, diagnostics: &mut Diagnostics) {
     let names = draft.server_names.as_ref().filter(|names| names.is_enabled);
     if let Some(names) = names {
         diagnostics.error_help(
             &names.place,
-            "not supported yet: `sni.routes` with mode http",
-            "write `mode: tcp`, or routes with `host`",
+            "`sni.routes` of mode http needs TLS, and `tls` has no certificate",
+            "add `cert_file` and `key_file`, or write `mode: tcp`, or routes with `host`",
         );
     }
 }

@@ -7,9 +7,9 @@ use balance_core::ListenAddress;
 use balance_net::{BindError, BoundListener, ListenOptions, ListenSocket, LocalAddress};
 use balance_proto::Scheme;
 use balance_proxy::{ListenerKey, ListenerRules, ListenerSocket, Mode};
-use balance_route::RouteTable;
 
 use super::Compiled;
+use super::routes::Tables;
 
 /// One address of one listener, bound.
 ///
@@ -102,14 +102,15 @@ pub(super) fn rules(
     config: &Config,
     index: usize,
     key: &ListenerKey,
-    tables: &[Arc<RouteTable>],
+    tables: &[Tables],
 ) -> ListenerRules {
     let listener = &config.listeners[index];
     ListenerRules {
         key: key.clone(),
         name: listener.name.clone(),
         mode: key.mode,
-        table: Arc::clone(&tables[index]),
+        table: Arc::clone(&tables[index].routes),
+        server_names: tables[index].server_names.clone(),
         pool: listener.pool,
         proxy_sources: listener.proxy_sources.clone(),
         scheme: match listener.tls {

@@ -134,6 +134,8 @@ impl Trial<'_> {
             snapshot: self.snapshot,
             listener: self.listener,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            server_name: None,
+            certificates: None,
             via_name: "",
             now_ms: 0,
             seed: 0,

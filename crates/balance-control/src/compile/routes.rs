@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use balance_config::{
-    Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig, Mirror,
-    NamedMatch as NamedConfig, PathMatch as PathConfig, Place, Redirect as RedirectConfig,
+    Action as ActionConfig, Config, Diagnostic, HeaderEdit, HostPattern as HostConfig, Listener,
+    Mirror, NamedMatch as NamedConfig, PathMatch as PathConfig, Place, Redirect as RedirectConfig,
     Respond as RespondConfig, Route, RouteScope, Severity, Share, Spanned, Transform,
     ValueMatch as ValueConfig,
 };
@@ -118,15 +118,23 @@ fn mirror_rules(route: RouteId, mirror: &Mirror, in_flight: Arc<Places>) -> Mirr
     }
 }
 
-/// One table for each listener. Those that ask all routes share one.
-pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<RouteTable>> {
+/// The routes of a listener.
+pub(super) struct Tables {
+    /// Those that requests (http) or sessions (tcp) are held against.
+    pub(super) routes: Arc<RouteTable>,
+    /// Those by the name of the handshake, for requests that none of `routes` takes.
+    pub(super) server_names: Option<Arc<RouteTable>>,
+}
+
+/// One for each listener. Those that ask all routes share a table.
+pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Tables> {
     let routes = config.routes.iter().enumerate();
     let specs: Vec<RouteSpec> = routes
         .map(|(index, route)| spec(index, route, errors))
         .collect();
     let of_requests = routes_where(config, |route| route.server_names.is_none());
     let mut table_of_all: Option<Arc<RouteTable>> = None;
-    let mut compile = |scope: &RouteScope| match scope {
+    let mut compile = |scope: &RouteScope, errors: &mut Vec<Diagnostic>| match scope {
         RouteScope::All => {
             let table = match &table_of_all {
                 Some(table) => Arc::clone(table),
@@ -137,11 +145,12 @@ pub(super) fn tables(config: &Config, errors: &mut Vec<Diagnostic>) -> Vec<Arc<R
         }
         RouteScope::Listed(listed) => Arc::new(table(config, &specs, Some(listed), errors)),
     };
-    config
-        .listeners
-        .iter()
-        .map(|listener| compile(&listener.routes))
-        .collect()
+    let of_listener = |listener: &Listener| Tables {
+        routes: compile(&listener.routes, errors),
+        server_names: (!listener.server_names.is_empty())
+            .then(|| Arc::new(table(config, &specs, Some(&listener.server_names), errors))),
+    };
+    config.listeners.iter().map(of_listener).collect()
 }
 
 /// Positions, in the order of the file.

@@ -10,13 +10,15 @@ use balance_config::{Config, Diagnostic, RouteScope, Severity};
 use balance_core::RouteId;
 use balance_route::{HostPattern, NamedMatch, PathMatch, RouteSpec, RouteTable, ValueMatch};
 
+use super::routes::Tables;
+
 /// One warning for each route that decides at none of the listeners that ask it.
-pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagnostic> {
+pub(super) fn remarks(config: &Config, tables: &[Tables]) -> Vec<Diagnostic> {
     let mut asked: HashMap<RouteId, usize> = HashMap::new();
     let mut shadows: HashMap<RouteId, Vec<(usize, RouteId)>> = HashMap::new();
     let mut known: Option<(&Arc<RouteTable>, Vec<Shadow>)> = None;
     let mut unfinished: Option<RouteId> = None;
-    for (index, table) in tables.iter().enumerate() {
+    for (index, table) in tables.iter().map(|one| &one.routes).enumerate() {
         let found = match &known {
             Some((same, found)) if Arc::ptr_eq(same, table) => found.clone(),
             _ => {
@@ -38,7 +40,7 @@ pub(super) fn remarks(config: &Config, tables: &[Arc<RouteTable>]) -> Vec<Diagno
         .iter()
         .filter(|(route, by)| asked.get(route) == Some(&by.len()))
         .filter_map(|(route, by)| by.first().map(|(listener, by)| (*route, *listener, *by)))
-        .map(|(route, listener, by)| explain(config, &tables[listener], listener, route, by))
+        .map(|(route, listener, by)| explain(config, &tables[listener].routes, listener, route, by))
         .collect();
     if let Some(route) = unfinished {
         let route = &config.routes[route.index()];

@@ -8,9 +8,9 @@ use balance_config::{
     Version,
 };
 use balance_core::{HashKey, PoolId, Timeouts};
-use balance_route::RouteTable;
 
 use super::BoundAddress;
+use super::routes::Tables;
 use crate::identity::Identities;
 use crate::view::{
     ConditionView, ListenerView, MemberView, PoolView, RouteView, Running, Setting, SettingsView,
@@ -20,14 +20,14 @@ use crate::view::{
 pub(super) fn view(
     running: Running,
     identities: &Identities,
-    tables: &[Arc<RouteTable>],
+    tables: &[Tables],
     addresses: &[Arc<BoundAddress>],
     generation: u64,
 ) -> View {
     let config = &*running.config;
     let listener = |address: &Arc<BoundAddress>| {
         let listener = &config.listeners[address.listener()];
-        let table = &tables[address.listener()];
+        let table = &tables[address.listener()].routes;
         ListenerView {
             name: listener.name.clone(),
             mode: listener.mode.name(),

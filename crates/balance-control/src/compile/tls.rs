@@ -104,6 +104,14 @@ pub(crate) fn store<'p>(
     CertificateStore::new(&entries)
 }
 
+/// The certificates of a listener as they would be read now. `None`: one of them cannot be used.
+pub(crate) fn certificates(tls: &ListenerTls, sources: &dyn Sources) -> Option<Arc<Certificates>> {
+    let mut judge = Judge::new(sources, SystemTime::now());
+    let pairs = tls.certificates.iter();
+    let pairs: Option<Vec<Pair>> = pairs.map(|one| judge.pair(&one.files)).collect();
+    Some(Certificates::new(store(&tls.certificates, pairs?.iter())?))
+}
+
 struct Acquiring<'a> {
     judge: Judge<'a>,
     known: Option<&'a HashMap<TicketScope, TicketKeys>>,

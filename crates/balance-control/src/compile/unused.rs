@@ -20,6 +20,7 @@ fn routes(config: &Config, has_http: bool, remarks: &mut Vec<Diagnostic>) {
     // That no route of requests is asked, for want of an http listener, is one mistake.
     let mut all_requests_asked = !has_http;
     for listener in &config.listeners {
+        asked.extend(&listener.server_names);
         match &listener.routes {
             RouteScope::All => all_requests_asked = true,
             RouteScope::Listed(listed) => asked.extend(listed),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use balance_config::{Place, PoolKind};
 use balance_core::{Algorithm, BackendId, Cause, PoolId, RouteId, Timeouts};
 use balance_lb::GateState;
+use balance_proto::Scheme;
 use balance_proxy::explain::{
     Answer as OwnAnswer, Author, Candidate, Destination, Explainer, Forward, Hashed,
     Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, SessionExplanation, Stage,
@@ -13,8 +14,8 @@ use balance_proxy::{Action, Filter as FilterRules, PoolRules, ShareRules};
 use balance_route::Trace;
 
 use super::{
-    Answer, Asked, Backend, Explanation, Field, Filter, Listener, Outcome, Pick, Pool, Request,
-    Routes, Sent, Source, State, Subject, Timeout, Verdict,
+    Answer, Asked, Backend, Certificate, Explanation, Field, Filter, Listener, Outcome, Pick, Pool,
+    Request, Routes, Sent, Source, State, Subject, Timeout, Tls, Verdict,
 };
 use crate::view::show_address;
 
@@ -102,15 +103,19 @@ impl Subject<'_> {
             verdict,
             source: Source {
                 config: self.path.to_owned(),
-                generation: self.is_running.then_some(self.snapshot.generation),
+                generation: self.is_running().then_some(self.snapshot.generation),
             },
             listener: Listener {
                 name: rules.name.clone(),
                 place,
                 mode: rules.mode.name().to_owned(),
                 address: rules.key.address.to_string(),
-                transport: "cleartext".to_owned(),
+                transport: match rules.scheme {
+                    Scheme::Http => "cleartext".to_owned(),
+                    Scheme::Https => "TLS".to_owned(),
+                },
             },
+            tls: self.shown(explainer),
             peer: explainer.peer,
             client: explainer.peer,
             peer_is_trusted: false,
@@ -123,6 +128,24 @@ impl Subject<'_> {
             retries: Vec::new(),
             answer: None,
         }
+    }
+
+    /// Which certificates the client is shown.
+    fn shown(&self, explainer: &Explainer<'_>) -> Option<Tls> {
+        let rules = &self.snapshot.listeners[explainer.listener];
+        let written = &self.tls(&rules.name)?.certificates;
+        let shown = explainer.certificates?.shown_to(explainer.server_name);
+        let certificates = shown.into_iter().map(|entry| {
+            let file = &written[entry].files.certificate;
+            Certificate {
+                file: file.value.clone(),
+                place: place(&file.place),
+            }
+        });
+        Some(Tls {
+            server_name: explainer.server_name.map(str::to_owned),
+            certificates: certificates.collect(),
+        })
     }
 
     fn routes(&self, explainer: &Explainer<'_>, trace: &Trace, decided: Option<RouteId>) -> Routes {
@@ -251,7 +274,7 @@ impl Subject<'_> {
             place: place(&configured.place),
             address: configured.address.value.to_string(),
             resolved,
-            state: self.is_running.then(|| State {
+            state: self.is_running().then(|| State {
                 gate: state.gate.name().to_owned(),
                 rest_left_ms: state.rest_left_ms,
                 failures: state.failures,
@@ -293,6 +316,9 @@ impl Subject<'_> {
         let name = route.map(|route| self.snapshot.routes[route.index()].name.as_str());
         let by = match (answer.stage, name) {
             (Stage::Parser, _) => "the request is refused as it is read".to_owned(),
+            (Stage::Host, _) => {
+                "the client is shown another certificate than for this host".to_owned()
+            }
             (Stage::Limits, _) => "the request exceeds a limit".to_owned(),
             (Stage::Route, Some(name)) => format!("route {name} answers"),
             (Stage::Route, None) => "no route matches, and the listener has no pool".to_owned(),

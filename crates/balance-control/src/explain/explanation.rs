@@ -11,6 +11,8 @@ pub struct Explanation {
     pub verdict: Verdict,
     pub source: Source,
     pub listener: Listener,
+    /// Absent in cleartext, and when the certificates cannot be used: `balance check` says why.
+    pub tls: Option<Tls>,
     /// Where it comes from.
     pub peer: IpAddr,
     /// The peer, or whoever it speaks for.
@@ -59,6 +61,21 @@ pub struct Source {
     pub generation: Option<u64>,
 }
 
+/// What a client is shown in its handshake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Whom it names.
+    pub server_name: Option<String>,
+    /// The first whose key it can check: one for each kind of key.
+    pub certificates: Vec<Certificate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub file: String,
+    pub place: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     pub name: String,
@@ -66,7 +83,7 @@ pub struct Listener {
     pub place: String,
     pub mode: String,
     pub address: String,
-    /// `cleartext`, as long as listeners have no TLS.
+    /// `cleartext` or `TLS`.
     pub transport: String,
 }
 

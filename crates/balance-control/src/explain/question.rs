@@ -26,7 +26,7 @@ pub struct Question {
     pub from: Option<IpAddr>,
     /// The name of the listener. Absent: found by the URL.
     pub listener: Option<String>,
-    /// The server that a TLS client of a tcp listener names.
+    /// The server that a TLS client names. Absent: the host of the URL, where TLS is ended.
     #[serde(default)]
     pub server_name: Option<String>,
 }
@@ -48,8 +48,8 @@ pub enum QuestionError {
     RequestMissing { name: String },
     #[error("listener `{name}` takes TCP sessions, which have no method, URL path or headers")]
     RequestInTcpMode { name: String },
-    #[error("listener `{name}` does not route by server name: it has mode http")]
-    ServerNameInHttpMode { name: String },
+    #[error("listener `{name}` has no TLS: its clients name no server")]
+    ServerNameWithoutTls { name: String },
     #[error("`{0}` is not a URL with a host")]
     UrlInvalid(String),
     #[error("{0}")]
@@ -67,8 +67,12 @@ pub struct Choice(Vec<String>);
 /// A question about a listener that takes such questions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The bytes of a request head.
-    Request(Vec<u8>),
+    Request {
+        /// The bytes of its head.
+        head: Vec<u8>,
+        /// As it is compared.
+        server_name: Option<String>,
+    },
     /// With the server's name as it is compared.
     Session(Option<String>),
 }
@@ -91,10 +95,9 @@ enum Scheme {
 
 impl Scheme {
     fn reaches(self, rules: &ListenerRules) -> bool {
-        let is_secured = rules.scheme == balance_proto::Scheme::Https;
         match self {
-            Self::Http => rules.mode == Mode::Http && !is_secured,
-            Self::Https => rules.mode == Mode::Http && is_secured,
+            Self::Http => rules.mode == Mode::Http && !is_secured(rules),
+            Self::Https => rules.mode == Mode::Http && is_secured(rules),
             Self::Tcp => rules.mode == Mode::Tcp,
         }
     }
@@ -117,6 +120,20 @@ impl Scheme {
     }
 }
 
+fn is_secured(rules: &ListenerRules) -> bool {
+    rules.scheme == balance_proto::Scheme::Https
+}
+
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<IpAddr>().is_ok()
+}
+
+/// A server's name as handshakes have it.
+fn compared(name: &str) -> String {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.to_ascii_lowercase()
+}
+
 impl Question {
     /// The listener that is meant, as its position in `listeners`, and what it is asked.
     pub(super) fn resolve(
@@ -128,14 +145,18 @@ impl Question {
         let rules = &listeners[index];
         let name = || rules.name.clone();
         match rules.mode {
-            Mode::Http if self.server_name.is_some() => {
-                Err(QuestionError::ServerNameInHttpMode { name: name() })
+            Mode::Http if self.server_name.is_some() && !is_secured(rules) => {
+                Err(QuestionError::ServerNameWithoutTls { name: name() })
             }
             Mode::Http => match &self.url {
                 Some(text) if url.is_none_or(|url| url.scheme != Scheme::Tcp) => {
                     let method = self.method.as_deref().unwrap_or("GET");
                     let head = head(method, text, &self.headers, "HTTP/1.1")?;
-                    Ok((index, Asked::Request(head)))
+                    // As clients do: they name the host of the URL, and no address (RFC 6066 §3).
+                    let host = url.map(|url| without_port(url.authority));
+                    let host = host.filter(|host| is_secured(rules) && !is_address(host));
+                    let server_name = self.server_name.as_deref().or(host).map(compared);
+                    Ok((index, Asked::Request { head, server_name }))
                 }
                 _ => Err(QuestionError::RequestMissing { name: name() }),
             },
@@ -147,10 +168,7 @@ impl Question {
                 if has_path || self.method.is_some() || !self.headers.is_empty() {
                     return Err(QuestionError::RequestInTcpMode { name: name() });
                 }
-                let server_name = self.server_name.as_deref().map(|name| {
-                    let name = name.strip_suffix('.').unwrap_or(name);
-                    name.to_ascii_lowercase()
-                });
+                let server_name = self.server_name.as_deref().map(compared);
                 Ok((index, Asked::Session(server_name)))
             }
         }

@@ -12,10 +12,12 @@ use balance_proto::authority::Authority;
 use balance_proto::hygiene::{ForwardContext, client_address};
 use balance_proto::{BodyLength, HeadEdits, RequestView, Scheme};
 use balance_route::Trace;
+use balance_tls::Certificates;
 
 use super::facts::RequestFacts;
 use crate::filter::{Filter, FilterContext};
 use crate::own_response::OwnResponse;
+use crate::server_name::ServerNameFacts;
 use crate::snapshot::{Action, ListenerRules, Snapshot};
 
 /// Where a request goes.
@@ -50,6 +52,25 @@ impl Destination {
     }
 }
 
+/// Whether the request is for a host of its connection (RFC 9110 §15.5.20): the client has seen no certificate of
+/// others. `server_name`: whom it named in its handshake; one that named nobody was not promised anything.
+pub(crate) fn admit_host<V: RequestView>(
+    certificates: Option<&Certificates>,
+    server_name: Option<&str>,
+    request: &V,
+) -> Result<(), OwnResponse> {
+    let (Some(certificates), Some(name)) = (certificates, server_name) else {
+        return Ok(());
+    };
+    // Without a host it is for whomever the connection is for.
+    let host = std::str::from_utf8(request.host()).unwrap_or_default();
+    if host.is_empty() || certificates.cover(name, host) {
+        Ok(())
+    } else {
+        Err(OwnResponse::of_cause(Cause::Misdirected))
+    }
+}
+
 /// Limits that need no route.
 pub(crate) fn admit(listener: &ListenerRules, body: BodyLength) -> Result<(), OwnResponse> {
     let body_bytes_max = listener.limits.body_bytes_max;
@@ -61,9 +82,17 @@ pub(crate) fn admit(listener: &ListenerRules, body: BodyLength) -> Result<(), Ow
     }
 }
 
-/// The route that takes the request.
-pub(crate) fn route<V: RequestView>(listener: &ListenerRules, request: &V) -> Option<RouteId> {
-    listener.table.decide(&RequestFacts(request))
+/// The route that takes the request: by what is in it, and where none does, by the name of the handshake.
+pub(crate) fn route<V: RequestView>(
+    listener: &ListenerRules,
+    server_name: Option<&str>,
+    request: &V,
+) -> Option<RouteId> {
+    let decided = listener.table.decide(&RequestFacts(request));
+    decided.or_else(|| {
+        let names = listener.server_names.as_ref()?;
+        names.decide(&ServerNameFacts(server_name?))
+    })
 }
 
 /// Every route that is asked for [`route`], and what the request lacks for it.

@@ -137,6 +137,9 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
 
     fn request_body(&self) -> BodyLength;
 
+    /// Whom the client named in the handshake of its connection. `None`: nobody, or there is no TLS.
+    fn server_name(&self) -> Option<&str>;
+
     /// The protocol of an upgrade that the request offers and that may pass.
     fn offered_upgrade(&self) -> Option<&[u8]>;
 

@@ -193,6 +193,10 @@ impl Downstream for Http1Downstream<'_> {
         self.parts.head.body()
     }
 
+    fn server_name(&self) -> Option<&str> {
+        self.stream.server_name()
+    }
+
     fn offered_upgrade(&self) -> Option<&[u8]> {
         offered_upgrade(&self.parts.head, self.passes_upgrade)
     }

@@ -3,10 +3,11 @@
 //! What is read for it is passed on unchanged: TLS is between the client and the backend.
 
 use balance_core::{Cause, PoolId, RouteId};
-use balance_route::{Facts, Trace};
+use balance_route::Trace;
 
 use crate::client_hello::{Peeked, peek_within};
 use crate::maybe_tls::MaybeTls;
+use crate::server_name::ServerNameFacts;
 use crate::snapshot::{Action, ListenerRules, Snapshot};
 use crate::wheel::Timer;
 use crate::worker::Worker;
@@ -18,12 +19,12 @@ pub(crate) fn is_asked(rules: &ListenerRules) -> bool {
 
 /// The route of a session. One whose client names no server has none.
 pub(crate) fn route(rules: &ListenerRules, server_name: Option<&str>) -> Option<RouteId> {
-    rules.table.decide(&SessionFacts(server_name?))
+    rules.table.decide(&ServerNameFacts(server_name?))
 }
 
 /// Every route that is asked for [`route`], and why it does not take the session.
 pub(crate) fn trace(rules: &ListenerRules, server_name: &str) -> Trace {
-    rules.table.explain(&SessionFacts(server_name))
+    rules.table.explain(&ServerNameFacts(server_name))
 }
 
 /// The pool of a session that `route` takes, or no route.
@@ -60,30 +61,5 @@ pub(super) async fn find(
             Err(Cause::TlsHandshakeFailed)
         }
         Peeked::Closed => Err(Cause::ClientClosed),
-    }
-}
-
-/// A session as the router asks about it: it has a host, and nothing else.
-struct SessionFacts<'a>(&'a str);
-
-impl Facts for SessionFacts<'_> {
-    fn method(&self) -> &[u8] {
-        b""
-    }
-
-    fn host(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    fn path(&self) -> &[u8] {
-        b"/"
-    }
-
-    fn query(&self) -> &[u8] {
-        b""
-    }
-
-    fn header_values(&self, _: &[u8]) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
     }
 }

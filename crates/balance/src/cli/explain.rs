@@ -37,7 +37,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
 
-    /// The server that a TLS client names, for listeners of mode tcp
+    /// The server that a TLS client names [default: the host of the URL]
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
 

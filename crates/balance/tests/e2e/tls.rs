@@ -4,6 +4,7 @@ mod bad;
 mod clients;
 pub(crate) mod files;
 mod renewal;
+mod server_names;
 mod termination;
 
 pub(crate) use files::Files;

@@ -342,11 +342,18 @@ pub(super) fn routes_of_sessions() {
         ),
         (
             "+tls: { sni: { routes: { a.example: a } } }\n",
-            &["4:15: error: not supported yet: `sni.routes` with mode http…"],
+            &["4:15: error: `sni.routes` of mode http needs TLS, and `tls` has no certificate…"],
         ),
         (
             "+tls: { enabled: false, sni: { routes: { a.example: a } } }\n",
             &[],
+        ),
+        (
+            "version: 2\nlisteners: [ { name: b, listen: \":81\", mode: http, routes: [], tls: { cert_file: c, key_file: k, sni: { routes: { a.example: 'b:1' } } } } ]\npools: { p: { backends: [\"b:1\"] } }\n",
+            &[
+                "2:14: error: listener `b` has neither routes nor a pool…",
+                "2:105: error: `sni.routes` names backends, and the listener has no pool\n  help: add `pool: NAME` to the listener",
+            ],
         ),
         (
             "+listeners: [ { name: b, listen: \":81\", mode: tcp, tls: { cert_file: c, key_file: k, sni: { routes: { a.example: a } } } } ]\n",

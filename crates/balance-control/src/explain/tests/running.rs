@@ -5,7 +5,7 @@ use balance_proxy::{Endpoint, Snapshot};
 
 use super::{config, question};
 use crate::compile;
-use crate::explain::{Explanation, Subject};
+use crate::explain::{Explanation, Running, Subject};
 
 /// What runs, with the members of pool `app`.
 fn running(prepare: impl Fn(&[std::sync::Arc<Endpoint>]), check: impl Fn(&Explanation)) {
@@ -19,7 +19,7 @@ fn running(prepare: impl Fn(&[std::sync::Arc<Endpoint>]), check: impl Fn(&Explan
         via_name: "balance-test",
         now_ms: 1_000,
         seed: 7,
-        is_running: true,
+        running: Running::Yes,
     };
     let before: Vec<u32> = in_flight(&snapshot);
     let asked = question("http://www.example.com:8080/v1");

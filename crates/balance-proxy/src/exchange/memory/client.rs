@@ -178,6 +178,10 @@ impl Downstream for Client {
         self.body
     }
 
+    fn server_name(&self) -> Option<&str> {
+        None
+    }
+
     fn offered_upgrade(&self) -> Option<&[u8]> {
         self.upgrade.map(str::as_bytes)
     }

@@ -368,6 +368,7 @@ impl Setup {
             name: "web".to_owned(),
             mode: Mode::Http,
             table: Arc::new(RouteTable::compile(specs).expect("valid routes")),
+            server_names: None,
             pool: self.listener_pool,
             proxy_sources: None,
             scheme: balance_proto::Scheme::Http,

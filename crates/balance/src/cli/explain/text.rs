@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use balance_control::{
-    Asked, Backend, Explanation, Field, Pool, Routes, Sent, State, Timeout, Verdict,
+    Asked, Backend, Explanation, Field, Pool, Routes, Sent, State, Timeout, Tls, Verdict,
 };
 
 /// `all_routes`: every route that was asked, however many.
@@ -71,6 +71,21 @@ fn head(page: &mut Page, explanation: &Explanation) {
         listener.name, listener.mode, listener.address, listener.transport
     );
     page.row("listener", &text, &listener.place);
+    if let Some(tls) = &explanation.tls {
+        show_tls(page, tls);
+    }
+}
+
+/// A row for each certificate: which one it is depends on the signatures that the client can check.
+fn show_tls(page: &mut Page, tls: &Tls) {
+    let name = tls.server_name.as_deref().unwrap_or("no server name");
+    for (index, certificate) in tls.certificates.iter().enumerate() {
+        let text = match index {
+            0 => format!("{}  for {name}", certificate.file),
+            _ => format!("{}  for clients that cannot check it", certificate.file),
+        };
+        page.row("certificate", &text, &certificate.place);
+    }
 }
 
 fn show_routes(page: &mut Page, routes: &Routes, all: bool) {

@@ -76,10 +76,6 @@ fn files_and_keys_that_cannot_be_used_keep_it_from_starting() {
             &["`h3` is nothing that mode http speaks"],
         ),
         (
-            format!("{good}, sni: {{ routes: {{ a.test: [a] }} }}"),
-            &["not supported yet: `sni.routes` with mode http"],
-        ),
-        (
             format!("{good}, backend: {{ ca_file: x }}"),
             &["not supported yet: TLS towards backends"],
         ),
