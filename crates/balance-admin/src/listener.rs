@@ -1,5 +1,5 @@
 //! Connections of one admin address. Everything is bounded: their number, the time a head may take, their
-//! life, and what is read of a body (nothing).
+//! life, and what is read and thrown away of a request that was answered before its end.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +12,7 @@ use balance_control::{AdminRules, AdminSocketKind, ControlHandle};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -107,7 +107,18 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     // Clients that go away or send garbage are no news; who does not read is cut off here.
-    let _ = timeout(CONNECTION_LIMIT, connection).await;
+    if let Ok(Ok(ended)) = timeout(CONNECTION_LIMIT, connection.without_shutdown()).await {
+        let _ = timeout(LINGER_LIMIT, linger(ended.io.into_inner())).await;
+    }
+}
+
+/// Reads out what a client still sends of a request that has its answer. Closed with bytes unread, the
+/// connection would be reset, and the client's kernel would drop the answer that it has not read (robustness
+/// SM-23).
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// Of one address: a scraper, a dashboard and a few probes need less.
@@ -119,4 +130,8 @@ const HEADERS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A kept connection is closed after this long, whatever it does.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+/// For what is read and thrown away.
+const LINGER_LIMIT: Duration = Duration::from_secs(5);
+/// Far beyond any question; a client that sends more has not looked for its answer.
+const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

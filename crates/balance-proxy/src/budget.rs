@@ -9,36 +9,38 @@
 //! The limit of the process (`limits.buffered_bytes_max`) is divided over the workers: nothing is written that they
 //! share. What is under way goes on above three quarters, and with small pieces it grows little.
 
-use std::cell::Cell;
 use std::rc::Rc;
+
+use balance_telemetry::BufferedBytes;
 
 /// A worker's share, and what of it is in use.
 #[derive(Debug)]
 pub(crate) struct Budget {
     share_bytes: usize,
-    used_bytes: Cell<usize>,
+    /// Counted where the metric is read: a cell of this worker's alone, which costs what a number of its own would.
+    used_bytes: BufferedBytes,
 }
 
 impl Budget {
     /// The share of one of `workers` in `bytes_max`; 0 = unlimited.
-    pub(crate) fn new(bytes_max: usize, workers: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, workers: usize, used_bytes: BufferedBytes) -> Self {
         Self {
             share_bytes: match bytes_max {
                 0 => usize::MAX,
                 bytes => (bytes / workers).max(SHARE_BYTES_MIN),
             },
-            used_bytes: Cell::new(0),
+            used_bytes,
         }
     }
 
     /// Whether nothing new may begin.
     pub(crate) fn is_short(&self) -> bool {
-        self.used_bytes.get() >= self.share_bytes / 4 * 3
+        self.used_bytes.value() >= self.share_bytes / 4 * 3
     }
 
     /// How much may be read at once of what a receiver may not take.
     pub(crate) fn piece_bytes_max(&self) -> usize {
-        if self.used_bytes.get() >= self.share_bytes / 2 {
+        if self.used_bytes.value() >= self.share_bytes / 2 {
             SMALL_PIECE_BYTES
         } else {
             usize::MAX
@@ -65,7 +67,7 @@ impl Held {
     /// It holds so much now.
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes != self.bytes {
-            let others = self.budget.used_bytes.get() - self.bytes;
+            let others = self.budget.used_bytes.value() - self.bytes;
             self.budget.used_bytes.set(others + bytes);
             self.bytes = bytes;
         }
@@ -86,16 +88,25 @@ const SMALL_PIECE_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::rc::Rc;
 
+    use balance_telemetry::{BufferedBytes, BuildInfo, Registry};
+
     use super::{Budget, SMALL_PIECE_BYTES};
+
+    fn nothing() -> BufferedBytes {
+        let build = BuildInfo {
+            version: "0",
+            revision: "",
+        };
+        Registry::new(build).worker().buffered_bytes()
+    }
 
     #[test]
     fn steps_at_half_and_at_three_quarters_of_a_share() {
         let budget = Rc::new(Budget {
             share_bytes: 1000,
-            used_bytes: Cell::default(),
+            used_bytes: nothing(),
         });
         let (mut one, mut other) = (budget.holder(), budget.holder());
         one.set(400);
@@ -116,19 +127,22 @@ mod tests {
         drop(other);
         assert!(!budget.is_short());
         drop(one);
-        assert_eq!(budget.used_bytes.get(), 0);
+        assert_eq!(budget.used_bytes.value(), 0);
     }
 
     #[test]
     fn a_share_is_a_part_of_the_limit_and_large_enough_to_serve() {
         for (bytes_max, workers, share) in [(64 << 20, 4, 16 << 20), (3 << 20, 8, 1 << 20)] {
-            assert_eq!(Budget::new(bytes_max, workers).share_bytes, share);
+            assert_eq!(
+                Budget::new(bytes_max, workers, nothing()).share_bytes,
+                share
+            );
         }
     }
 
     #[test]
     fn without_a_limit_there_is_always_enough() {
-        let budget = Rc::new(Budget::new(0, 4));
+        let budget = Rc::new(Budget::new(0, 4, nothing()));
         let mut held = budget.holder();
         held.set(1 << 40);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! A counter with one writing thread.
+//! Numbers with one writing thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +32,30 @@ impl Counter {
     /// The value, from any thread; at most a moment old.
     #[inline]
     pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down, that one thread writes and any thread may read.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// A gauge at 0.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Only the owning thread may.
+    #[inline]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value, from any thread; at most a moment old.
+    #[inline]
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

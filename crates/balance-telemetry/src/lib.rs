@@ -37,4 +37,4 @@ pub use family::{Collect, Family, Kind, Sample, Samples, Value};
 pub use histogram::{BUCKETS, HistogramTotals};
 pub use registry::{BuildInfo, Registry};
 pub use series::{BackendSeries, ListenerSeries, MirrorOutcome, MirrorSeries, RequestSeries};
-pub use worker::WorkerMetrics;
+pub use worker::{BufferedBytes, WorkerMetrics};

@@ -249,6 +249,12 @@ fn add_connections(samples: &mut Samples, totals: &Totals) {
         &[],
         totals.bytes_sent,
     );
+    samples.gauge(
+        "balance_buffered_bytes",
+        "Bytes held for heads and for what receivers do not take, of limits.buffered_bytes_max.",
+        &[],
+        totals.buffered_bytes as f64,
+    );
 }
 
 fn add_tls(samples: &mut Samples, totals: &Totals) {

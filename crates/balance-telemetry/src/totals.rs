@@ -22,6 +22,8 @@ use crate::worker::{SeriesMaps, Shard};
 pub(crate) struct Totals {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
+    /// Of the workers that are there: who is gone holds nothing.
+    pub(crate) buffered_bytes: u64,
     pub(crate) accept_errors: u64,
     pub(crate) panics: u64,
     pub(crate) tls_handshakes: [[u64; 2]; TlsVersion::ALL.len()],
@@ -67,6 +69,7 @@ impl Totals {
     /// Adds what a worker has counted so far.
     pub(crate) fn add_shard(&mut self, shard: &Shard) {
         self.add_cells(shard);
+        self.buffered_bytes += shard.buffered_bytes.value();
         shard.with_series(|series| {
             for (labels, cells) in &series.requests {
                 self.requests.entry(labels.clone()).or_default().add(cells);
@@ -113,6 +116,7 @@ impl Default for Totals {
         Self {
             bytes_received: 0,
             bytes_sent: 0,
+            buffered_bytes: 0,
             accept_errors: 0,
             panics: 0,
             tls_handshakes: [[0; 2]; TlsVersion::ALL.len()],

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use balance_core::{Cause, TlsVersion};
 
-use crate::cell::Counter;
+use crate::cell::{Counter, Gauge};
 use crate::series::{
     BackendCells, BackendLabels, BackendSeries, ListenerCells, ListenerSeries, MirrorCells,
     MirrorLabels, MirrorSeries, RequestCells, RequestLabels, RequestSeries,
@@ -69,6 +69,14 @@ impl WorkerMetrics {
         Rc::new(ListenerSeries::new(cells))
     }
 
+    /// What this worker holds of its share of `limits.buffered_bytes_max`. One handle for each worker.
+    pub fn buffered_bytes(&self) -> BufferedBytes {
+        BufferedBytes {
+            shard: Arc::clone(&self.shard),
+            one_thread: PhantomData,
+        }
+    }
+
     /// Counts how an exchange or session ended.
     #[inline]
     pub fn cause(&self, cause: Cause) {
@@ -113,6 +121,25 @@ impl WorkerMetrics {
     }
 }
 
+/// The bytes that a worker's connections hold for others who are not ready.
+#[derive(Debug)]
+pub struct BufferedBytes {
+    shard: Arc<Shard>,
+    one_thread: PhantomData<Rc<()>>,
+}
+
+impl BufferedBytes {
+    #[inline]
+    pub fn set(&self, bytes: usize) {
+        self.shard.buffered_bytes.set(bytes as u64);
+    }
+
+    #[inline]
+    pub fn value(&self) -> usize {
+        self.shard.buffered_bytes.value() as usize
+    }
+}
+
 /// The cells of one worker. On cache lines of its own: two workers that count into one line would slow
 /// each other as much as a shared atomic does.
 #[derive(Debug)]
@@ -120,6 +147,7 @@ impl WorkerMetrics {
 pub(crate) struct Shard {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
+    pub(crate) buffered_bytes: Gauge,
     pub(crate) accept_errors: Counter,
     pub(crate) panics: Counter,
     /// By version, and whether the session was resumed.
@@ -151,6 +179,7 @@ impl Shard {
         Self {
             bytes_received: Counter::new(),
             bytes_sent: Counter::new(),
+            buffered_bytes: Gauge::new(),
             accept_errors: Counter::new(),
             panics: Counter::new(),
             tls_handshakes: [const { [const { Counter::new() }; 2] }; TlsVersion::ALL.len()],

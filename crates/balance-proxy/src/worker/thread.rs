@@ -21,6 +21,7 @@ use super::tracker::{self, Tracker};
 use super::{PARTS_KEPT_MAX, RELAY_BUFFERS_KEPT_MAX, RelayBuffers, Worker, WorkerListener, accept};
 use crate::budget::Budget;
 use crate::buffers::{FreeList, Scratch};
+use crate::clock::millis;
 use crate::listener::{ListenerKey, ListenerSocket};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -124,7 +125,11 @@ impl Worker {
         Self {
             clock,
             scratch: Scratch::new(),
-            budget: Rc::new(Budget::new(shared.buffered_bytes_max, shared.worker_count)),
+            budget: Rc::new(Budget::new(
+                shared.buffered_bytes_max,
+                shared.worker_count,
+                metrics.buffered_bytes(),
+            )),
             records: Rc::default(),
             handshakes: HandshakeTurns::new(),
             rng: RefCell::new(Rng::new(seed)),
@@ -274,9 +279,15 @@ impl Worker {
         limit: Option<Duration>,
         messages: &mut mpsc::Receiver<Message>,
     ) {
+        // On the wheel: what came while the worker stood still is not late here either.
+        let timer = self.wheel.timer();
         let deadline = async |limit: Option<Duration>| match limit {
             None => std::future::pending().await,
-            Some(limit) => tokio::time::sleep(limit).await,
+            Some(Duration::ZERO) => {}
+            Some(limit) => {
+                timer.set(self.clock.now_ms(), millis(limit));
+                timer.expired().await;
+            }
         };
         tokio::select! {
             biased;

@@ -275,6 +275,34 @@ fn a_stop_that_comes_meanwhile_loses_nothing() {
     );
 }
 
+/// The limit of a stop is a deadline as any other: what came is sent, what did not come is cut off.
+#[test]
+fn a_stop_whose_limit_passed_meanwhile_loses_nothing_that_came() {
+    let origin = origin();
+    let limit = standstill().as_millis() * 3 / 4;
+    let mut process = Config::http(&[origin.addr()])
+        .with_shutdown(&format!("delay: 0, limit: {limit}ms"))
+        .start();
+    let [mut came, mut never] = ["/slow", "/never"].map(|target| {
+        let mut client = connect(&process);
+        client
+            .send(format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n"))
+            .unwrap();
+        origin.wait_for_head_of(target);
+        client
+    });
+    let web = process.listener("web");
+    process.signal(Signal::Terminate).unwrap();
+    wait_until(|| RawClient::connect(web).is_err(), "the limit runs");
+    while_it_stands_still(&process, || ());
+    assert_eq!(came.read_response().unwrap().text(), "here");
+    assert_eq!(never.read_response().unwrap().status, 503);
+    assert_eq!(
+        process.wait_for_exit(balance_testkit::PATIENCE).code(),
+        Some(0)
+    );
+}
+
 /// The built-in origin, in a process of its own.
 fn separate_backend() -> (Process, std::net::SocketAddr) {
     let mut command = Command::new(BINARY);

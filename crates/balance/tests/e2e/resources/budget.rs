@@ -2,7 +2,7 @@
 
 use balance_testkit::{EchoServer, Origin, Process, RawClient, Script, StrictError};
 
-use crate::subject::{Config, backend, cause, get, wait_for_cause, wait_until};
+use crate::subject::{Config, backend, cause, get, metric, wait_for_cause, wait_until};
 
 /// More than the kernel takes for a receiver that reads nothing.
 const LARGE: usize = 12_000_000;
@@ -60,9 +60,19 @@ fn what_waits_is_bounded_and_who_comes_then_is_refused() {
     wait_for_cause(&process, "overloaded", 3);
     assert_eq!(origin.requests().len(), 16);
     assert_eq!(backend(&process, "a")["rests"], 0);
+    let held = || metric(&process, "balance_buffered_bytes");
+    // What refused ones held is given back when they are settled.
+    wait_until(
+        || held() == (16 * HEAD_BYTES) as f64,
+        "what is held is told",
+    );
     // With one less there is room.
     waiting.remove(0).reset().unwrap();
     wait_until(|| get(web, "/").status == 200, "there is room again");
+    for client in waiting {
+        client.reset().unwrap();
+    }
+    wait_until(|| held() == 0.0, "nothing is held any more");
 }
 
 #[test]
