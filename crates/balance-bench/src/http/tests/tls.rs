@@ -110,7 +110,9 @@ fn what_keeps_tls_from_being_is_said() {
         assert_eq!(exit_code(&report), code(1));
     }
     let cleartext = Backend::start(&BackendOptions::default()).unwrap();
-    let report = measure_url(&url(&cleartext), &["--insecure"]);
+    // It waits for a line that never ends.
+    let options = ["--insecure", "--timeout", "300ms"];
+    let report = measure_url(&url(&cleartext), &options);
     assert_eq!(exit_code(&report), code(1), "{}", report.to_text());
 }
 
