@@ -101,19 +101,54 @@ pub struct ListenerTls {
     pub place: Place,
     /// At least one.
     pub certificates: Vec<TlsCertificate>,
-    pub min_version: TlsVersion,
-    /// Not below `min_version`.
-    pub max_version: TlsVersion,
-    /// As written, whether known or not. Empty: all.
-    pub cipher_suites: Vec<Spanned<String>>,
+    pub handshake: HandshakeSettings,
     /// Whose order of suites counts: ours, or the client's.
     pub prefers_server_order: bool,
-    pub resumes_sessions: bool,
     pub client_auth: ClientAuth,
     /// There when `client_auth` verifies.
     pub client_ca_file: Option<Spanned<String>>,
     /// `None`: what the mode speaks.
     pub alpn_protocols: Option<Vec<Spanned<String>>>,
+}
+
+/// TLS towards the backends of a pool. What its files say is not looked at here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    pub place: Place,
+    /// Whether certificates must be of a known authority, and for the name.
+    pub verifies: bool,
+    /// `None`: the authorities that the system knows.
+    pub ca_file: Option<Spanned<String>>,
+    /// The name of each backend; `None`: the host of its address.
+    pub server_name: Option<Spanned<String>>,
+    /// What is shown to backends that ask for it.
+    pub certificate: Option<CertificateFiles>,
+    pub handshake: HandshakeSettings,
+    /// Empty: none is asked for.
+    pub alpn_protocols: Vec<Spanned<String>>,
+}
+
+impl UpstreamTls {
+    /// The name that the certificate of the backend there must have. `None`: a unix socket has no name of its own.
+    pub fn name_for(&self, address: &BackendAddress) -> Option<String> {
+        match (&self.server_name, address) {
+            (Some(name), _) => Some(name.value.clone()),
+            (None, BackendAddress::Ip(address)) => Some(address.ip().to_string()),
+            (None, BackendAddress::Name { host, .. }) => Some(host.clone()),
+            (None, BackendAddress::Unix(_)) => None,
+        }
+    }
+}
+
+/// What both sides of TLS have to say about handshakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandshakeSettings {
+    pub min_version: TlsVersion,
+    /// Not below `min_version`.
+    pub max_version: TlsVersion,
+    /// As written, whether known or not. Empty: all.
+    pub cipher_suites: Vec<Spanned<String>>,
+    pub resumes_sessions: bool,
 }
 
 /// A certificate of a listener.
@@ -161,6 +196,8 @@ pub struct Pool {
     pub max_connections: u32,
     /// The PROXY header that each connection to its backends begins with.
     pub send_proxy: Option<ProxyVersion>,
+    /// How connections to its backends are secured; `None`: they are not. Of a view: that of its definition.
+    pub tls: Option<UpstreamTls>,
     pub timeouts: Timeouts,
     /// Of a view: that of its definition.
     pub health: PoolHealth,

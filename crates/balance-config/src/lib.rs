@@ -29,10 +29,11 @@ use std::sync::Arc;
 
 pub use alias::{Alias, Target, aliases_of};
 pub use config::{
-    AccessLog, Action, Admin, Backend, ClientAuth, Config, HeaderEdit, HostPattern, Listener,
-    ListenerTls, LogFormat, LogLevel, Logging, Metrics, Mirror, Mode, NamedMatch, PathMatch, Pool,
-    PoolHealth, PoolKind, Profiling, Redirect, Respond, Route, RouteMatch, RouteScope, RouteTest,
-    Share, Shutdown, TlsCertificate, Transform, ValueMatch, Version,
+    AccessLog, Action, Admin, Backend, ClientAuth, Config, HandshakeSettings, HeaderEdit,
+    HostPattern, Listener, ListenerTls, LogFormat, LogLevel, Logging, Metrics, Mirror, Mode,
+    NamedMatch, PathMatch, Pool, PoolHealth, PoolKind, Profiling, Redirect, Respond, Route,
+    RouteMatch, RouteScope, RouteTest, Share, Shutdown, TlsCertificate, Transform, UpstreamTls,
+    ValueMatch, Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::reference;

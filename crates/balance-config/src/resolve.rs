@@ -172,6 +172,12 @@ fn warn_orphans(
         for key in ["load_balancer", "health_check"] {
             warn(key, "the pool that top-level `backends` make");
         }
+        if let Some(tls) = root.enabled_block("tls").filter(|tls| tls.has("backend")) {
+            diagnostics.warning(
+                tls.key_place("backend"),
+                "`backend` has no effect: it belongs to the pool that top-level `backends` make",
+            );
+        }
     }
 }
 

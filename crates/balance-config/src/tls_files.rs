@@ -13,6 +13,8 @@ pub struct TlsFiles {
     pub certificates: Vec<CertificateFiles>,
     /// Certificates of authorities, to check others with.
     pub authorities: Vec<Spanned<String>>,
+    /// The first section that relies on the authorities which the system knows.
+    pub system_authorities: Option<Place>,
 }
 
 /// A certificate chain and its key.
@@ -51,7 +53,9 @@ pub(crate) fn collect(root: &Block, diagnostics: &mut Diagnostics) -> TlsFiles {
     }
     for (_, item) in root.map("pools") {
         let tls = item.block().and_then(|pool| pool.enabled_block("tls"));
-        tls.into_iter().for_each(|tls| collector.upstream(tls));
+        let tls = tls.zip(item.block());
+        tls.into_iter()
+            .for_each(|(tls, pool)| collector.upstream(tls, pool.key_place("tls")));
     }
     collector.files
 }
@@ -81,12 +85,17 @@ impl Collector<'_> {
         let backend = tls.enabled_block("backend");
         backend
             .into_iter()
-            .for_each(|backend| self.upstream(backend));
+            .for_each(|backend| self.upstream(backend, tls.key_place("backend")));
     }
 
-    fn upstream(&mut self, tls: &Block) {
+    fn upstream(&mut self, tls: &Block, place: &Place) {
         self.pair(tls, "client_cert_file", "client_key_file");
         self.authority(tls, "ca_file");
+        let verifies = tls.bool("insecure_skip_verify") != Some(&true);
+        if verifies && !tls.has("ca_file") {
+            let place = || place.clone();
+            self.files.system_authorities.get_or_insert_with(place);
+        }
     }
 
     fn pair(&mut self, block: &Block, certificate: &str, key: &str) {

@@ -8,7 +8,7 @@ mod watch;
 
 use std::time::SystemTime;
 
-use balance_config::{CertificateFiles, Diagnostic, Severity, Sources, Spanned, TlsFiles};
+use balance_config::{CertificateFiles, Diagnostic, Place, Severity, Sources, Spanned, TlsFiles};
 use balance_tls::{Authorities, Certificate, CertificateError, Chain, KeyError, PrivateKey};
 
 pub(crate) use expiry::{ExpiryGauges, Warned};
@@ -23,6 +23,9 @@ pub(crate) fn check(sources: &dyn Sources, files: &TlsFiles, now: SystemTime) ->
     for authority in &files.authorities {
         judge.chain_of_authorities(authority);
     }
+    if let Some(place) = &files.system_authorities {
+        judge.system_authorities(place);
+    }
     judge.diagnostics
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct Judge<'a> {
     sources: &'a dyn Sources,
     now: SystemTime,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Some hundred, read when they are first needed.
+    system_authorities: Option<Authorities>,
 }
 
 /// A certificate with its key, and until when clients take it.
@@ -46,6 +51,7 @@ impl<'a> Judge<'a> {
             sources,
             now,
             diagnostics: Vec::new(),
+            system_authorities: None,
         }
     }
 
@@ -73,7 +79,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Who may sign the certificates of clients. `None`: an error is among the diagnostics.
+    /// Who may sign certificates. `None`: an error is among the diagnostics.
     pub(crate) fn authorities(&mut self, file: &Spanned<String>) -> Option<Authorities> {
         let chain = self.chain_of_authorities(file)?;
         match Authorities::new(&chain) {
@@ -87,6 +93,22 @@ impl<'a> Judge<'a> {
                 None
             }
         }
+    }
+
+    /// The authorities that the system knows, for the section at `place`. `None`: an error is among the diagnostics.
+    pub(crate) fn system_authorities(&mut self, place: &Place) -> Option<Authorities> {
+        if self.system_authorities.is_none() {
+            let found = rustls_native_certs::load_native_certs();
+            self.system_authorities = Authorities::of_system(found.certs);
+        }
+        if self.system_authorities.is_none() {
+            let message = "this system has no list of authorities to verify backends with";
+            self.diagnostics.push(
+                Diagnostic::new(Severity::Error, place, message)
+                    .with_help("add `ca_file`, or install the package ca-certificates"),
+            );
+        }
+        self.system_authorities.clone()
     }
 
     fn chain_of_authorities(&mut self, file: &Spanned<String>) -> Option<Chain> {
@@ -195,7 +217,7 @@ impl<'a> Judge<'a> {
         self.warn(
             file,
             message,
-            "clients refuse it: renew it, or set the clock of this machine right",
+            "whoever is shown it refuses it: renew it, or set the clock of this machine right",
         );
     }
 

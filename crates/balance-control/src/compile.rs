@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Place, Severity, Sources, Spanned};
 use balance_core::ListenAddress;
-use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, Snapshot};
+use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, PoolRules, Snapshot};
 use balance_telemetry::Registry;
 
 use crate::admin::AdminListener;
@@ -42,7 +42,7 @@ pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
 pub(crate) use routes::check_patterns;
-pub(crate) use tls::{SecuredListener, Tls, certificates, store};
+pub(crate) use tls::{SecuredListener, Tls, certificates, listener_paths, store, upstream_paths};
 
 use routes::Tables;
 
@@ -127,6 +127,7 @@ pub(crate) fn compile(
         .collect();
     let generation = previous.map_or(0, |previous| previous.snapshot.generation) + 1;
     let addresses = bound.addresses.iter();
+    let pools = unbound.pools.into_iter().enumerate();
     let snapshot = Arc::new(Snapshot {
         generation,
         listeners: addresses
@@ -136,6 +137,12 @@ pub(crate) fn compile(
                     tls: tls.policy(index),
                     ..listeners::rules(&config, index, &address.key, &tables)
                 }
+            })
+            .collect(),
+        pools: pools
+            .map(|(index, pool)| PoolRules {
+                tls: tls.members(&config, index),
+                ..pool
             })
             .collect(),
         access_log: log.as_ref().map(|log| Arc::clone(&log.log)),

@@ -16,25 +16,35 @@ mod probe;
 mod watch;
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use balance_core::{BackendAddress, HealthCheck};
 use balance_lb::Rng;
-use balance_proxy::{Clock, Endpoint};
+use balance_proxy::{Clock, Endpoint, OwnConnector};
+use balance_tls::ClientPolicy;
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, watch as channel};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use judge::Judge;
+use probe::Probing;
 use watch::{Watch, Watched};
 
 pub(crate) use judge::JudgedPool;
 
-/// A backend, and how it is probed. `None`: not at all.
-pub(crate) type Target = (Arc<Endpoint>, Option<HealthCheck>);
+/// A backend, and how it is probed.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// `None`: not at all.
+    pub(crate) check: Option<HealthCheck>,
+    /// How connections to it are secured, if they are.
+    pub(crate) tls: Option<Arc<ClientPolicy>>,
+}
 
 /// What a configuration wants to know about its backends.
 #[derive(Clone, Default)]
@@ -63,7 +73,10 @@ impl HealthThread {
             .build()?;
         std::thread::Builder::new()
             .name("balance-health".to_owned())
-            .spawn(move || runtime.block_on(supervise(receiver, clock, Rng::new(seed))))?;
+            .spawn(move || {
+                let supervised = supervise(receiver, clock, Rng::new(seed));
+                runtime.block_on(LocalSet::new().run_until(supervised));
+            })?;
         Ok(Self { targets })
     }
 
@@ -73,8 +86,32 @@ impl HealthThread {
     }
 }
 
-/// What makes two backends one to the probes: under several names or in several pools, an address is asked once.
-type Key = (BackendAddress, HealthCheck);
+/// What makes two backends one to the probes: under several names or in several pools, an address is asked once. Under
+/// TLS each backend is verified by itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    address: BackendAddress,
+    check: HealthCheck,
+    tls: Option<Policy>,
+}
+
+/// A policy, equal to none but itself.
+#[derive(Clone)]
+struct Policy(Arc<ClientPolicy>);
+
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Policy {}
+
+impl Hash for Policy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
 
 /// The probes of a configuration.
 struct Probes {
@@ -83,6 +120,7 @@ struct Probes {
     places: Arc<Semaphore>,
     clock: Clock,
     rng: Rng,
+    connector: OwnConnector,
 }
 
 struct Group {
@@ -97,6 +135,7 @@ async fn supervise(mut targets: channel::Receiver<Targets>, clock: Clock, rng: R
         places: Arc::new(Semaphore::new(PROBES_MAX)),
         clock,
         rng,
+        connector: OwnConnector::default(),
     };
     let mut judges: Vec<Judge> = Vec::new();
     let mut turn = interval(JUDGED_EVERY);
@@ -144,13 +183,26 @@ fn appoint(wanted: Vec<JudgedPool>, mut previous: Vec<Judge>) -> Vec<Judge> {
 
 impl Probes {
     /// Takes over a new set of backends; those that stay under the same check keep their state and their rhythm.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "a policy is told from others by where it is, which does not change"
+    )]
     fn retarget(&mut self, targets: Vec<Target>) {
         let mut wanted: HashMap<Key, Vec<Arc<Endpoint>>> = HashMap::new();
-        for (endpoint, check) in targets {
+        for Target {
+            endpoint,
+            check,
+            tls,
+        } in targets
+        {
             match check {
                 None => endpoint.set_health(None),
                 Some(check) => {
-                    let key = (endpoint.identity().address.clone(), check);
+                    let key = Key {
+                        address: endpoint.identity().address.clone(),
+                        check,
+                        tls: tls.map(Policy),
+                    };
                     wanted.entry(key).or_default().push(endpoint);
                 }
             }
@@ -174,12 +226,16 @@ impl Probes {
     fn begin(&mut self, key: Key, watched: Arc<Watched>) {
         let watch = Watch {
             watched: Arc::clone(&watched),
-            check: key.1.clone(),
+            probe: Probing {
+                connector: self.connector.clone(),
+                check: key.check.clone(),
+                tls: key.tls.as_ref().map(|policy| Arc::clone(&policy.0)),
+            },
             places: Arc::clone(&self.places),
             clock: self.clock,
             rng: Rng::new(self.rng.next_u64()),
         };
-        let task = self.tasks.spawn(watch.run());
+        let task = self.tasks.spawn_local(watch.run());
         self.groups.insert(key, Group { watched, task });
     }
 

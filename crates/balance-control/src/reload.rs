@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity, Sources, load};
+use balance_config::{Config, Diagnostic, PoolKind, Severity, Sources, load};
 use balance_proxy::{Endpoint, SendError, Workers};
 use balance_telemetry::Registry;
 
@@ -19,7 +19,7 @@ use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
-use crate::health::{HealthThread, JudgedPool, Targets};
+use crate::health::{HealthThread, JudgedPool, Target, Targets};
 use crate::profiling::RunProfiles;
 use crate::resolve::{Resolver, SystemLookup, resolve_first};
 use crate::run::{Observer, listening};
@@ -88,7 +88,16 @@ impl Control {
     /// Certificates that were renewed are taken into use, and those that end soon are warned about.
     pub(crate) fn look_at_certificates(&mut self) {
         let Compiled { config, tls, .. } = &mut self.current;
-        certificates::look(config, tls, &*self.sources, SystemTime::now());
+        let renewed = certificates::look(config, tls, &*self.sources, SystemTime::now());
+        for pool in renewed {
+            let members = config.pools[pool].members.iter();
+            for backend in members.map(|id| &config.backends[id.index()]) {
+                report(
+                    "close idle connections",
+                    self.workers.close_idle(&backend.pool, &backend.name),
+                );
+            }
+        }
         self.expiry.set(certificates::expiring(config, tls));
     }
 
@@ -218,18 +227,23 @@ impl Compiled {
     /// All backends, and how each is probed and judged.
     pub(crate) fn health_targets(&self) -> Targets {
         let config = &self.config;
-        let is_definition = |pool: &&Pool| pool.kind == PoolKind::Definition;
+        let pools = config.pools.iter().zip(&self.tls.pools);
+        let definitions = pools.filter(|(pool, _)| pool.kind == PoolKind::Definition);
         let mut targets = Targets::default();
-        for pool in config.pools.iter().filter(is_definition) {
-            let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
-            let endpoints: Vec<Arc<Endpoint>> = backends
-                .map(|backend| Arc::clone(self.identities.endpoint(backend)))
-                .collect();
-            let check = &pool.health.check;
-            let probed = endpoints
-                .iter()
-                .map(|endpoint| (Arc::clone(endpoint), check.clone()));
-            targets.probed.extend(probed);
+        for (pool, secured) in definitions {
+            let mut endpoints = Vec::with_capacity(pool.members.len());
+            for backend in pool.members.iter().map(|id| &config.backends[id.index()]) {
+                let endpoint = self.identities.endpoint(backend);
+                let policy = secured
+                    .as_ref()
+                    .and_then(|secured| secured.policy(&backend.name));
+                targets.probed.push(Target {
+                    endpoint: Arc::clone(endpoint),
+                    check: pool.health.check.clone(),
+                    tls: policy.cloned(),
+                });
+                endpoints.push(Arc::clone(endpoint));
+            }
             targets.judged.push(JudgedPool {
                 endpoints,
                 checks: pool.health.passive.clone(),

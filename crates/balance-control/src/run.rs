@@ -266,7 +266,8 @@ async fn until_stopped(
                 answer(reload, ReloadOutcome::Unavailable);
                 return Ok(stop);
             }
-            outcome = control.reload() => outcome,
+            // Boxed: it holds a whole configuration, and is rare.
+            outcome = Box::pin(control.reload()) => outcome,
         };
         answer(reload, outcome);
     }

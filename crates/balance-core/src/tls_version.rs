@@ -1,7 +1,7 @@
 //! Versions of TLS.
 
 /// A version of TLS. Older ones are broken (RFC 8996) and not implemented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum TlsVersion {
     Tls12,

@@ -226,6 +226,13 @@ async fn forward<D: Downstream, T: Transport>(
             context
                 .transport
                 .settle(lease.backend(), upstream, false, exchange.known_ms());
+            if let Some(fault) = error.tls {
+                // As if the handshake had failed, which it has for the backend. What was sent is not sent again.
+                let failure = ConnectError::Tls(fault);
+                let selection = &mut exchange.selection;
+                selection.on_connect_failure(context.worker, lease.backend(), failure)?;
+                return Err(error.cause);
+            }
             if !(error.is_unanswered && exchange.may_repeat(down, replay)) {
                 return Err(error.cause);
             }
@@ -416,6 +423,7 @@ impl Exchange {
             Ok(_) if self.has_failure_status() => Some(Outcome::Failure),
             Ok(_) => Some(Outcome::Success),
             Err(error) if error.is_unanswered && was_reused => None,
+            Err(error) if error.tls.is_some() => None, // it counts as a failed connect
             Err(error) => (error.cause.fault() == Fault::Upstream).then_some(Outcome::Failure),
         }
     }

@@ -43,5 +43,5 @@ pub use own_response::{Redirect, Respond};
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
 pub use split::{ShareRules, SplitRules};
-pub use upstream::{ConnectError, connect_for_ourselves};
+pub use upstream::{ConnectError, OwnConnection, OwnConnector};
 pub use worker::{Message, SendError, Workers};

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use balance_net::{PeerState, RelayEnd, Stream, peer_state};
 use balance_proto::Scheme;
+use balance_tls::{TlsFault, TlsIdentity};
 use tokio::io::Interest;
 
 use crate::tls::TlsStream;
@@ -100,7 +101,7 @@ impl MaybeTls {
     }
 
     /// Says that we send no more, as far as that can be said without waiting. For a connection that is dropped next:
-    /// a TLS client that is told nothing must take what it has for cut off.
+    /// a TLS peer that is told nothing must take what it has for cut off.
     pub(crate) fn end(&mut self) {
         if let Self::Tls(tls) = self {
             // Who takes nothing any more cannot be told anything.
@@ -133,6 +134,32 @@ impl MaybeTls {
         match self {
             Self::Tls(tls) if takes_data && state == PeerState::Data => tls.poll_peer(cx, unread),
             _ => Poll::Ready(state),
+        }
+    }
+
+    /// What a connection to a backend was secured under; `None`: it was not.
+    #[inline]
+    pub(crate) fn identity(&self) -> Option<TlsIdentity> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.identity(),
+        }
+    }
+
+    /// Whether nothing that came waits underneath. Of cleartext there is no underneath.
+    #[inline]
+    pub(crate) fn is_drained(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(tls) => tls.is_drained(),
+        }
+    }
+
+    /// What TLS ended with, after an error.
+    pub(crate) fn fault(&self) -> Option<TlsFault> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.fault(),
         }
     }
 

@@ -15,7 +15,7 @@ use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
-use balance_tls::{Certificates, ServerPolicy};
+use balance_tls::{Certificates, ClientPolicy, ServerPolicy};
 use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
@@ -117,6 +117,8 @@ pub struct PoolRules {
     pub members: Vec<Arc<Endpoint>>,
     /// The PROXY header that each connection to its backends begins with.
     pub send_proxy: Option<ProxyVersion>,
+    /// For each member, how connections to it are secured; `None`: they are not.
+    pub tls: Option<Vec<Arc<ClientPolicy>>>,
     pub idle: IdleSettings,
     /// `connect`, `tunnel` and the L4 `idle` of sessions that came by no route.
     pub timeouts: Timeouts,

@@ -185,7 +185,7 @@ async fn connect_backend(
         let announced = member.send_proxy();
         let announced = announced.map(|version| Announced::new(version, asked.ends));
         let opened = tokio::select! {
-            opened = connect(member.endpoint(), timeouts.connect, announced.as_ref()) => opened,
+            opened = connect(worker, member, timeouts.connect, announced.as_ref()) => opened,
             () = timer.expired() => Err(ConnectError::TimedOut),
         };
         session.connect_us += worker.clock.now_us().saturating_sub(now_ms * 1000);

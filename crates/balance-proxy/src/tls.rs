@@ -7,8 +7,10 @@ mod handshake;
 mod records;
 mod stream;
 mod turns;
+mod upstream;
 
 pub(crate) use handshake::serve;
 pub(crate) use records::RecordBuffers;
 pub(crate) use stream::TlsStream;
 pub(crate) use turns::HandshakeTurns;
+pub(crate) use upstream::secure;

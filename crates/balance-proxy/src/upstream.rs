@@ -4,11 +4,13 @@ mod announced;
 mod connect;
 mod idle;
 mod member;
+mod own;
 mod selection;
 
 pub(crate) use announced::Announced;
-pub(crate) use connect::connect;
-pub use connect::{ConnectError, connect_for_ourselves};
+pub use connect::ConnectError;
+pub(crate) use connect::{cause_of_fault, connect};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
 pub(crate) use member::Member;
+pub use own::{OwnConnection, OwnConnector};
 pub(crate) use selection::{HashSource, Selection, cause_of};

@@ -19,6 +19,7 @@ mod silent;
 pub mod sm_data;
 mod strict;
 mod temp_dir;
+mod tls_front;
 
 pub use careless_proxy::{CarelessProxy, Carelessness};
 pub use client::{RawClient, Response, at_every_split};
@@ -33,6 +34,7 @@ pub use seeded::SeededNumbers;
 pub use silent::SilentAddress;
 pub use strict::{Field, Framing, StrictError};
 pub use temp_dir::TempDir;
+pub use tls_front::{Secured, TlsFront, TlsFrontOptions};
 
 /// How long anything here waits before it is a failure. Long, because loaded machines are slow; no test
 /// that passes ever waits for it.

@@ -66,6 +66,10 @@ impl Certificate {
             names: chain.names().to_vec(),
         })
     }
+
+    pub(crate) fn certified(self) -> Arc<CertifiedKey> {
+        self.certified
+    }
 }
 
 impl CertificateStore {

@@ -60,7 +60,7 @@ enum SuiteOrder {
 /// Why a policy cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PolicyError(String);
+pub struct PolicyError(pub(crate) String);
 
 impl ServerPolicy {
     /// # Errors
@@ -155,7 +155,7 @@ impl fmt::Debug for TicketKeys {
     }
 }
 
-fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+pub(crate) fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     let known = [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)];
     let wanted = known
         .into_iter()

@@ -22,6 +22,7 @@ use rustls::{
     ClientConfig, CommonState, Error, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig,
 };
 
+use crate::fault::TlsFault;
 use crate::suites::CipherSuite;
 
 use drive::Drive;
@@ -64,14 +65,9 @@ pub struct Agreement {
 pub struct SessionError(#[from] Error);
 
 impl SessionError {
-    /// Whether a certificate is at fault, and not the protocol.
-    pub fn is_certificate(&self) -> bool {
-        matches!(
-            self.0,
-            Error::InvalidCertificate(_)
-                | Error::NoCertificatesPresented
-                | Error::InvalidCertRevocationList(_)
-        )
+    /// What it comes down to.
+    pub fn fault(&self) -> TlsFault {
+        TlsFault::of(&self.0)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use balance_core::{Algorithm, BackendAddress, BackendId, PoolId, RouteId, Timeouts, Weight};
 
+use super::tls;
 use crate::check::shown;
 use crate::config::{Backend, Pool, PoolKind};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
@@ -104,6 +105,7 @@ impl Pools {
             hash_key: definition.hash_key.clone(),
             max_connections: definition.max_connections,
             send_proxy: definition.send_proxy,
+            tls: definition.tls.clone(),
             timeouts: timeouts.clone(),
             health: definition.health.clone(),
         };
@@ -144,6 +146,9 @@ impl Pools {
             );
         }
         warn_ignored_weights(&draft, diagnostics);
+        if let Some(tls) = &draft.tls {
+            tls::check_upstream(tls, &draft, diagnostics);
+        }
         let (members, by_name) = self.add_backends(&draft, diagnostics);
         self.ids
             .insert(name.value.clone(), PoolId::from_index(self.pools.len()));
@@ -157,6 +162,7 @@ impl Pools {
             hash_key: draft.balancer.hash_key,
             max_connections: draft.max_connections,
             send_proxy: draft.send_proxy,
+            tls: draft.tls,
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
             health: draft.health,
         });

@@ -1,8 +1,9 @@
-//! `tls` of a listener: what can be said without its files.
+//! `tls` of listeners and pools: what can be said without their files.
 
 use crate::check::shown;
-use crate::config::{ClientAuth, ListenerTls, Mode};
-use crate::diagnostics::Diagnostics;
+use crate::config::{ClientAuth, HandshakeSettings, ListenerTls, Mode, UpstreamTls};
+use crate::diagnostics::{Diagnostics, Place};
+use crate::sections::pool::PoolDraft;
 
 /// Reports what contradicts itself.
 pub(super) fn check(tls: &ListenerTls, mode: Mode, diagnostics: &mut Diagnostics) {
@@ -13,16 +14,53 @@ pub(super) fn check(tls: &ListenerTls, mode: Mode, diagnostics: &mut Diagnostics
             "add `cert_file` and `key_file`; `balance cert self-signed` makes a pair for tests",
         );
     }
-    if tls.min_version > tls.max_version {
-        let message = format!(
-            "`min_version` {} is above `max_version` {}",
-            tls.min_version.name(),
-            tls.max_version.name()
-        );
-        diagnostics.error_help(&tls.place, message, "leave one of them out");
-    }
+    check_versions(&tls.handshake, &tls.place, diagnostics);
     check_client_auth(tls, diagnostics);
     check_alpn(tls, mode, diagnostics);
+}
+
+/// The same for TLS towards the backends of `pool`.
+pub(super) fn check_upstream(tls: &UpstreamTls, pool: &PoolDraft, diagnostics: &mut Diagnostics) {
+    check_versions(&tls.handshake, &tls.place, diagnostics);
+    if let (Some(file), false) = (&tls.ca_file, tls.verifies) {
+        diagnostics.warning(
+            &file.place,
+            "`ca_file` has no effect: `insecure_skip_verify` accepts any certificate",
+        );
+    }
+    for protocol in &tls.alpn_protocols {
+        if !is_protocol(&protocol.value) {
+            let message = format!("`{}` is no protocol name", shown(&protocol.value));
+            diagnostics.error(&protocol.place, message);
+        } else if protocol.value == "h2" {
+            diagnostics.error_help(
+                &protocol.place,
+                "not supported yet: HTTP/2 to backends",
+                "write `http/1.1`",
+            );
+        }
+    }
+    let addresses = pool.backends.iter();
+    let addresses = addresses.filter_map(|backend| backend.address.as_ref());
+    for address in addresses.filter(|address| tls.name_for(&address.value).is_none()) {
+        let message = format!(
+            "`tls` has no name to ask `{}` for: it is a unix socket",
+            shown(&address.value.to_string())
+        );
+        diagnostics.error_help(&address.place, message, "add `server_name` to `tls`");
+    }
+}
+
+fn check_versions(handshake: &HandshakeSettings, place: &Place, diagnostics: &mut Diagnostics) {
+    let (min, max) = (handshake.min_version, handshake.max_version);
+    if min > max {
+        let message = format!(
+            "`min_version` {} is above `max_version` {}",
+            min.name(),
+            max.name()
+        );
+        diagnostics.error_help(place, message, "leave one of them out");
+    }
 }
 
 fn check_client_auth(tls: &ListenerTls, diagnostics: &mut Diagnostics) {
@@ -49,8 +87,7 @@ fn check_alpn(tls: &ListenerTls, mode: Mode, diagnostics: &mut Diagnostics) {
         return;
     };
     for protocol in protocols {
-        // RFC 7301 §3.1: between 1 and 255 bytes.
-        if protocol.value.is_empty() || protocol.value.len() > 255 {
+        if !is_protocol(&protocol.value) {
             let message = format!("`{}` is no protocol name", shown(&protocol.value));
             diagnostics.error(&protocol.place, message);
         } else if mode == Mode::Http && !KNOWN_IN_HTTP.contains(&protocol.value.as_str()) {
@@ -69,6 +106,11 @@ fn check_alpn(tls: &ListenerTls, mode: Mode, diagnostics: &mut Diagnostics) {
             "add `http/1.1`",
         );
     }
+}
+
+/// RFC 7301 §3.1: between 1 and 255 bytes.
+fn is_protocol(name: &str) -> bool {
+    (1..=255).contains(&name.len())
 }
 
 const KNOWN_IN_HTTP: [&str; 2] = ["h2", "http/1.1"];

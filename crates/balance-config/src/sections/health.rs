@@ -50,9 +50,9 @@ pub(crate) static HEALTH_CHECK: Table = Table {
         ),
         Key::new(
             "type",
-            Kind::Choice(&["tcp", "http"], &["https"]),
+            Kind::Choice(&["tcp", "http", "https"], &[]),
             "tcp, or http with `path`",
-            "What a probe does.",
+            "What a probe does: connect, or ask. Where the pool has `tls`, both do so under TLS; `https` demands that it has.",
         ),
         Key::new("path", Kind::UrlPath, "/", "What an HTTP probe asks for."),
         Key::new("method", Kind::Token, "GET", "How it asks."),
@@ -138,17 +138,24 @@ static PASSIVE_CHECKS: Table = Table {
     ],
 };
 
+/// What connections to the pool begin with, those of probes included.
+#[derive(Clone, Copy)]
+pub(crate) struct Connecting {
+    pub(crate) send_proxy: Option<ProxyVersion>,
+    pub(crate) has_tls: bool,
+}
+
 /// What the layers say about one pool.
 pub(crate) fn read(
     layers: &Layers<'_>,
-    send_proxy: Option<ProxyVersion>,
+    connecting: Connecting,
     diagnostics: &mut Diagnostics,
 ) -> PoolHealth {
     if !layers.is_enabled() {
         return PoolHealth::default();
     }
     PoolHealth {
-        check: Some(read_check(layers, send_proxy, diagnostics)),
+        check: Some(read_check(layers, connecting, diagnostics)),
         panic_threshold: layers
             .nearest(|block| block.number("panic_threshold"))
             .copied()
@@ -184,7 +191,7 @@ fn read_passive(layers: &Layers<'_>) -> Option<PassiveChecks> {
 
 fn read_check(
     layers: &Layers<'_>,
-    send_proxy: Option<ProxyVersion>,
+    connecting: Connecting,
     diagnostics: &mut Diagnostics,
 ) -> HealthCheck {
     let duration =
@@ -193,14 +200,23 @@ fn read_check(
         let count = layers.nearest(|block| block.integer(key))?;
         u32::try_from(*count).ok()
     };
+    let kind = layers.nearest(|block| Some((kind(block)?, block)));
+    if let Some(("https", block)) = kind
+        && !connecting.has_tls
+    {
+        diagnostics.error_help(
+            block.key_place("type"),
+            "probes would speak TLS to backends that are reached without it",
+            "add `tls` to the pool, or write `type: http`",
+        );
+    }
     let interval = duration("interval").unwrap_or(HealthCheck::INTERVAL);
     HealthCheck {
-        probe: if layers.nearest(kind) == Some("http") {
-            Probe::Http(read_http(layers, diagnostics))
-        } else {
-            Probe::Tcp
+        probe: match kind {
+            Some(("http" | "https", _)) => Probe::Http(read_http(layers, diagnostics)),
+            _ => Probe::Tcp,
         },
-        send_proxy,
+        send_proxy: connecting.send_proxy,
         interval,
         fast_interval: duration("fast_interval").unwrap_or(interval / HealthCheck::FAST_DIVISOR),
         timeout: duration("timeout").unwrap_or(HealthCheck::TIMEOUT),

@@ -96,6 +96,13 @@ pub(crate) struct ListenerDraft {
 
 /// Reads an entry of `listeners`. `None` when not even its name is there.
 pub(crate) fn read(block: &Block, diagnostics: &mut Diagnostics) -> Option<ListenerDraft> {
+    if let Some(tls) = block.enabled_block("tls").filter(|tls| tls.has("backend")) {
+        diagnostics.error_help(
+            tls.key_place("backend"),
+            "`backend` is for the top-level `tls`, which has the backends of the top level",
+            "write `tls` into the pool that the listener uses",
+        );
+    }
     Some(ListenerDraft {
         name: block.spanned_text("name")?,
         place: block.place.clone(),

@@ -3,11 +3,11 @@
 use balance_core::ProxyVersion;
 
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
-use super::health::{self, HEALTH_CHECK};
+use super::health::{self, Connecting, HEALTH_CHECK};
 use super::resilience::RESILIENCE;
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
-use super::tls::UPSTREAM_TLS;
-use crate::config::{PoolHealth, Version};
+use super::tls::{self, UPSTREAM_TLS};
+use crate::config::{PoolHealth, UpstreamTls, Version};
 use crate::diagnostics::{Diagnostics, Place, Spanned};
 use crate::layers::Layers;
 use crate::table::{COUNT, DURATION, ENABLED, Key, Kind, Table};
@@ -58,8 +58,7 @@ pub(crate) static POOL: Table = Table {
             Kind::Block(&UPSTREAM_TLS),
             "",
             "TLS towards the backends.",
-        )
-        .later("TLS towards backends"),
+        ),
         Key::new(
             "protocol",
             Kind::Choice(&["h1"], &["h2", "auto"]),
@@ -133,6 +132,7 @@ pub(crate) struct PoolDraft {
     pub(crate) balancer: BalancerDraft,
     pub(crate) max_connections: u32,
     pub(crate) send_proxy: Option<ProxyVersion>,
+    pub(crate) tls: Option<UpstreamTls>,
     pub(crate) timeouts: TimeoutsLayer,
     pub(crate) health: PoolHealth,
 }
@@ -151,6 +151,11 @@ pub(crate) fn read(
         Some(_) => Some(ProxyVersion::V2),
         None => None,
     };
+    let tls = tls::read_upstream(block, "tls");
+    let connecting = Connecting {
+        send_proxy,
+        has_tls: tls.is_some(),
+    };
     PoolDraft {
         name: name.clone(),
         place: name.place.clone(),
@@ -161,8 +166,9 @@ pub(crate) fn read(
             .and_then(|limits| count(limits, "max_connections"))
             .unwrap_or(0),
         send_proxy,
+        tls,
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
-        health: read_health(&[defaults, Some(block)], send_proxy, diagnostics),
+        health: read_health(&[defaults, Some(block)], connecting, diagnostics),
     }
 }
 
@@ -173,6 +179,14 @@ pub(crate) fn read_default(
     diagnostics: &mut Diagnostics,
 ) -> Option<PoolDraft> {
     let place = root.field("backends")?.key_place.clone();
+    let tls = root
+        .enabled_block("tls")
+        .and_then(|tls| tls::read_upstream(tls, "backend"));
+    let connecting = Connecting {
+        send_proxy: None,
+        has_tls: tls.is_some(),
+    };
+    let owners = [root.block("defaults"), Some(root)];
     Some(PoolDraft {
         name: Spanned::new(DEFAULT.to_owned(), place.clone()),
         place,
@@ -181,16 +195,17 @@ pub(crate) fn read_default(
         balancer: backend::read_balancer(root.block("load_balancer")),
         max_connections: 0,
         send_proxy: None,
+        tls,
         timeouts: TimeoutsLayer::default(),
-        health: read_health(&[root.block("defaults"), Some(root)], None, diagnostics),
+        health: read_health(&owners, connecting, diagnostics),
     })
 }
 
 fn read_health(
     owners: &[Option<&Block>],
-    send_proxy: Option<ProxyVersion>,
+    connecting: Connecting,
     diagnostics: &mut Diagnostics,
 ) -> PoolHealth {
     let layers = Layers::under(owners, "health_check");
-    health::read(&layers, send_proxy, diagnostics)
+    health::read(&layers, connecting, diagnostics)
 }

@@ -4,7 +4,9 @@ use balance_core::TlsVersion;
 
 use super::route::texts;
 use crate::check::parse_host;
-use crate::config::{ClientAuth, HostPattern, ListenerTls, TlsCertificate};
+use crate::config::{
+    ClientAuth, HandshakeSettings, HostPattern, ListenerTls, TlsCertificate, UpstreamTls,
+};
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::table::{ENABLED, Key, Kind, Table};
 use crate::tls_files::CertificateFiles;
@@ -27,39 +29,16 @@ pub(crate) static TLS: Table = Table {
             "Several certificates, chosen by server name.",
         )
         .example("[{ cert_file: a.pem, key_file: a.key }]"),
-        Key::new(
-            "min_version",
-            Kind::Choice(&["1.2", "1.3"], &[]),
-            "1.2",
-            "The oldest TLS version. 1.0 and 1.1 are broken (RFC 8996) and not implemented.",
-        )
-        .refuse(BROKEN_VERSIONS),
-        Key::new(
-            "max_version",
-            Kind::Choice(&["1.2", "1.3"], &[]),
-            "1.3",
-            "The newest TLS version.",
-        )
-        .refuse(BROKEN_VERSIONS),
-        Key::new(
-            "cipher_suites",
-            Kind::List(&Kind::Text),
-            "",
-            "Names of IANA or Go, in the order they are preferred. A version of which none is named has all of its own.",
-        )
-        .example("[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]"),
+        MIN_VERSION,
+        MAX_VERSION,
+        CIPHER_SUITES,
         Key::new(
             "prefer_server_cipher_suites",
             Kind::Bool,
             "true",
             "Whose order of suites counts: ours, or with false the client's.",
         ),
-        Key::new(
-            "session_tickets_disabled",
-            Kind::Bool,
-            "false",
-            "Sessions are not resumed.",
-        ),
+        SESSION_TICKETS_DISABLED,
         Key::new(
             "client_auth",
             Kind::Choice(
@@ -93,11 +72,41 @@ pub(crate) static TLS: Table = Table {
             "backend",
             Kind::Block(&UPSTREAM_TLS),
             "",
-            "TLS towards backends.",
-        )
-        .later("TLS towards backends"),
+            "TLS towards the backends of the top-level `backends`. Without any other key beside it, clients are served in the clear.",
+        ),
     ],
 };
+
+const MIN_VERSION: Key = Key::new(
+    "min_version",
+    Kind::Choice(&["1.2", "1.3"], &[]),
+    "1.2",
+    "The oldest TLS version. 1.0 and 1.1 are broken (RFC 8996) and not implemented.",
+)
+.refuse(BROKEN_VERSIONS);
+
+const MAX_VERSION: Key = Key::new(
+    "max_version",
+    Kind::Choice(&["1.2", "1.3"], &[]),
+    "1.3",
+    "The newest TLS version.",
+)
+.refuse(BROKEN_VERSIONS);
+
+const CIPHER_SUITES: Key = Key::new(
+    "cipher_suites",
+    Kind::List(&Kind::Text),
+    "",
+    "Names of IANA or Go, in the order they are preferred. A version of which none is named has all of its own.",
+)
+.example("[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]");
+
+const SESSION_TICKETS_DISABLED: Key = Key::new(
+    "session_tickets_disabled",
+    Kind::Bool,
+    "false",
+    "Sessions are not resumed.",
+);
 
 const BROKEN_VERSIONS: &[(&str, &str)] = &[
     (
@@ -150,7 +159,7 @@ static SNI: Table = Table {
 
 pub(crate) static UPSTREAM_TLS: Table = Table {
     name: "backend tls",
-    doc: "TLS towards backends.",
+    doc: "TLS towards backends. A backend that cannot be verified is not used: the answer is 502.",
     main: None,
     keys: &[
         ENABLED,
@@ -158,39 +167,51 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
             "insecure_skip_verify",
             Kind::Bool,
             "false",
-            "Accept any certificate.",
+            "Accept any certificate: whoever stands in between can read and change everything.",
         ),
         Key::new(
             "ca_file",
             Kind::Text,
-            "",
-            "Who signs the backends' certificates; by default the system's list.",
+            "the system's list",
+            "Who signs the backends' certificates, PEM.",
         )
         .example("/etc/balance/ca.pem"),
         Key::new(
             "server_name",
             Kind::Text,
-            "",
-            "The name to ask for and to check.",
+            "the host of each backend's address",
+            "The name that certificates must have, and that is asked for (SNI) unless it is an address.",
         )
         .example("api.internal"),
         Key::new(
             "client_cert_file",
             Kind::Text,
             "",
-            "The certificate we show.",
+            "The certificate chain that is shown to backends that ask for one, PEM.",
         )
         .example("/etc/balance/us.pem"),
-        Key::new("client_key_file", Kind::Text, "", "Its private key.")
+        Key::new("client_key_file", Kind::Text, "", "Its private key, PEM.")
             .example("/etc/balance/us.key"),
+        MIN_VERSION,
+        MAX_VERSION,
+        CIPHER_SUITES,
+        SESSION_TICKETS_DISABLED,
+        Key::new(
+            "alpn_protocols",
+            Kind::List(&Kind::Text),
+            "",
+            "Protocols asked for by ALPN, in order. By default none: HTTP/1.1 is what is spoken without.",
+        )
+        .example("[http/1.1]"),
     ],
 };
 
-/// Reads `tls` of a listener, or of the top level; `None` where it is not in force, or only says where sessions go.
+/// Reads `tls` of a listener, or of the top level; `None` where it is not in force, or only says where sessions go or
+/// how backends are reached.
 pub(crate) fn read(listener: &Block) -> Option<ListenerTls> {
     let block = listener
         .enabled_block("tls")
-        .filter(|tls| !only_routes(tls))?;
+        .filter(|tls| !only_routes(tls) && !is_for_backends_alone(tls))?;
     let several = block.list("certificates").iter();
     let certificates = certificate(block)
         .into_iter()
@@ -198,11 +219,8 @@ pub(crate) fn read(listener: &Block) -> Option<ListenerTls> {
     Some(ListenerTls {
         place: listener.key_place("tls").clone(),
         certificates: certificates.collect(),
-        min_version: version(block, "min_version").unwrap_or(TlsVersion::Tls12),
-        max_version: version(block, "max_version").unwrap_or(TlsVersion::Tls13),
-        cipher_suites: texts(block, "cipher_suites"),
+        handshake: handshake(block),
         prefers_server_order: flag(block, "prefer_server_cipher_suites", true),
-        resumes_sessions: !flag(block, "session_tickets_disabled", false),
         client_auth: match block.text("client_auth") {
             Some("request") => ClientAuth::Request,
             Some("require") => ClientAuth::Require,
@@ -215,6 +233,36 @@ pub(crate) fn read(listener: &Block) -> Option<ListenerTls> {
             .has("alpn_protocols")
             .then(|| texts(block, "alpn_protocols")),
     })
+}
+
+/// Reads what is said about backends: `tls` of a pool, or `backend` in the top-level `tls`. `None` where it is not in
+/// force.
+pub(crate) fn read_upstream(owner: &Block, key: &str) -> Option<UpstreamTls> {
+    let block = owner.enabled_block(key)?;
+    Some(UpstreamTls {
+        place: owner.key_place(key).clone(),
+        verifies: !flag(block, "insecure_skip_verify", false),
+        ca_file: block.spanned_text("ca_file"),
+        server_name: block.spanned_text("server_name"),
+        certificate: CertificateFiles::read(block, "client_cert_file", "client_key_file"),
+        handshake: handshake(block),
+        alpn_protocols: texts(block, "alpn_protocols"),
+    })
+}
+
+fn is_for_backends_alone(block: &Block) -> bool {
+    let others = TLS.keys.iter().map(|key| key.name);
+    let mut others = others.filter(|name| !["enabled", "backend"].contains(name));
+    block.has("backend") && !others.any(|name| block.has(name))
+}
+
+fn handshake(block: &Block) -> HandshakeSettings {
+    HandshakeSettings {
+        min_version: version(block, "min_version").unwrap_or(TlsVersion::Tls12),
+        max_version: version(block, "max_version").unwrap_or(TlsVersion::Tls13),
+        cipher_suites: texts(block, "cipher_suites"),
+        resumes_sessions: !flag(block, "session_tickets_disabled", false),
+    }
 }
 
 /// The pair that a block names: `tls` itself, or an entry of its `certificates`.

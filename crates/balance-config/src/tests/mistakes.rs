@@ -206,7 +206,7 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
         ),
         (
             "+health_check: { type: https }\n",
-            &["4:23: error: not supported yet: `type: https`…"],
+            &["4:17: error: probes would speak TLS to backends that are reached without it…"],
         ),
         (
             "+tls: { min_version: \"1.0\" }\n",

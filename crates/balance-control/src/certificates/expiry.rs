@@ -9,10 +9,17 @@ use balance_telemetry::{Collect, Samples};
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expiring {
-    pub(crate) listener: String,
+    pub(crate) owner: Owner,
     /// The name of its file.
     pub(crate) certificate: String,
     pub(crate) not_after: SystemTime,
+}
+
+/// Who shows a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Listener(String),
+    Pool(String),
 }
 
 /// When they end, for whoever scrapes. Clones show the same.
@@ -27,6 +34,15 @@ impl ExpiryGauges {
     }
 }
 
+impl Owner {
+    fn label(&self) -> (&'static str, &str) {
+        match self {
+            Self::Listener(name) => ("listener", name),
+            Self::Pool(name) => ("pool", name),
+        }
+    }
+}
+
 impl Collect for ExpiryGauges {
     fn collect(&self, samples: &mut Samples) {
         for one in self.certificates.load().iter() {
@@ -34,10 +50,7 @@ impl Collect for ExpiryGauges {
             samples.gauge(
                 "balance_tls_certificate_expiry_timestamp_seconds",
                 "When a certificate ends.",
-                &[
-                    ("listener", &one.listener),
-                    ("certificate", &one.certificate),
-                ],
+                &[one.owner.label(), ("certificate", &one.certificate)],
                 since_epoch.as_secs_f64(),
             );
         }

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use balance_config::{Config, ListenerTls, Sources};
 
-use super::expiry::{Expiring, Warned};
+use super::expiry::{Expiring, Owner, Warned};
 use super::{Judge, Pair};
-use crate::compile::{SecuredListener, Tls, store};
+use crate::compile::{SecuredListener, Tls, listener_paths, store, upstream_paths};
 use crate::reload::log_diagnostics;
 
 /// What tells that a file is another one, or says something else.
@@ -24,7 +24,7 @@ pub(crate) struct Fingerprint {
     modified: (i64, i64),
 }
 
-/// The files of a listener's certificates, as they were seen last.
+/// The files of a listener or pool, as they were seen last.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// `None`: not there, or not to be seen.
@@ -34,16 +34,16 @@ pub(crate) struct Files {
 
 impl Files {
     /// As they are now. To be called before they are read: what changes in between is then read again.
-    pub(crate) fn of(tls: &ListenerTls) -> Self {
+    pub(crate) fn of<'p>(paths: impl Iterator<Item = &'p str>) -> Self {
         Self {
-            seen: fingerprints(tls),
+            seen: paths.map(Fingerprint::of).collect(),
             is_changing: false,
         }
     }
 
     /// Whether they have changed, and have stopped changing.
-    fn have_changed(&mut self, tls: &ListenerTls) -> bool {
-        let seen = fingerprints(tls);
+    fn have_changed<'p>(&mut self, paths: impl Iterator<Item = &'p str>) -> bool {
+        let seen: Vec<_> = paths.map(Fingerprint::of).collect();
         if seen != self.seen {
             self.seen = seen;
             self.is_changing = true;
@@ -53,13 +53,24 @@ impl Files {
     }
 }
 
-/// Looks at the files of all listeners, and at the calendar.
-pub(crate) fn look(config: &Config, tls: &mut Tls, sources: &dyn Sources, now: SystemTime) {
+/// Looks at all files, and at the calendar. Returns the positions of pools whose connections are secured otherwise from
+/// now on.
+pub(crate) fn look(
+    config: &Config,
+    tls: &mut Tls,
+    sources: &dyn Sources,
+    now: SystemTime,
+) -> Vec<usize> {
+    look_at_listeners(config, tls, sources, now);
+    look_at_pools(config, tls, sources, now)
+}
+
+fn look_at_listeners(config: &Config, tls: &mut Tls, sources: &dyn Sources, now: SystemTime) {
     for (listener, secured) in config.listeners.iter().zip(&mut tls.listeners) {
         let (Some(written), Some(secured)) = (&listener.tls, secured) else {
             continue;
         };
-        if secured.files.have_changed(written) {
+        if secured.files.have_changed(listener_paths(written)) {
             renew(secured, written, &listener.name, sources, now);
         }
         let pairs = written.certificates.iter().zip(&secured.pairs);
@@ -70,22 +81,65 @@ pub(crate) fn look(config: &Config, tls: &mut Tls, sources: &dyn Sources, now: S
     }
 }
 
+fn look_at_pools(
+    config: &Config,
+    tls: &mut Tls,
+    sources: &dyn Sources,
+    now: SystemTime,
+) -> Vec<usize> {
+    let mut renewed = Vec::new();
+    for ((index, pool), secured) in config.pools.iter().enumerate().zip(&mut tls.pools) {
+        let (Some(written), Some(secured)) = (&pool.tls, secured) else {
+            continue;
+        };
+        if secured.files.have_changed(upstream_paths(written)) {
+            let mut judge = Judge::new(sources, now);
+            let is_renewed = secured.renew(written, &mut judge);
+            log_diagnostics(&judge.diagnostics);
+            let pool = &pool.name;
+            if is_renewed {
+                tracing::info!(pool, "the certificates were read again");
+                renewed.push(index);
+            } else {
+                tracing::error!(
+                    pool,
+                    "certificates were not read again: the old ones stay in use"
+                );
+            }
+        }
+        if let (Some(not_after), Some(shown)) = (secured.not_after, &written.certificate) {
+            let file = &shown.certificate.value;
+            secured.warned.warn(not_after, now, file);
+        }
+    }
+    renewed
+}
+
 /// When each certificate in use ends.
 pub(crate) fn expiring(config: &Config, tls: &Tls) -> Vec<Expiring> {
     let listeners = config.listeners.iter().zip(&tls.listeners);
-    listeners
+    let shown_to_clients = listeners
         .filter_map(|(listener, secured)| {
             Some((listener, listener.tls.as_ref()?, secured.as_ref()?))
         })
         .flat_map(|(listener, written, secured)| {
             let pairs = written.certificates.iter().zip(&secured.pairs);
             pairs.map(|(certificate, pair)| Expiring {
-                listener: listener.name.clone(),
+                owner: Owner::Listener(listener.name.clone()),
                 certificate: certificate.files.certificate.value.clone(),
                 not_after: pair.not_after,
             })
+        });
+    let pools = config.pools.iter().zip(&tls.pools);
+    let shown_to_backends = pools.filter_map(|(pool, secured)| {
+        let shown = pool.tls.as_ref()?.certificate.as_ref()?;
+        Some(Expiring {
+            owner: Owner::Pool(pool.name.clone()),
+            certificate: shown.certificate.value.clone(),
+            not_after: secured.as_ref()?.not_after?,
         })
-        .collect()
+    });
+    shown_to_clients.chain(shown_to_backends).collect()
 }
 
 /// Reads the certificates of a listener again. Handshakes see the new ones from the next on.
@@ -123,17 +177,6 @@ fn renew(
             "certificates were not read again: the old ones stay in use"
         );
     }
-}
-
-fn fingerprints(tls: &ListenerTls) -> Vec<Option<Fingerprint>> {
-    let files = tls
-        .certificates
-        .iter()
-        .map(|certificate| &certificate.files);
-    files
-        .flat_map(|files| [&files.certificate.value, &files.key.value])
-        .map(|path| Fingerprint::of(path))
-        .collect()
 }
 
 impl Fingerprint {

@@ -50,6 +50,7 @@ fn compile_pool(
             .map(|backend| Arc::clone(identities.endpoint(backend)))
             .collect(),
         send_proxy: pool.send_proxy,
+        tls: None, // its files are not read here
         idle: config.idle.clone(),
         timeouts: pool.timeouts.clone(),
         filters: routes::filters(&config.transform, &pool.place, errors),

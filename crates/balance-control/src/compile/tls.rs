@@ -1,4 +1,6 @@
-//! TLS of listeners: files are read, policies made, and what must outlive a reload is carried over.
+//! TLS of listeners, and towards backends: files are read, policies made, and what must outlive a reload is carried over.
+
+mod upstream;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,16 +8,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use balance_config::{
-    ClientAuth as ClientAuthConfig, Config, Diagnostic, Listener, ListenerTls, Mode, Severity,
-    Sources, Spanned, TlsCertificate,
+    ClientAuth as ClientAuthConfig, Config, Diagnostic, HandshakeSettings, Listener, ListenerTls,
+    Mode, Pool, PoolKind, Severity, Sources, Spanned, TlsCertificate,
 };
+use balance_core::BackendId;
 use balance_tls::{
-    CertificateStore, Certificates, CipherSuite, ClientAuth, Entry, ServerPolicy, ServerSettings,
-    TicketKeys,
+    CertificateStore, Certificates, CipherSuite, ClientAuth, ClientPolicy, Entry, ServerPolicy,
+    ServerSettings, TicketKeys,
 };
 
 use super::Compiled;
 use crate::certificates::{Files, Judge, Pair, Warned};
+
+pub(crate) use upstream::{SecuredPool, paths as upstream_paths};
 
 /// TLS of a configuration.
 #[derive(Default)]
@@ -23,6 +28,8 @@ pub(crate) struct Tls {
     /// By listener.
     pub(crate) listeners: Vec<Option<SecuredListener>>,
     tickets: HashMap<TicketScope, TicketKeys>,
+    /// By pool; of a view it is that of its definition.
+    pub(crate) pools: Vec<Option<SecuredPool>>,
 }
 
 /// A listener's TLS as it runs.
@@ -49,7 +56,10 @@ struct TicketScope {
 pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
-        suites(tls, &mut diagnostics);
+        suites(&tls.handshake, &mut diagnostics);
+    }
+    for pool in definitions(config).flatten() {
+        upstream::check(config, pool, &mut diagnostics);
     }
     diagnostics
 }
@@ -70,11 +80,30 @@ pub(super) fn acquire(
     let listeners = config.listeners.iter();
     let listeners = listeners.map(|listener| acquiring.listener(listener));
     let listeners = listeners.collect();
+    let known: HashMap<&str, &SecuredPool> = previous
+        .into_iter()
+        .flat_map(|previous| previous.tls.pools.iter().flatten())
+        .map(|known| (known.pool(), known))
+        .collect();
+    let judge = &mut acquiring.judge;
+    let pools = definitions(config)
+        .map(|pool| {
+            let known = known.get(pool?.name.as_str()).copied();
+            upstream::acquire(config, pool?, known, judge)
+        })
+        .collect();
     diagnostics.append(&mut acquiring.judge.diagnostics);
     Tls {
         listeners,
         tickets: acquiring.tickets,
+        pools,
     }
+}
+
+/// The pools by position, without the views of routes.
+fn definitions(config: &Config) -> impl Iterator<Item = Option<&Pool>> {
+    let pools = config.pools.iter();
+    pools.map(|pool| Some(pool).filter(|pool| pool.kind == PoolKind::Definition))
 }
 
 impl Tls {
@@ -83,6 +112,25 @@ impl Tls {
         let secured = self.listeners.get(listener)?.as_ref()?;
         Some(Arc::clone(&secured.policy))
     }
+
+    /// How connections to each member of the pool at this position, or of a view, are secured.
+    pub(super) fn members(&self, config: &Config, pool: usize) -> Option<Vec<Arc<ClientPolicy>>> {
+        let members = config.pools[pool].members.iter();
+        let definition = match config.pools[pool].kind {
+            PoolKind::Definition => pool,
+            PoolKind::View { of, .. } => of.index(),
+        };
+        let secured = self.pools[definition].as_ref()?;
+        let policy = |id: &BackendId| secured.policy(&config.backends[id.index()].name).cloned();
+        members.map(policy).collect()
+    }
+}
+
+/// The files whose changes are followed.
+pub(crate) fn listener_paths(tls: &ListenerTls) -> impl Iterator<Item = &str> {
+    let pairs = tls.certificates.iter().map(|one| &one.files);
+    let files = pairs.flat_map(|files| [&files.certificate, &files.key]);
+    files.map(|file| file.value.as_str())
 }
 
 /// The certificates that handshakes choose from.
@@ -121,25 +169,25 @@ struct Acquiring<'a> {
 impl Acquiring<'_> {
     fn listener(&mut self, listener: &Listener) -> Option<SecuredListener> {
         let tls = listener.tls.as_ref()?;
-        let files = Files::of(tls);
+        let files = Files::of(listener_paths(tls));
         let read: Vec<Option<Pair>> = tls
             .certificates
             .iter()
             .map(|certificate| self.judge.pair(&certificate.files))
             .collect();
-        let cipher_suites = suites(tls, &mut self.judge.diagnostics);
+        let cipher_suites = suites(&tls.handshake, &mut self.judge.diagnostics);
         let client_auth = self.client_auth(tls);
         let pairs: Vec<Pair> = read.into_iter().collect::<Option<_>>()?;
         let certificates = Certificates::new(store(&tls.certificates, pairs.iter())?);
         let (client_auth, scope) = client_auth?;
-        let tickets = match tls.resumes_sessions {
+        let tickets = match tls.handshake.resumes_sessions {
             true => Some(self.tickets(scope, tls)?),
             false => None,
         };
         let settings = ServerSettings {
             certificates: Arc::clone(&certificates),
-            min_version: tls.min_version,
-            max_version: tls.max_version,
+            min_version: tls.handshake.min_version,
+            max_version: tls.handshake.max_version,
             cipher_suites: cipher_suites?,
             prefers_server_order: tls.prefers_server_order,
             alpn_protocols: alpn_protocols(tls, listener.mode),
@@ -211,7 +259,10 @@ impl Acquiring<'_> {
 }
 
 /// The suites that are written, or `None` with an error for each that is unknown.
-fn suites(tls: &ListenerTls, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<CipherSuite>> {
+fn suites(
+    handshake: &HandshakeSettings,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Vec<CipherSuite>> {
     let find = |name: &Spanned<String>| {
         let found = CipherSuite::named(&name.value);
         if found.is_none() {
@@ -224,7 +275,7 @@ fn suites(tls: &ListenerTls, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<Ci
         }
         found
     };
-    let found: Vec<_> = tls.cipher_suites.iter().map(find).collect();
+    let found: Vec<_> = handshake.cipher_suites.iter().map(find).collect();
     found.into_iter().collect()
 }
 

@@ -10,7 +10,7 @@ use balance_proxy::explain::{
     Answer as OwnAnswer, Author, Candidate, Destination, Explainer, Forward, Hashed,
     Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, SessionExplanation, Stage,
 };
-use balance_proxy::{Action, Filter as FilterRules, PoolRules, ShareRules};
+use balance_proxy::{Action, Filter as FilterRules, ShareRules};
 use balance_route::Trace;
 
 use super::{
@@ -234,7 +234,7 @@ impl Subject<'_> {
         let candidates = destination.candidates.iter().zip(&pool.members);
         let backends: Vec<Backend> = candidates
             .enumerate()
-            .map(|(index, (candidate, id))| self.backend(rules, index, candidate, *id))
+            .map(|(index, (candidate, id))| self.backend(destination.pool, index, candidate, *id))
             .collect();
         let mut order = destination.rehearsal.order.iter();
         let pick = order.next().map(|index| Pick {
@@ -258,21 +258,21 @@ impl Subject<'_> {
         }
     }
 
-    fn backend(
-        &self,
-        rules: &PoolRules,
-        index: usize,
-        candidate: &Candidate,
-        id: BackendId,
-    ) -> Backend {
+    fn backend(&self, pool: PoolId, index: usize, candidate: &Candidate, id: BackendId) -> Backend {
         let configured = &self.config.backends[id.index()];
-        let endpoint = &rules.members[index];
+        let endpoint = &self.snapshot.pools[pool.index()].members[index];
+        let tls = self.config.pools[pool.index()].tls.as_ref();
         let resolved = endpoint.addresses().iter().map(show_address).collect();
         let state = &candidate.state;
         Backend {
             name: configured.name.clone(),
             place: place(&configured.place),
             address: configured.address.value.to_string(),
+            tls: tls.map(|tls| match tls.name_for(&configured.address.value) {
+                Some(name) if tls.verifies => format!("TLS as {name}"),
+                Some(name) => format!("TLS as {name}, verifying nothing"),
+                None => "TLS".to_owned(),
+            }),
             resolved,
             state: self.is_running().then(|| State {
                 gate: state.gate.name().to_owned(),

@@ -169,6 +169,8 @@ pub struct Backend {
     pub name: String,
     pub place: String,
     pub address: String,
+    /// How connections to it are secured, `TLS as a.test`: the name that its certificate must have.
+    pub tls: Option<String>,
     /// What a name stands for.
     pub resolved: Vec<String>,
     /// Absent where a file was asked.

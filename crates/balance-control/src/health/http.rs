@@ -6,12 +6,11 @@
 use std::future::poll_fn;
 
 use balance_core::{HttpProbe, Method};
-use balance_net::Stream;
 use balance_proto::http1::{
     ChunkLimits, ChunkedDecoder, HeadSettings, Keep, Progress, ResponseContext, ResponseHead,
 };
 use balance_proto::{ResponseBody, ResponseView};
-use balance_proxy::Endpoint;
+use balance_proxy::{Endpoint, OwnConnection};
 
 use super::probe::ProbeError;
 
@@ -20,7 +19,7 @@ use super::probe::ProbeError;
 /// # Errors
 /// No answer, or not the wanted one.
 pub(super) async fn ask(
-    stream: &mut Stream,
+    stream: &mut OwnConnection,
     endpoint: &Endpoint,
     wanted: &HttpProbe,
 ) -> Result<(), ProbeError> {
@@ -74,7 +73,7 @@ fn encode(endpoint: &Endpoint, wanted: &HttpProbe) -> Vec<u8> {
     text.into_bytes()
 }
 
-async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), ProbeError> {
+async fn write_all(stream: &mut OwnConnection, mut bytes: &[u8]) -> Result<(), ProbeError> {
     while !bytes.is_empty() {
         let written = poll_fn(|cx| stream.poll_write(cx, bytes)).await;
         bytes = &bytes[written.map_err(ProbeError::Broken)?..];
@@ -84,7 +83,7 @@ async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), ProbeErr
 
 /// An answer that is being read.
 struct Answer<'s> {
-    stream: &'s mut Stream,
+    stream: &'s mut OwnConnection,
     /// What came and is not consumed yet.
     received: Vec<u8>,
 }
@@ -93,7 +92,7 @@ impl Answer<'_> {
     /// Reads more; `false` at the end.
     async fn read(&mut self) -> Result<bool, ProbeError> {
         let before = self.received.len();
-        self.received.resize(before + READ_BYTES, 0);
+        self.received.resize(before + OwnConnection::READ_BYTES, 0);
         let buffer = &mut self.received[before..];
         let read = poll_fn(|cx| self.stream.poll_read(cx, buffer)).await;
         self.received
@@ -167,6 +166,5 @@ impl Answer<'_> {
 
 /// Where a text is looked for.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-const READ_BYTES: usize = 4 * 1024;
 /// As `limits.interim_responses_max` is for clients.
 const INTERIM_MAX: u32 = 8;

@@ -1,11 +1,13 @@
 //! One probe: connect, perhaps ask, and judge. Bounded in time as a whole, and in bytes.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balance_core::{HealthCheck, Probe};
 use balance_proto::http1::{ChunkError, ResponseError};
-use balance_proxy::{ConnectError, Endpoint, connect_for_ourselves};
+use balance_proxy::{ConnectError, Endpoint, OwnConnector};
+use balance_tls::ClientPolicy;
 use tokio::time::timeout;
 
 use super::http;
@@ -40,21 +42,34 @@ impl ProbeError {
     }
 }
 
-/// Probes a backend once. Of several addresses the first that accepts is asked, as an attempt of a request does.
-///
-/// # Errors
-/// It is not as it should be.
-pub(super) async fn probe(endpoint: &Endpoint, check: &HealthCheck) -> Result<(), ProbeError> {
-    let probing = async {
-        let mut stream = connect_for_ourselves(endpoint, check.timeout, check.send_proxy)
+/// How a backend is probed.
+pub(super) struct Probing {
+    pub(super) connector: OwnConnector,
+    pub(super) check: HealthCheck,
+    /// Whose certificate is taken, where the pool has TLS.
+    pub(super) tls: Option<Arc<ClientPolicy>>,
+}
+
+impl Probing {
+    /// Probes a backend once. Of several addresses the first that accepts is asked, as an attempt of a request does.
+    ///
+    /// # Errors
+    /// It is not as it should be.
+    pub(super) async fn probe(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
+        let check = &self.check;
+        let probing = async {
+            let tls = self.tls.as_deref();
+            let connecting = self
+                .connector
+                .connect(endpoint, check.timeout, check.send_proxy, tls);
+            let mut stream = connecting.await.map_err(ProbeError::Connect)?;
+            match &check.probe {
+                Probe::Tcp => Ok(()),
+                Probe::Http(wanted) => http::ask(&mut stream, endpoint, wanted).await,
+            }
+        };
+        timeout(check.timeout, probing)
             .await
-            .map_err(ProbeError::Connect)?;
-        match &check.probe {
-            Probe::Tcp => Ok(()),
-            Probe::Http(wanted) => http::ask(&mut stream, endpoint, wanted).await,
-        }
-    };
-    timeout(check.timeout, probing)
-        .await
-        .unwrap_or(Err(ProbeError::TimedOut(check.timeout)))
+            .unwrap_or(Err(ProbeError::TimedOut(check.timeout)))
+    }
 }

@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 
 use balance_core::{BackendAddress, ExpectedStatus, HealthCheck, HttpProbe, Probe};
 use balance_lb::{Backend, BackendIdentity, Health};
-use balance_proxy::{Clock, Endpoint, UpstreamAddress};
+use balance_proxy::{Clock, Endpoint, OwnConnector, UpstreamAddress};
 use balance_testkit::{EchoServer, Origin, PATIENCE, PeerMode, Recorded, Script, pause};
 
-use super::probe::probe;
+use super::probe::Probing;
 use super::watch::Watched;
 use super::{HealthThread, Target, Targets};
 
@@ -53,11 +53,16 @@ fn ask(script: Script, probe_of: HttpProbe) -> String {
 }
 
 fn judge(endpoint: &Endpoint, check: &HealthCheck) -> String {
+    let probing = Probing {
+        connector: OwnConnector::default(),
+        check: check.clone(),
+        tls: None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    match runtime.block_on(probe(endpoint, check)) {
+    match runtime.block_on(probing.probe(endpoint)) {
         Ok(()) => "ok".to_owned(),
         Err(error) => error.to_string(),
     }
@@ -174,13 +179,20 @@ fn wait_for(endpoint: &Endpoint, health: Health) {
     });
 }
 
+fn target(endpoint: &Arc<Endpoint>, check: Option<HealthCheck>) -> Target {
+    Target {
+        endpoint: Arc::clone(endpoint),
+        check,
+        tls: None,
+    }
+}
+
 #[test]
 fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
     let origin = Origin::answering(Script::status(500));
     let pools = ["p", "q"].map(|pool| endpoint(pool, origin.addr()));
     let check = quick(Probe::Http(http()));
-    let target =
-        |endpoint: &Arc<Endpoint>| -> Target { (Arc::clone(endpoint), Some(check.clone())) };
+    let probed = |endpoint: &Arc<Endpoint>| target(endpoint, Some(check.clone()));
     let thread = HealthThread::spawn(Clock::start(), 1).unwrap();
     let probe_all = |probed: Vec<Target>| {
         thread.set_targets(Targets {
@@ -188,7 +200,7 @@ fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
             judged: Vec::new(),
         });
     };
-    probe_all(pools.iter().map(target).collect());
+    probe_all(pools.iter().map(probed).collect());
     for endpoint in &pools {
         wait_for(endpoint, Health::Unhealthy);
         assert!(!endpoint.is_pickable(0));
@@ -199,7 +211,7 @@ fn one_address_in_two_pools_is_probed_once_and_told_to_both() {
     assert!(asked <= probes() + 1, "one for both: {asked}");
 
     // What is not probed any more is picked again; the other one goes on.
-    probe_all(vec![(Arc::clone(&pools[0]), None), target(&pools[1])]);
+    probe_all(vec![target(&pools[0], None), probed(&pools[1])]);
     wait_until("nobody probes it", || pools[0].health().is_none());
     assert!(pools[0].is_pickable(0) && !pools[1].is_pickable(0));
 }
@@ -209,7 +221,7 @@ fn a_changed_check_goes_on_from_what_is_known() {
     let endpoint = endpoint("p", ([127, 0, 0, 1], 1).into());
     let refused = HealthThread::spawn(Clock::start(), 1).unwrap();
     refused.set_targets(Targets {
-        probed: vec![(Arc::clone(&endpoint), Some(quick(Probe::Tcp)))],
+        probed: vec![target(&endpoint, Some(quick(Probe::Tcp)))],
         judged: Vec::new(),
     });
     wait_for(&endpoint, Health::Unhealthy);

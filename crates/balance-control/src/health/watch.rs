@@ -9,7 +9,7 @@ use balance_proxy::{Clock, Endpoint};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::probe::{ProbeError, probe};
+use super::probe::{ProbeError, Probing};
 
 /// The backends that stand for one address, and what is known about it.
 pub(super) struct Watched(Mutex<Known>);
@@ -23,7 +23,7 @@ struct Known {
 /// A task: probes, and tells the backends.
 pub(super) struct Watch {
     pub(super) watched: Arc<Watched>,
-    pub(super) check: HealthCheck,
+    pub(super) probe: Probing,
     /// Of probes under way in the whole process.
     pub(super) places: Arc<Semaphore>,
     pub(super) clock: Clock,
@@ -106,7 +106,7 @@ impl Known {
 
 impl Watch {
     pub(super) async fn run(mut self) {
-        let mut machine = HealthMachine::new(rules(&self.check), self.watched.health());
+        let mut machine = HealthMachine::new(rules(&self.probe.check), self.watched.health());
         let first_ms = machine.first_delay_ms(self.rng.next_u64());
         sleep(Duration::from_millis(first_ms)).await;
         loop {
@@ -114,7 +114,7 @@ impl Watch {
             if let Some(endpoint) = self.watched.endpoint() {
                 // Closed never: the supervisor holds it.
                 let place = self.places.acquire().await;
-                let result = probe(&endpoint, &self.check).await;
+                let result = self.probe.probe(&endpoint).await;
                 drop(place);
                 if let Err(error) = &result
                     && error.is_ours()

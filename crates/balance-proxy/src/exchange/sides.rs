@@ -12,10 +12,11 @@ use std::task::{Context, Poll};
 
 use balance_core::{Cause, Timeouts};
 use balance_proto::{BodyLength, HeadEdits, RequestView, ResponseBody, ResponseView};
+use balance_tls::TlsFault;
 
 use crate::mirror::MirroredRequest;
 use crate::own_response::OwnResponse;
-use crate::upstream::{ConnectError, Member};
+use crate::upstream::{ConnectError, Member, cause_of_fault};
 use crate::worker::Worker;
 
 /// In which form a sink wants a body.
@@ -108,6 +109,9 @@ pub(crate) enum BackendError {
     Incomplete,
     #[error("the backend sent something that is not HTTP")]
     Malformed,
+    /// Before any byte of a response. In TLS 1.3 a backend judges our certificate when the handshake is over for us.
+    #[error("the backend ended TLS: {0}")]
+    Tls(TlsFault),
 }
 
 impl BackendError {
@@ -116,6 +120,7 @@ impl BackendError {
             Self::Closed => Cause::ConnectionTerminated,
             Self::Incomplete => Cause::HttpResponseIncomplete,
             Self::Malformed => Cause::HttpProtocolError,
+            Self::Tls(fault) => cause_of_fault(fault),
         }
     }
 }

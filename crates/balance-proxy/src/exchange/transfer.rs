@@ -17,10 +17,12 @@ use std::task::{Context, Poll, ready};
 
 use balance_core::{Cause, Timeouts};
 use balance_proto::{BodyLength, HeadView, ResponseBody};
+use balance_tls::TlsFault;
 
 use super::Exchange;
 use super::sides::{
-    BodySink, BodySource, ClientEvent, Downstream, Form, Piece, ResponseStep, Transport, Upstream,
+    BackendError, BodySink, BodySource, ClientEvent, Downstream, Form, Piece, ResponseStep,
+    Transport, Upstream,
 };
 use crate::mirror;
 use crate::planted;
@@ -42,6 +44,8 @@ pub(crate) struct TransferError {
     /// The backend closed the connection before any byte of a response: on a reused one it may just have
     /// been idle for too long, else the backend is ending.
     pub(crate) is_unanswered: bool,
+    /// Why the backend ended TLS in place of an answer.
+    pub(crate) tls: Option<TlsFault>,
 }
 
 /// One attempt's transfer.
@@ -299,7 +303,11 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Poll::Ready(Err(error)) => {
                 return Err(TransferError {
                     cause: error.cause(),
-                    is_unanswered: error == super::sides::BackendError::Closed,
+                    is_unanswered: error == BackendError::Closed,
+                    tls: match error {
+                        BackendError::Tls(fault) => Some(fault),
+                        _ => None,
+                    },
                 });
             }
         };
@@ -496,5 +504,6 @@ fn fail(cause: Cause) -> TransferError {
     TransferError {
         cause,
         is_unanswered: false,
+        tls: None,
     }
 }

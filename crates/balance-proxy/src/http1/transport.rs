@@ -67,7 +67,7 @@ impl Transport for Http1Transport<'_> {
         timeouts: &Timeouts,
     ) -> Result<Http1Upstream, ConnectError> {
         let announced = self.announced(member).map(Rc::new);
-        let opening = connect(member.endpoint(), timeouts.connect, announced.as_deref());
+        let opening = connect(self.worker, member, timeouts.connect, announced.as_deref());
         let stream = opening.await?;
         Ok(self.upstream(stream, announced, false))
     }
@@ -97,17 +97,24 @@ impl Transport for Http1Transport<'_> {
             .map_or(u64::MAX, |limit| millis(limit).saturating_sub(1000));
         let idle_ms = announced_ms.min(member.idle().timeout_ms());
         let (stream, mut parts) = upstream.into_parts();
-        if let Some(stream) = stream
-            && may_be_kept
-            && idle_ms > 0
-        {
-            member.idle().keep(IdleConnection {
-                stream,
-                announced: parts.announced.take(),
-                since_ms: now_ms,
-                expires_ms: now_ms.saturating_add(idle_ms),
-            });
-            self.worker.touch(now_ms);
+        match stream {
+            // A reload may have changed in between how the backend is to be reached.
+            Some(stream)
+                if may_be_kept
+                    && idle_ms > 0
+                    && stream.is_drained()
+                    && stream.identity() == member.tls_identity() =>
+            {
+                member.idle().keep(IdleConnection {
+                    stream,
+                    announced: parts.announced.take(),
+                    since_ms: now_ms,
+                    expires_ms: now_ms.saturating_add(idle_ms),
+                });
+                self.worker.touch(now_ms);
+            }
+            Some(mut stream) if clean => stream.end(),
+            Some(_) | None => {}
         }
         self.give_back(parts);
     }

@@ -192,11 +192,11 @@ impl Http1Upstream {
     }
 
     fn closed_error(&self) -> BackendError {
-        if self.0.received_bytes == 0 {
-            BackendError::Closed
-        } else {
-            BackendError::Incomplete
+        if self.0.received_bytes > 0 {
+            return BackendError::Incomplete;
         }
+        let fault = self.0.stream.as_ref().and_then(MaybeTls::fault);
+        fault.map_or(BackendError::Closed, BackendError::Tls)
     }
 }
 
@@ -210,7 +210,8 @@ impl BodySource for Http1Upstream {
         form: Form,
     ) -> Poll<Result<Piece, BackendError>> {
         match ready!(self.0.stream().poll_read(cx, scratch)) {
-            // RFC 9112 §6.3 item 8: only without any framing the end of the connection ends the body.
+            // RFC 9112 §6.3 item 8: only without any framing the end of the connection ends the body. Under TLS it must be
+            // announced (RFC 9112 §9.8): an end that was not is an error here.
             Ok(0) if matches!(self.0.incoming, Incoming::UntilClose) => Poll::Ready(Ok(Piece {
                 range: 0..0,
                 form: Form::Payload,

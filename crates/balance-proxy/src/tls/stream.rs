@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use balance_net::{PeerState, Stream};
 use balance_tls::{
     Agreement, Opened, Output, RECORD_BYTES_MAX, RECORD_PLAINTEXT_MAX, Session, SessionError,
+    TlsFault, TlsIdentity,
 };
 
 use super::records::{Buffers, REPLIES_BYTES_MAX, RecordBuffers, SEALED_AT_ONCE_MAX};
@@ -31,6 +32,8 @@ pub(crate) struct TlsStream {
     failure: Option<SessionError>,
     /// rustls does not tell it of a session without buffers.
     server_name: Option<Box<str>>,
+    /// What a session with a backend was made under.
+    identity: Option<TlsIdentity>,
 }
 
 impl TlsStream {
@@ -51,7 +54,20 @@ impl TlsStream {
             sealed: 0,
             failure: None,
             server_name: None,
+            identity: None,
         }
+    }
+
+    /// A connection to a backend, with the beginning of the handshake ready to be sent.
+    pub(super) fn connected(
+        stream: Stream,
+        (session, identity): (Session, TlsIdentity),
+        buffers: Rc<RecordBuffers>,
+    ) -> Result<Self, SessionError> {
+        let mut tls = Self::new(stream, session, buffers, Vec::new());
+        tls.identity = Some(identity);
+        tls.session.open(&mut [], &mut [], &mut tls.unsent)?;
+        Ok(tls)
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -71,6 +87,21 @@ impl TlsStream {
         self.session.agreement()
     }
 
+    /// What the session with a backend was made under.
+    pub(crate) fn identity(&self) -> Option<TlsIdentity> {
+        self.identity
+    }
+
+    /// Whether nothing is left of what came: neither a record that was not opened, nor an end.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.unread.is_empty() && !self.session.is_closed_by_peer() && self.failure.is_none()
+    }
+
+    /// What the session ended with, if TLS itself is why.
+    pub(crate) fn fault(&self) -> Option<TlsFault> {
+        self.failure.as_ref().map(SessionError::fault)
+    }
+
     /// Ready when the handshake is over.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.is_handshaking() {
@@ -78,7 +109,7 @@ impl TlsStream {
             ready!(self.poll_flush(cx))?;
             ready!(self.poll_records(cx, &mut []))?;
         }
-        // What is left goes with the first response, or with the first wait for a request.
+        // What is left goes with the first thing that is said, or with the first wait for the peer.
         Poll::Ready(Ok(()))
     }
 

@@ -2,14 +2,19 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
-use balance_core::{Cause, ProxyVersion};
+use balance_core::Cause;
 use balance_net::{ConnectOptions, ConnectTarget, Stream, is_out_of_resources};
+use balance_tls::TlsFault;
 
 use super::announced::Announced;
+use super::member::Member;
 use crate::endpoint::{Endpoint, UpstreamAddress};
 use crate::maybe_tls::MaybeTls;
+use crate::tls::secure;
+use crate::worker::Worker;
 
 /// Why no connection could be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +30,8 @@ pub enum ConnectError {
     /// Ours to blame: no descriptor, port or memory. Says nothing about the backend.
     #[error("out of descriptors, ports or memory")]
     OutOfResources,
+    #[error("no TLS with the backend: {0}")]
+    Tls(TlsFault),
 }
 
 impl ConnectError {
@@ -35,34 +42,44 @@ impl ConnectError {
             Self::Unreachable => Cause::DestinationUnavailable,
             Self::TimedOut => Cause::ConnectionTimeout,
             Self::OutOfResources => Cause::Overloaded,
+            Self::Tls(fault) => cause_of_fault(fault),
         }
+    }
+
+    /// Whether it is ours to blame, so that another backend would fare no better.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::OutOfResources | Self::Tls(TlsFault::Ours))
     }
 }
 
-/// Connects to the endpoint within `limit`, as [`connect_plain`] does.
+/// How an exchange ends that TLS with a backend was in the way of (RFC 9209 §2.3).
+pub(crate) fn cause_of_fault(fault: TlsFault) -> Cause {
+    match fault {
+        TlsFault::Ours => Cause::ProxyInternalError,
+        fault if fault.is_certificate() => Cause::TlsCertificateError,
+        _ => Cause::TlsProtocolError,
+    }
+}
+
+/// Connects to the backend within `limit`, as [`connect_plain`] does, and makes the handshake if its pool has TLS. The
+/// PROXY header goes in front of it, in the clear: whoever reads it hands the rest on.
 ///
 /// # Errors
-/// What the last address said.
+/// What the last address said, or why there is no TLS.
 pub(crate) async fn connect(
-    endpoint: &Endpoint,
+    worker: &Worker,
+    member: &Member,
     limit: Duration,
     announced: Option<&Announced>,
 ) -> Result<MaybeTls, ConnectError> {
-    let stream = connect_plain(endpoint, limit, announced).await?;
-    Ok(MaybeTls::Plain(stream))
-}
-
-/// As an attempt connects, for nobody's sake but our own: a probe. The PROXY header that the backend expects says so.
-///
-/// # Errors
-/// What the last address said.
-pub async fn connect_for_ourselves(
-    endpoint: &Endpoint,
-    limit: Duration,
-    send_proxy: Option<ProxyVersion>,
-) -> Result<Stream, ConnectError> {
-    let announced = send_proxy.map(|version| Announced::new(version, None));
-    connect_plain(endpoint, limit, announced.as_ref()).await
+    let stream = connect_plain(member.endpoint(), limit, announced).await?;
+    let Some(policy) = member.tls() else {
+        return Ok(MaybeTls::Plain(stream));
+    };
+    worker.handshakes.wait().await;
+    let buffers = Rc::clone(&worker.records);
+    let secured = secure(&policy, stream, buffers).await;
+    secured.map(MaybeTls::Tls).map_err(ConnectError::Tls)
 }
 
 /// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each
@@ -71,7 +88,7 @@ pub async fn connect_for_ourselves(
 ///
 /// # Errors
 /// What the last address said.
-async fn connect_plain(
+pub(super) async fn connect_plain(
     endpoint: &Endpoint,
     limit: Duration,
     announced: Option<&Announced>,

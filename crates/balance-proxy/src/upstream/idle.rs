@@ -84,9 +84,17 @@ impl IdleLimits {
             })
             .min_by_key(|(since_ms, _)| *since_ms);
         if let Some((_, kept)) = oldest {
-            kept.0.borrow_mut().pop_front();
+            let connection = kept.0.borrow_mut().pop_front();
+            connection.into_iter().for_each(IdleConnection::close);
             self.forget(1);
         }
+    }
+}
+
+impl IdleConnection {
+    /// Closes it, and tells the backend under TLS.
+    fn close(mut self) {
+        self.stream.end();
     }
 }
 
@@ -141,7 +149,8 @@ impl IdleConnections {
             return;
         }
         while self.len() >= self.max.get() {
-            self.kept.0.borrow_mut().pop_front();
+            let connection = self.kept.0.borrow_mut().pop_front();
+            connection.into_iter().for_each(IdleConnection::close);
             self.limits.forget(1);
         }
         if self.limits.total.get() >= self.limits.total_max {
@@ -156,7 +165,13 @@ impl IdleConnections {
     pub(crate) fn expire(&self, now_ms: u64) {
         let mut kept = self.kept.0.borrow_mut();
         let before = kept.len();
-        kept.retain(|connection| now_ms < connection.expires_ms && is_silent(&connection.stream));
+        kept.retain_mut(|connection| {
+            let is_good = now_ms < connection.expires_ms && is_silent(&connection.stream);
+            if !is_good {
+                connection.stream.end();
+            }
+            is_good
+        });
         self.limits.forget(before - kept.len());
     }
 
@@ -164,7 +179,7 @@ impl IdleConnections {
     pub(crate) fn clear(&self) {
         let mut kept = self.kept.0.borrow_mut();
         self.limits.forget(kept.len());
-        kept.clear();
+        kept.drain(..).for_each(IdleConnection::close);
     }
 
     pub(crate) fn len(&self) -> usize {

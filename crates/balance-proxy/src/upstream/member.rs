@@ -1,6 +1,6 @@
 //! One backend as one worker holds it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use balance_core::ProxyVersion;
 use balance_lb::{Backend, Outcome, Tally};
 use balance_telemetry::BackendSeries;
+use balance_tls::{ClientPolicy, TlsIdentity};
 
 use super::idle::IdleConnections;
 use crate::endpoint::Endpoint;
@@ -25,6 +26,8 @@ pub(crate) struct WorkerBackend {
     /// The PROXY header that its connections begin with; a reload may change it.
     pub(crate) send_proxy: Cell<Option<ProxyVersion>>,
     tally: Arc<Tally>,
+    /// How its connections are secured; a reload may change it.
+    tls: RefCell<Option<Arc<ClientPolicy>>>,
 }
 
 impl Member {
@@ -40,6 +43,7 @@ impl Member {
             idle,
             series,
             send_proxy: Cell::new(None),
+            tls: RefCell::new(None),
         }))
     }
 
@@ -50,6 +54,26 @@ impl Member {
 
     pub(crate) fn send_proxy(&self) -> Option<ProxyVersion> {
         self.0.send_proxy.get()
+    }
+
+    /// How its connections are secured from now on. Idle ones that were made otherwise are closed.
+    pub(crate) fn set_tls(&self, policy: Option<&Arc<ClientPolicy>>) {
+        let before = self.tls_identity();
+        *self.0.tls.borrow_mut() = policy.cloned();
+        if self.tls_identity() != before {
+            self.idle().clear();
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<Arc<ClientPolicy>> {
+        self.0.tls.borrow().clone()
+    }
+
+    /// What connections to it are secured under at this moment.
+    #[inline]
+    pub(crate) fn tls_identity(&self) -> Option<TlsIdentity> {
+        let tls = self.0.tls.borrow();
+        tls.as_ref().map(|policy| policy.identity())
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

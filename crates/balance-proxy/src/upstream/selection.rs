@@ -148,7 +148,7 @@ impl Selection {
     ) -> Result<(), Cause> {
         member.series().connect_failed();
         self.last_connect_error = Some(error);
-        if error == ConnectError::OutOfResources {
+        if error.is_ours() {
             return Err(error.cause());
         }
         member.record(Outcome::Failure);

@@ -64,7 +64,8 @@ impl WorkerSnapshot {
                 members: pool
                     .members
                     .iter()
-                    .map(|endpoint| {
+                    .enumerate()
+                    .map(|(position, endpoint)| {
                         let pointer = Arc::as_ptr(endpoint);
                         let index = *positions.entry(pointer).or_insert_with(|| {
                             let found = known.binary_search_by_key(&pointer, |member| {
@@ -79,6 +80,7 @@ impl WorkerSnapshot {
                                 millis(pool.idle.idle_conn_timeout),
                             );
                             member.set_send_proxy(pool.send_proxy);
+                            member.set_tls(pool.tls.as_ref().map(|tls| &tls[position]));
                             members.push(member);
                             members.len() - 1
                         });

@@ -317,7 +317,7 @@ fn checks_that_cannot_work_are_refused() {
             &["unhealthy_threshold"],
         ),
         ("{ type: htpp }", &["did you mean `http`?"]),
-        ("{ type: https }", &["not supported yet"]),
+        ("{ type: https }", &["backends that are reached without it"]),
     ] {
         let config =
             Config::http(&[dead_address()]).with(&format!("defaults: {{ health_check: {check} }}"));

@@ -28,3 +28,4 @@ mod subject;
 mod tcp;
 mod tls;
 mod upgrade;
+mod upstream_tls;

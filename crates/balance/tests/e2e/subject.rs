@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     /// Flow mappings, in order.
     pub(crate) backends: Vec<String>,
+    /// More keys of the pool `p`, in flow style.
+    pub(crate) pool: String,
     /// More pools, a line each.
     pub(crate) pools: String,
     /// More keys of the listener, in flow style; at first `pool: p`.
@@ -49,6 +51,7 @@ impl Config {
             backends: named
                 .map(|(address, name)| format!("{{ name: {name}, address: '{address}' }}"))
                 .collect(),
+            pool: String::new(),
             pools: String::new(),
             listener: "pool: p".to_owned(),
             workers: 1,
@@ -64,6 +67,13 @@ impl Config {
         self
     }
 
+    /// Gives the pool `p` another key.
+    pub(crate) fn with_pool(mut self, key: &str) -> Self {
+        self.pool.push_str(", ");
+        self.pool.push_str(key);
+        self
+    }
+
     pub(crate) fn with_shutdown(self, shutdown: &str) -> Self {
         Self {
             shutdown: shutdown.to_owned(),
@@ -75,6 +85,7 @@ impl Config {
         let Self {
             mode,
             listen,
+            pool,
             pools,
             listener,
             workers,
@@ -88,7 +99,7 @@ impl Config {
              performance: {{ worker_threads: {workers} }}\n\
              shutdown: {{ {shutdown} }}\n\
              admin: {{ listen: '127.0.0.1:0' }}\n\
-             pools:\n  p: {{ backends: [ {backends} ] }}\n{pools}\
+             pools:\n  p: {{ backends: [ {backends} ]{pool} }}\n{pools}\
              listeners:\n\
              - {{ name: web, listen: '{listen}', mode: {mode}, {listener} }}\n\
              {more}"

@@ -7,4 +7,4 @@ mod renewal;
 mod server_names;
 mod termination;
 
-pub(crate) use files::Files;
+pub(crate) use files::{Files, rename};

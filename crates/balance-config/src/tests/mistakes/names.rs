@@ -74,11 +74,10 @@ pub(super) fn backends_and_pools() {
             &[],
         ),
         (
-            "+pools: { p: { backends: [\"b:1\"], limits: { queue: 5 }, sticky: id, tls: {} } }\n",
+            "+pools: { p: { backends: [\"b:1\"], limits: { queue: 5 }, sticky: id } }\n",
             &[
                 "4:44: error: not supported yet: a queue per pool…",
                 "4:56: error: not supported yet: sticky sessions…",
-                "4:68: error: not supported yet: TLS towards backends…",
             ],
         ),
     ]);

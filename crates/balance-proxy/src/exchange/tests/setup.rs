@@ -356,6 +356,7 @@ impl Setup {
                 hash_key: HashKey::SourceIp,
                 members: members.clone(),
                 send_proxy: None,
+                tls: None,
                 idle: IdleSettings::default(),
                 timeouts: self.timeouts.clone(),
                 filters: pool_filters.take().unwrap_or_default(),

@@ -203,6 +203,9 @@ fn show_pool(page: &mut Page, pool: &Pool, is_running: bool) {
 
 fn show_backend(backend: &Backend) -> String {
     let mut text = backend.address.clone();
+    if let Some(tls) = &backend.tls {
+        let _ = write!(text, " by {tls}");
+    }
     let is_a_name = !backend.resolved.contains(&backend.address);
     if is_a_name && !backend.resolved.is_empty() {
         let _ = write!(text, " = {}", backend.resolved.join(", "));

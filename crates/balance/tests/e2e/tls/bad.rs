@@ -77,7 +77,7 @@ fn files_and_keys_that_cannot_be_used_keep_it_from_starting() {
         ),
         (
             format!("{good}, backend: {{ ca_file: x }}"),
-            &["not supported yet: TLS towards backends"],
+            &["write `tls` into the pool that the listener uses"],
         ),
     ] {
         let config = files.secure(Config::http(&["127.0.0.1:1".parse().unwrap()]), &tls);

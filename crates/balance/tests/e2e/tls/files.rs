@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use balance_testkit::TempDir;
+use balance_testkit::{TempDir, TlsFront, TlsFrontOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::subject::Config;
@@ -38,14 +38,35 @@ impl Files {
         names: &[&str],
         algorithm: &'static rcgen::SignatureAlgorithm,
     ) {
-        sign(&self.folder, file, names, algorithm, &self.authority);
+        sign(
+            &self.folder,
+            file,
+            params(file, names),
+            algorithm,
+            &self.authority,
+        );
+    }
+
+    /// A certificate that is valid from the first year until the second.
+    pub(crate) fn issue_between(&self, file: &str, names: &[&str], years: (i32, i32)) {
+        let mut params = params(file, names);
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let algorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
+        sign(&self.folder, file, params, algorithm, &self.authority);
     }
 
     /// A certificate that another authority signed, whom nobody knows.
     pub(crate) fn issue_by_a_stranger(&self, file: &str, names: &[&str]) {
         let stranger = authority("Stranger");
         let algorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
-        sign(&self.folder, file, names, algorithm, &stranger);
+        sign(
+            &self.folder,
+            file,
+            params(file, names),
+            algorithm,
+            &stranger,
+        );
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -63,6 +84,32 @@ impl Files {
             self.path(&format!("{name}.key")),
         );
         format!("cert_file: '{certificate}', key_file: '{key}'")
+    }
+
+    /// TLS with this certificate in front of an origin.
+    pub(crate) fn front(
+        &self,
+        target: SocketAddr,
+        name: &str,
+        options: &TlsFrontOptions<'_>,
+    ) -> TlsFront {
+        let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
+        TlsFront::start(target, &file("pem"), &file("key"), options).unwrap()
+    }
+
+    /// The key `tls` of a pool that trusts the authority, with more keys.
+    pub(crate) fn trusted(&self, more: &str) -> String {
+        let authority = self.path("ca.pem");
+        format!("tls: {{ ca_file: '{authority}', {more} }}")
+    }
+
+    /// The keys of a certificate that is shown to backends.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let (certificate, key) = (
+            self.path(&format!("{name}.pem")),
+            self.path(&format!("{name}.key")),
+        );
+        format!("client_cert_file: '{certificate}', client_key_file: '{key}'")
     }
 
     /// The listener `web` with these keys of `tls`.
@@ -137,17 +184,21 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+fn params(file: &str, names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, file);
+    params
+}
+
 fn sign(
     folder: &TempDir,
     file: &str,
-    names: &[&str],
+    params: CertificateParams,
     algorithm: &'static rcgen::SignatureAlgorithm,
     by: &CertifiedIssuer<'static, KeyPair>,
 ) {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let key = KeyPair::generate_for(algorithm).unwrap();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.distinguished_name.push(DnType::CommonName, file);
     let certificate = params.signed_by(&key, by).unwrap();
     folder
         .write(&format!("{file}.pem"), certificate.pem())
