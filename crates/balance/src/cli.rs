@@ -22,7 +22,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use balance_control::ProfileFiles;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use version::VERSION;
 
@@ -53,10 +54,10 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Profiles {
     /// Write a CPU profile of the run to this file at its end, for `go tool pprof`
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = RUN_ONLY)]
     cpuprofile: Option<String>,
     /// Write a heap profile to this file at the end of the run
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = RUN_ONLY)]
     memprofile: Option<String>,
 }
 
@@ -91,8 +92,17 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     panics::install_hook();
     let args = argv::rewrite(std::env::args_os(), &Cli::command());
-    // Prints and exits by itself: help and version with 0, mistakes with 2.
-    let cli = Cli::parse_from(args);
+    // Print and exit by themselves: help and version with 0, mistakes with 2.
+    let matches = Cli::command().get_matches_from(args);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // Not the one of the environment, which is there for whichever command needs it.
+    let names_config = matches.value_source("config") == Some(ValueSource::CommandLine);
+    if names_config && cli.command.as_ref().is_some_and(|it| !it.reads_config()) {
+        console::error(
+            "`-c` is for run, check, explain, reload and health: this command reads no configuration",
+        );
+        return ExitCode::from(USAGE);
+    }
     let profiles = cli.profiles.files();
     if !matches!(cli.command, None | Some(Command::Run)) && cli.profiles.are_wanted() {
         console::error("-cpuprofile and -memprofile are for `balance run`");
@@ -113,6 +123,19 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Cert(command)) => cert::run(&command),
         Some(Command::Bench(command)) => bench::run(*command),
         Some(Command::Version) => version::run(),
+    }
+}
+
+impl Command {
+    fn reads_config(&self) -> bool {
+        match self {
+            Self::Run | Self::Check(_) | Self::Explain(_) | Self::Reload(_) | Self::Health(_) => {
+                true
+            }
+            Self::Demo(_) | Self::Schema(_) | Self::Cert(_) | Self::Bench(_) | Self::Version => {
+                false
+            }
+        }
     }
 }
 
@@ -154,6 +177,9 @@ fn config_path(named: Option<String>) -> Result<String, String> {
 }
 
 const USUAL_PLACES: [&str; 2] = ["balance.yaml", "/etc/balance/balance.yaml"];
+
+/// Of what all commands accept by their parser, and only `run` by its sense.
+const RUN_ONLY: &str = "For `balance run`";
 
 /// The exit code for a command line that makes no sense; clap uses the same.
 pub(crate) const USAGE: u8 = 2;

@@ -91,7 +91,7 @@ fn exit_codes_tell_success_failure_and_nonsense() {
         .write("balance.yaml", Config::http(&[dead_address()]).yaml())
         .unwrap();
     let file = file.to_str().unwrap();
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 14] = [
         (&["version"], 0, "balance 0."),
         (&["--help"], 0, "Usage:"),
         (&["help"], 0, "demo"),
@@ -103,6 +103,8 @@ fn exit_codes_tell_success_failure_and_nonsense() {
         (&["--nonsense"], 2, "--nonsense"),
         (&["nonsense"], 2, "nonsense"),
         (&["run", "-c"], 2, "--config"),
+        (&["schema", "-c", file], 2, "reads no configuration"),
+        (&["-c", file, "version"], 2, "reads no configuration"),
         (&["reload", "--timeout", "soon"], 2, "soon"),
     ];
     for (args, code, part) in cases {
