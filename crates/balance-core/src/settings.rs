@@ -62,6 +62,11 @@ pub struct Limits {
     pub lingering_bytes_max: u64,
     /// Interim (1xx) responses that one exchange may carry (robustness BE-07).
     pub interim_responses_max: u32,
+    /// TLS handshakes in progress in the process: each may hold what a client sends for a certificate, some tens of
+    /// KiB. Above: closed at once.
+    pub handshakes_max: usize,
+    /// From the accepted connection to the end of its handshake (robustness §3).
+    pub handshake_timeout: Duration,
 }
 
 impl Limits {
@@ -80,6 +85,8 @@ impl Default for Limits {
             connections_per_ip_max: 0,
             lingering_bytes_max: 0,
             interim_responses_max: 8,
+            handshakes_max: 8_192,
+            handshake_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -8,7 +8,7 @@ use balance_core::Limits;
 use super::backend::count;
 use crate::config::Shutdown;
 use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
-use crate::table::{COUNT, DURATION, Key, Kind, Table};
+use crate::table::{COUNT, DURATION, Key, Kind, POSITIVE_DURATION, Table};
 use crate::value::Block;
 
 pub(crate) static LIMITS: Table = Table {
@@ -78,6 +78,21 @@ pub(crate) static LIMITS: Table = Table {
             Kind::Integer { min: 0, max: 100 },
             "8",
             "Interim (1xx) responses of one exchange.",
+        ),
+        Key::new(
+            "handshakes_max",
+            Kind::Integer {
+                min: 1,
+                max: 1_000_000,
+            },
+            "8192",
+            "TLS handshakes with clients in progress in the process. Above: closed at once.",
+        ),
+        Key::new(
+            "handshake_timeout",
+            POSITIVE_DURATION,
+            "5s",
+            "From an accepted connection to the end of its TLS handshake.",
         ),
         Key::new(
             "idle_upstream_max",
@@ -194,6 +209,12 @@ pub(crate) fn read(
         interim_responses_max: block
             .and_then(|block| count(block, "interim_responses_max"))
             .unwrap_or(defaults.interim_responses_max),
+        handshakes_max: block
+            .and_then(|block| count(block, "handshakes_max"))
+            .map_or(defaults.handshakes_max, |count| count as usize),
+        handshake_timeout: block
+            .and_then(|block| block.duration("handshake_timeout").copied())
+            .unwrap_or(defaults.handshake_timeout),
     }
 }
 

@@ -217,6 +217,8 @@ fn limits(config: &Config) -> SettingsView {
             "interim_responses_max",
             Setting::Number(limits.interim_responses_max.into()),
         ),
+        ("handshakes_max", limits.handshakes_max.into()),
+        ("handshake_timeout", limits.handshake_timeout.into()),
         ("idle_upstream_max", config.idle_upstream_max.into()),
         ("buffered_bytes_max", config.buffered_bytes_max.into()),
     ]

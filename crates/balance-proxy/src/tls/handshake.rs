@@ -18,6 +18,7 @@ use balance_tls::ServerPolicy;
 
 use super::stream::TlsStream;
 use crate::client_hello::{Peeked, peek_within};
+use crate::clock::millis;
 use crate::http1;
 use crate::maybe_tls::MaybeTls;
 use crate::snapshot::Mode;
@@ -33,7 +34,12 @@ pub(crate) async fn serve(
     mut connected: Connected,
 ) {
     let mut session = Session::new(connected.peer, worker.clock.now_us());
-    let Some(_place) = worker.shared.begin_handshake(HANDSHAKES_MAX) else {
+    let (handshakes_max, timeout_ms) = {
+        let snapshot = listener.snapshot();
+        let limits = &snapshot.rules.listeners[listener.index()].limits;
+        (limits.handshakes_max, millis(limits.handshake_timeout))
+    };
+    let Some(_place) = worker.shared.begin_handshake(handshakes_max) else {
         worker.metrics.accept_error();
         // Failing to reset is no loss: the socket is closed in the next moment.
         let _ = set_linger_zero(&connected.stream);
@@ -44,7 +50,7 @@ pub(crate) async fn serve(
         MaybeTls::Tls(_) => return, // cannot be: TLS begins here
     };
     let timer = worker.wheel.timer();
-    timer.set(worker.clock.now_ms(), HANDSHAKE_MS);
+    timer.set(worker.clock.now_ms(), timeout_ms);
     let unread = std::mem::take(&mut connected.unread);
     let begun = tokio::select! {
         begun = begin(&worker, &policy, &timer, stream, unread, mode) => Some(begun),
@@ -143,8 +149,3 @@ async fn begin(
 fn begins_request(first_bytes: &[u8]) -> bool {
     first_bytes.first().is_some_and(u8::is_ascii_uppercase)
 }
-
-/// From the accepted connection to the end of the handshake (robustness §3).
-const HANDSHAKE_MS: u64 = 5_000;
-/// In progress in the whole process. Each may hold what a client sends for a certificate, some tens of KiB.
-const HANDSHAKES_MAX: usize = 8_192;

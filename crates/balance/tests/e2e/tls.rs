@@ -3,6 +3,7 @@
 mod bad;
 mod clients;
 pub(crate) mod files;
+mod front;
 mod renewal;
 mod server_names;
 mod termination;

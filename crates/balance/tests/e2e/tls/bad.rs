@@ -3,7 +3,8 @@
 use balance_testkit::{Origin, RawClient, Script};
 
 use super::files::Files;
-use crate::subject::{Config, check_output, run_to_its_end, wait_for_cause};
+use crate::programs::is_here;
+use crate::subject::{Config, check_output, metric, run_to_its_end, wait_for_cause, wait_until};
 
 #[test]
 fn files_and_keys_that_cannot_be_used_keep_it_from_starting() {
@@ -106,7 +107,8 @@ fn a_request_in_the_clear_is_told_what_is_spoken_here() {
 fn rubbish_and_silence_end_a_handshake() {
     let files = Files::new();
     let origin = Origin::answering(Script::ok("here"));
-    let process = files.secured(Config::http(&[origin.addr()])).start();
+    let config = files.secured(Config::http(&[origin.addr()]));
+    let process = config.with("limits: { handshake_timeout: 400ms }").start();
     let web = process.listener("web");
     let mut rubbish = RawClient::connect(web).unwrap();
     rubbish.send([22, 3, 1, 0, 4, 0, 0, 0, 0]).unwrap();
@@ -125,4 +127,24 @@ fn rubbish_and_silence_end_a_handshake() {
     assert!(silent.is_closed_by_peer());
     wait_for_cause(&process, "tls_handshake_failed", 3);
     assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn handshakes_above_the_cap_are_closed_until_others_end() {
+    if !is_here("curl") {
+        return;
+    }
+    let files = Files::new();
+    let origin = Origin::answering(Script::ok("here"));
+    let config = files.secured(Config::http(&[origin.addr()]));
+    let process = config.with("limits: { handshakes_max: 1 }").start();
+    let web = process.listener("web");
+    let get = || files.curl(web, &["https://a.test/"]);
+    assert!(get().status.success(), "one is allowed");
+    let mut begun = RawClient::connect(web).unwrap();
+    begun.send([22, 3, 1, 2, 0, 1, 0]).unwrap();
+    wait_until(|| !get().status.success(), "the place is taken");
+    drop(begun);
+    wait_until(|| get().status.success(), "the place is free again");
+    assert!(metric(&process, "balance_accept_errors_total") >= 1.0);
 }
