@@ -20,6 +20,7 @@ programs=(
     "wrk wrk"
     "hey hey"
     "h2load nghttp2-client"
+    "nghttp nghttp2-client"
     "c++ g++"
     "prlimit util-linux"
     "setpriv util-linux"
@@ -65,9 +66,9 @@ if ! cmp -s crates/balance-testkit/real/package.json "$peers/package.json" || [ 
 fi
 
 # The validator that holds the JSON Schema of the configuration against the examples and the tests' mistakes; and the
-# WSGI server among the origins.
-if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn' 2> /dev/null; then
-    echo "installing jsonschema and gunicorn into $peers"
+# WSGI server among the origins; and an HTTP/2 client.
+if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn, h2' 2> /dev/null; then
+    echo "installing jsonschema, gunicorn and h2 into $peers"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
-        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28'
+        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28' 'h2>=4,<5'
 fi

@@ -46,8 +46,6 @@ pub struct Config {
     /// Bytes that the process may hold for peers which are not ready. 0 = unlimited.
     pub buffered_bytes_max: usize,
     pub protocol: ProtocolSettings,
-    /// Whether HTTP/2 is offered wherever it can be negotiated.
-    pub enable_http2: bool,
     /// Data-path threads. `None` = one per core.
     pub worker_threads: Option<NonZeroUsize>,
     /// Whether TCP bytes may go from socket to socket inside the kernel.

@@ -107,9 +107,6 @@ pub(crate) fn resolve(
         idle_upstream_max: limits::read_idle_upstream_max(limits),
         buffered_bytes_max: limits::read_buffered_bytes_max(limits),
         protocol: http::read_protocol(http),
-        enable_http2: http
-            .and_then(|http| http.bool("enable_http2").copied())
-            .unwrap_or(true),
         worker_threads,
         zero_copy,
         shutdown: limits::read_shutdown(root.block("shutdown"), file_timeouts.drain),

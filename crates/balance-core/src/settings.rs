@@ -114,6 +114,8 @@ impl Default for IdleSettings {
 pub struct ProtocolSettings {
     pub paths: PathPolicy,
     pub underscores_in_headers: UnderscorePolicy,
+    /// Whether HTTP/2 is spoken with clients: by ALPN under TLS, by prior knowledge in the clear.
+    pub enable_http2: bool,
     /// Whether an upgrade (WebSocket) may pass.
     pub enable_websocket: bool,
     /// Whether a client's FIN while its response is awaited ends the exchange.
@@ -125,6 +127,7 @@ impl Default for ProtocolSettings {
         Self {
             paths: PathPolicy::Safe,
             underscores_in_headers: UnderscorePolicy::Drop,
+            enable_http2: true,
             enable_websocket: true,
             abort_on_close: false,
         }

@@ -8,12 +8,15 @@ mod budget;
 mod buffers;
 mod client_hello;
 mod clock;
+mod coroutine;
 mod endpoint;
 mod exchange;
 pub mod explain;
 mod filter;
 mod http1;
+mod http2;
 mod isolate;
+mod linger;
 mod listener;
 mod maybe_tls;
 #[cfg(feature = "measured")]

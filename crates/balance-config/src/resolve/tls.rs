@@ -98,14 +98,6 @@ fn check_alpn(tls: &ListenerTls, mode: Mode, diagnostics: &mut Diagnostics) {
             diagnostics.error_help(&protocol.place, message, "it knows `h2` and `http/1.1`");
         }
     }
-    let has_http1 = || protocols.iter().any(|one| one.value == "http/1.1");
-    if mode == Mode::Http && !protocols.is_empty() && !has_http1() {
-        diagnostics.error_help(
-            &protocols[0].place,
-            "not supported yet: HTTP/2 alone",
-            "add `http/1.1`",
-        );
-    }
 }
 
 /// RFC 7301 §3.1: between 1 and 255 bytes.

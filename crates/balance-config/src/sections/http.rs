@@ -18,7 +18,7 @@ pub(crate) static HTTP: Table = Table {
             "enable_http2",
             Kind::Bool,
             "true",
-            "Offer HTTP/2 wherever it can be negotiated.",
+            "Speak HTTP/2 with clients: by ALPN under TLS, by prior knowledge in the clear.",
         ),
         Key::new("enable_websocket", Kind::Bool, "true", "Let upgrades pass."),
         Key::new(
@@ -98,6 +98,7 @@ pub(crate) fn read_protocol(http: Option<&Block>) -> ProtocolSettings {
             Some(_) => UnderscorePolicy::Drop,
             None => defaults.underscores_in_headers,
         },
+        enable_http2: *http.bool("enable_http2").unwrap_or(&defaults.enable_http2),
         enable_websocket: *http
             .bool("enable_websocket")
             .unwrap_or(&defaults.enable_websocket),

@@ -78,7 +78,7 @@ transform: { request_headers: [ { action: set, name: X-First, value: y } ] }
         ],
     );
     let config = config(&format!("{BASE}{yaml}"));
-    assert!(!config.enable_http2 && !config.protocol.enable_websocket);
+    assert!(!config.protocol.enable_http2 && !config.protocol.enable_websocket);
     let edits = &config.transform.request_headers;
     assert_eq!(edits.len(), 4);
     assert_eq!(

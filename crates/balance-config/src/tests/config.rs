@@ -107,7 +107,7 @@ fn every_original_key_loads() {
     assert_eq!(config.limits.connections_per_ip_max, 100);
     assert_eq!(config.limits.body_bytes_max, 10_485_760);
     assert_eq!(config.limits.head_bytes_max, 1_048_576);
-    assert!(config.enable_http2 && config.protocol.enable_websocket && config.zero_copy);
+    assert!(config.protocol.enable_http2 && config.protocol.enable_websocket && config.zero_copy);
     assert_eq!(config.worker_threads, None);
     assert_eq!(config.logging.access_log, AccessLog::Stdout);
     assert_eq!(

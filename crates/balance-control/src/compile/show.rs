@@ -149,7 +149,7 @@ fn settings(config: &Config) -> SettingsView {
             config.idle.max_idle_conns_per_host.into(),
         ),
         ("idle_conn_timeout", config.idle.idle_conn_timeout.into()),
-        ("enable_http2", config.enable_http2.into()),
+        ("enable_http2", config.protocol.enable_http2.into()),
         ("enable_websocket", config.protocol.enable_websocket.into()),
         (
             "worker_threads",

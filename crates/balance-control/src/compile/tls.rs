@@ -76,6 +76,7 @@ pub(super) fn acquire(
         judge: Judge::new(sources, SystemTime::now()),
         known: previous.map(|previous| &previous.tls.tickets),
         tickets: HashMap::new(),
+        enable_http2: config.protocol.enable_http2,
     };
     let listeners = config.listeners.iter();
     let listeners = listeners.map(|listener| acquiring.listener(listener));
@@ -164,6 +165,7 @@ struct Acquiring<'a> {
     judge: Judge<'a>,
     known: Option<&'a HashMap<TicketScope, TicketKeys>>,
     tickets: HashMap<TicketScope, TicketKeys>,
+    enable_http2: bool,
 }
 
 impl Acquiring<'_> {
@@ -190,7 +192,7 @@ impl Acquiring<'_> {
             max_version: tls.handshake.max_version,
             cipher_suites: cipher_suites?,
             prefers_server_order: tls.prefers_server_order,
-            alpn_protocols: alpn_protocols(tls, listener.mode),
+            alpn_protocols: alpn_protocols(tls, listener.mode, self.enable_http2),
             tickets,
             client_auth,
         };
@@ -279,14 +281,19 @@ fn suites(
     found.into_iter().collect()
 }
 
-/// In mode http, what is written and spoken: HTTP/2 is not yet, and what is negotiated must be.
-fn alpn_protocols(tls: &ListenerTls, mode: Mode) -> Vec<Vec<u8>> {
+/// In mode http, what is written and spoken: what is negotiated must be.
+fn alpn_protocols(tls: &ListenerTls, mode: Mode, enable_http2: bool) -> Vec<Vec<u8>> {
+    let is_spoken = |protocol: &str| protocol == "http/1.1" || enable_http2;
     match (&tls.alpn_protocols, mode) {
         (None, Mode::Tcp) => Vec::new(),
-        (None, Mode::Http) => vec![b"http/1.1".to_vec()],
+        (None, Mode::Http) => ["h2", "http/1.1"]
+            .into_iter()
+            .filter(|protocol| is_spoken(protocol))
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect(),
         (Some(written), mode) => written
             .iter()
-            .filter(|protocol| mode == Mode::Tcp || protocol.value == "http/1.1")
+            .filter(|protocol| mode == Mode::Tcp || is_spoken(&protocol.value))
             .map(|protocol| protocol.value.clone().into_bytes())
             .collect(),
     }

@@ -179,6 +179,9 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
     /// Skips a request body that has arrived whole already; whether none is left to come.
     fn discard_body(&mut self) -> bool;
 
+    /// The whole request body reached the backend. For versions whose clients are told when there is room again.
+    fn on_body_sent(&mut self) {}
+
     /// Bytes that the request's head takes up, and the response where the client does not take it.
     fn held_bytes(&self) -> usize;
 

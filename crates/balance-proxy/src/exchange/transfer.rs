@@ -186,7 +186,10 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
                 Upload::Done | Upload::Stopped => return Ok(None),
                 Upload::Flushing => match self.up.poll_flush(cx) {
                     Poll::Pending => return Ok(Some(Wait::BackendRead)),
-                    Poll::Ready(Ok(())) => self.upload = Upload::Done,
+                    Poll::Ready(Ok(())) => {
+                        self.upload = Upload::Done;
+                        self.down.on_body_sent();
+                    }
                     Poll::Ready(Err(_)) => self.stop_upload(),
                 },
                 Upload::Sending => match self.poll_upload_piece(cx)? {

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use balance_core::Cause;
 use balance_net::{PeerState, peer_state};
 use balance_proto::http1::{ConnectionLine, HeadSettings, Progress, RequestError, worth_parsing};
+use balance_proto::http2::frame::PREFACE;
 use balance_proto::proxy_protocol::ConnectionEnds;
 use tokio::task::coop;
 
@@ -30,13 +31,14 @@ use super::sink::Sink;
 use crate::budget::Held;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::Next;
+use crate::http2;
+use crate::linger::linger;
 use crate::maybe_tls::MaybeTls;
 use crate::own_response::OwnResponse;
 use crate::planted;
 use crate::wheel::Timer;
 use crate::worker::{
-    ANSWER_MS, Connected, Counted, DRAIN_IDLE_MS, LINGER_IDLE_MS, LINGER_TOTAL_MS, Session, Worker,
-    WorkerListener,
+    ANSWER_MS, Connected, Counted, DRAIN_IDLE_MS, Session, Worker, WorkerListener,
 };
 
 /// Serves a connection to its end. Its future is what an idle connection costs: everything that is only
@@ -49,12 +51,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
             Waited::Malformed { error, asks_head } => {
                 return Box::pin(connection.refuse(error, asks_head)).await;
             }
+            Waited::Http2 => {
+                let (owner, listener, connected) = connection.into_connected();
+                let worker = Rc::clone(&owner);
+                return worker.spawn(http2::serve(owner, listener, connected));
+            }
             Waited::Unfinished(cause) => {
                 return Box::pin(connection.refuse_unfinished(cause)).await;
             }
             Waited::Over => return connection.stream.end(),
         };
         connection.held.set(connection.unread.len());
+        connection.is_first = false;
         server.start(connection, head_bytes);
         let next;
         (connection, next) = poll_fn(|cx| server.poll_served(cx)).await;
@@ -96,11 +104,13 @@ pub(super) struct Connection {
     tried_bytes: usize,
     pub(super) timer: Timer,
     phase: Phase,
+    /// No request has come yet: it may turn out to be HTTP/2.
+    is_first: bool,
     /// A recent reading of the clock.
     pub(super) known_ms: u64,
     /// What `unread` counts against the worker's budget.
     held: Held,
-    _counted: Counted,
+    counted: Counted,
 }
 
 /// What a connection that has no request waits for.
@@ -127,6 +137,8 @@ enum Waited {
         error: RequestError,
         asks_head: bool,
     },
+    /// It begins as one of HTTP/2. What was read is in `unread`.
+    Http2,
     /// The head was not complete in time, or there is no memory to wait for its rest.
     Unfinished(Cause),
     /// Closed by the client, idle for too long, or drained.
@@ -143,12 +155,32 @@ impl Connection {
             tried_bytes: 0,
             timer: worker.wheel.timer(),
             phase: Phase::First,
+            is_first: true,
             known_ms: worker.clock.now_ms(),
             held: worker.budget.holder(),
-            _counted: connected.counted,
+            counted: connected.counted,
             worker,
             listener,
         }
+    }
+
+    fn into_connected(self) -> (Rc<Worker>, Rc<WorkerListener>, Connected) {
+        let connected = Connected {
+            stream: self.stream,
+            peer: self.peer,
+            ends: self.ends,
+            unread: self.unread,
+            counted: self.counted,
+        };
+        (self.worker, self.listener, connected)
+    }
+
+    /// Whether a client speaks HTTP/2 that knew before that we do (RFC 9113 §3.3). Its preface is no request that
+    /// HTTP/1 could read.
+    fn begins_http2(&self, input: &[u8]) -> bool {
+        let is_preface = PREFACE.starts_with(input) || input.starts_with(PREFACE);
+        let is_cleartext = matches!(self.stream, MaybeTls::Plain(_));
+        is_preface && self.is_first && is_cleartext && self.listener.enables_http2()
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
@@ -186,10 +218,13 @@ impl Connection {
             }
             match self.parse_head(&scratch[..len]) {
                 Some(waited) => {
-                    if let Waited::Head { head_bytes, .. } = &waited
-                        && *head_bytes < len
-                    {
-                        self.unread.extend_from_slice(&scratch[*head_bytes..len]);
+                    let used = match &waited {
+                        Waited::Head { head_bytes, .. } => *head_bytes,
+                        Waited::Http2 => 0,
+                        _ => len,
+                    };
+                    if used < len {
+                        self.unread.extend_from_slice(&scratch[used..len]);
                     }
                     return Poll::Ready(waited);
                 }
@@ -225,6 +260,9 @@ impl Connection {
             }
             Err(error) => {
                 self.worker.servers.give_back(server);
+                if self.begins_http2(input) {
+                    return Some(Waited::Http2);
+                }
                 Some(Waited::Malformed {
                     error,
                     asks_head: asks_head(input),
@@ -333,43 +371,11 @@ impl Connection {
         self.drain_input().await;
     }
 
-    /// Sends our FIN, then reads and throws away what the client is still sending, within bounds: a close
-    /// with unread input would reset the connection, and the client could lose our answer to it.
     async fn drain_input(&mut self) {
         recycle(&mut self.unread, KEPT_BYTES);
         self.held.set(0);
-        let clock = self.worker.clock;
-        let end_ms = clock.now_ms() + LINGER_TOTAL_MS;
-        self.timer.set(clock.now_ms(), LINGER_IDLE_MS);
-        let mut left = match self.listener.lingering_bytes_max() {
-            0 => u64::MAX,
-            bytes => bytes,
-        };
-        let mut is_shut = false;
-        poll_fn(|cx| {
-            loop {
-                if !is_shut {
-                    match self.stream.poll_shutdown(cx) {
-                        Poll::Pending => {} // what comes is read all the same
-                        Poll::Ready(Ok(())) => is_shut = true,
-                        Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    }
-                }
-                let mut scratch = self.worker.scratch.borrow();
-                let len = match self.stream.poll_read(cx, &mut scratch) {
-                    Poll::Pending => return self.timer.poll_expired(cx),
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(len)) => len,
-                };
-                let now_ms = clock.now_ms();
-                left = left.saturating_sub(len as u64);
-                if left == 0 || now_ms >= end_ms || self.worker.is_cut() {
-                    return Poll::Ready(());
-                }
-                self.timer.set(now_ms, LINGER_IDLE_MS.min(end_ms - now_ms));
-            }
-        })
-        .await;
+        let bytes_max = self.listener.lingering_bytes_max();
+        linger(&self.worker, &mut self.stream, &self.timer, bytes_max).await;
     }
 }
 

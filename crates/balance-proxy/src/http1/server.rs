@@ -4,17 +4,8 @@
 //! large; boxed per exchange it would cost an allocation each. So a worker keeps a few of these: a
 //! connection that has read a head takes one, lends itself to it until the exchange is over, and gives it
 //! back.
-//!
-//! ```text
-//!   connection ── Job { connection, head } ──► desk ──► server: exchange::run
-//!        ▲                                                  │
-//!        └───────────── Served { connection, next } ◄── desk ┘
-//! ```
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -24,6 +15,7 @@ use super::Http1Transport;
 use super::connection::Connection;
 use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts};
 use super::tunnel::carry_tunnel;
+use crate::coroutine::{Coroutine, Desk};
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
 use crate::isolate::{Panicked, isolate};
 use crate::worker::ends_of;
@@ -31,17 +23,9 @@ use crate::worker::ends_of;
 /// A coroutine that serves one exchange at a time. Dropped in the middle of one, it takes the exchange's
 /// connections with it.
 pub(crate) struct Server {
-    desk: Rc<Desk>,
-    coroutine: Pin<Box<dyn Future<Output = Infallible>>>,
+    coroutine: Coroutine<Job, Served>,
     /// Where the next head is parsed into. Empty while an exchange runs.
     pub(super) parts: Option<Box<RequestParts>>,
-}
-
-/// Where work is handed over and taken back.
-#[derive(Default)]
-struct Desk {
-    job: Cell<Option<Job>>,
-    served: Cell<Option<Served>>,
 }
 
 /// One exchange to be served.
@@ -60,10 +44,8 @@ struct Served {
 
 impl Server {
     pub(crate) fn new() -> Self {
-        let desk = Rc::new(Desk::default());
         Self {
-            coroutine: Box::pin(serve_all(Rc::clone(&desk))),
-            desk,
+            coroutine: Coroutine::new(serve_all),
             parts: Some(Box::new(RequestParts::new())),
         }
     }
@@ -74,52 +56,39 @@ impl Server {
             .parts
             .take()
             .expect("a server serves one exchange at a time");
-        self.desk.job.set(Some(Job {
+        self.coroutine.start(Job {
             connection,
             parts,
             head_bytes,
-        }));
+        });
     }
 
     /// Ready when the exchange is over.
     pub(super) fn poll_served(&mut self, cx: &mut Context<'_>) -> Poll<(Box<Connection>, Next)> {
-        match self.coroutine.as_mut().poll(cx) {
-            Poll::Ready(never) => match never {},
-            Poll::Pending => {}
-        }
-        match self.desk.served.take() {
-            Some(Served {
-                connection,
-                parts,
-                next,
-            }) => {
-                self.parts = Some(parts);
-                Poll::Ready((connection, next))
-            }
-            None => Poll::Pending,
-        }
+        self.coroutine.poll_served(cx).map(|served| {
+            self.parts = Some(served.parts);
+            (served.connection, served.next)
+        })
     }
 }
 
-async fn serve_all(desk: Rc<Desk>) -> Infallible {
+async fn serve_all(desk: Rc<Desk<Job, Served>>) -> Infallible {
     let mut state = Exchange::new();
     loop {
-        // Woken by being polled: whoever sets a job polls next.
-        let job = poll_fn(|_| desk.job.take().map_or(Poll::Pending, Poll::Ready)).await;
         let Job {
             mut connection,
             mut parts,
             head_bytes,
-        } = job;
+        } = desk.next_job().await;
         let next = serve_one(&mut state, &mut connection, &mut parts, head_bytes).await;
         connection.known_ms = state.known_ms();
         state.end();
         parts.clear();
-        desk.served.set(Some(Served {
+        desk.give_back(Served {
             connection,
             parts,
             next,
-        }));
+        });
     }
 }
 

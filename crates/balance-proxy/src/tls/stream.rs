@@ -102,6 +102,11 @@ impl TlsStream {
         self.failure.as_ref().map(SessionError::fault)
     }
 
+    /// Whether HTTP/2 was agreed on (RFC 9113 §3.2).
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.session.alpn_protocol() == Some(b"h2")
+    }
+
     /// Ready when the handshake is over.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.is_handshaking() {

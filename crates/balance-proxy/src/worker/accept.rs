@@ -11,11 +11,14 @@ use balance_net::{
     ACCEPTS_PER_WAKE_MAX, AcceptError, Accepted, Acceptor, first_read, set_linger_zero,
 };
 
+use balance_proto::http2::frame::PREFACE;
+
 use super::complaint::Complaint;
 use super::connected::{Connected, Counted};
 use super::preamble::{self, Preamble};
 use super::{Worker, WorkerListener, tracker};
 use crate::http1;
+use crate::http2;
 use crate::isolate::{Panicked, isolate};
 use crate::maybe_tls::MaybeTls;
 use crate::planted;
@@ -231,8 +234,20 @@ pub(crate) fn serve_protocol(
 ) {
     let (owner, rules) = (Rc::clone(worker), Rc::clone(listener));
     match mode {
+        Mode::Http if speaks_http2(listener, &connected) => {
+            tracker::spawn(worker, http2::serve(owner, rules, connected));
+        }
         Mode::Http => tracker::spawn(worker, http1::serve(owner, rules, connected)),
         Mode::Tcp => tracker::spawn(worker, tcp::serve(owner, rules, connected)),
+    }
+}
+
+/// By what was agreed on under TLS; in the clear by what a client that knew begins with (RFC 9113 §3.3). Where that has
+/// not come yet, the HTTP/1 connection finds it.
+fn speaks_http2(listener: &WorkerListener, connected: &Connected) -> bool {
+    match &connected.stream {
+        MaybeTls::Tls(tls) => tls.speaks_http2(),
+        MaybeTls::Plain(_) => connected.unread.starts_with(PREFACE) && listener.enables_http2(),
     }
 }
 

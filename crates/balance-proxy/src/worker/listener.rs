@@ -87,6 +87,24 @@ impl WorkerListener {
         (millis(timeouts.head), millis(timeouts.idle))
     }
 
+    /// How long a client may take nothing of what is written, in ms; 0 = for ever.
+    pub(crate) fn write_progress_ms(&self) -> u64 {
+        let rules = self.rules.borrow();
+        millis(
+            rules.snapshot.rules.listeners[rules.index]
+                .timeouts
+                .write_progress,
+        )
+    }
+
+    /// Whether HTTP/2 is spoken here.
+    pub(crate) fn enables_http2(&self) -> bool {
+        let rules = self.rules.borrow();
+        rules.snapshot.rules.listeners[rules.index]
+            .protocol
+            .enable_http2
+    }
+
     /// How connections that come now are secured.
     pub(crate) fn tls(&self) -> Option<Arc<ServerPolicy>> {
         let rules = self.rules.borrow();

@@ -136,6 +136,7 @@ impl Worker {
             metrics,
             log: RefCell::new(start.snapshot.access_log.as_ref().map(|log| log.worker())),
             servers: FreeList::new(PARTS_KEPT_MAX),
+            stream_servers: FreeList::new(PARTS_KEPT_MAX),
             upstream_parts: FreeList::new(PARTS_KEPT_MAX),
             relay_buffers: RelayBuffers(FreeList::new(RELAY_BUFFERS_KEPT_MAX)),
             pipes: shared.pipes.worker(),

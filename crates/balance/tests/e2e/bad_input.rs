@@ -239,17 +239,16 @@ fn garbage_on_the_port_never_reaches_a_backend() {
     let origin = origin();
     let process = Config::http(&[origin.addr()]).start();
     let web = process.listener("web");
-    // The beginning of a real ClientHello, SSH, RDP, an SQL client, a Redis command, HTTP/2, noise.
+    // The beginning of a real ClientHello, SSH, RDP, an SQL client, a Redis command, noise.
     let hello =
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x5e\x8b\x01\x02\x03\x04\x05\x06\x07\x08";
     let noise: Vec<u8> = (0..4000_u32).map(|n| (n * 7919 % 251) as u8).collect();
-    let inputs: [&[u8]; 9] = [
+    let inputs: [&[u8]; 8] = [
         hello,
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00",
         b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
         b"*1\r\n$4\r\nPING\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\nGARBAGE\r\n\r\n",
         &[0; 300],
         &noise,

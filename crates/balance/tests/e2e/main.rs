@@ -11,6 +11,7 @@ mod explain;
 mod faults;
 mod health;
 mod http1;
+mod http2;
 mod life_cycle;
 mod limits;
 mod measuring;

@@ -8,4 +8,4 @@ mod renewal;
 mod server_names;
 mod termination;
 
-pub(crate) use files::{Files, rename};
+pub(crate) use files::{Files, rename, said};

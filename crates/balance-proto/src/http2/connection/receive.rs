@@ -270,8 +270,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether nothing of a frame or a field block is waiting to be completed.
-    pub fn is_between_frames(&self) -> bool {
-        self.reading == Reading::Header && self.block.is_none()
+    /// Whether the peer owes the rest of something that is short: the beginning of the connection, a field block, a
+    /// frame that is read as a whole. Content may take its time.
+    pub fn awaits_rest(&self) -> bool {
+        let in_frame = matches!(self.reading, Reading::Preface { .. } | Reading::Payload(_));
+        in_frame || self.block.is_some() || !self.has_settings
     }
 }

@@ -164,6 +164,11 @@ impl Connection {
         own.min(self.send_window.available())
     }
 
+    /// Says that a stream has more to send: it comes up in [`Connection::poll_writable`] when it may.
+    pub fn await_room(&mut self, stream: StreamId) {
+        self.account(stream, 0, true);
+    }
+
     /// The next stream that wanted to send more and may now: each in its turn, so that none takes the connection's window
     /// from all others.
     pub fn poll_writable(&mut self) -> Option<StreamId> {

@@ -25,11 +25,13 @@ struct Setup {
 
 impl Setup {
     fn of(row: &Row) -> Self {
-        let config = match (row.option("paths"), row.option("underscores")) {
-            (Some(paths), _) => format!("http: {{ paths: '{paths}' }}"),
-            (_, Some(underscores)) => format!("http: {{ underscores_in_headers: {underscores} }}"),
+        let more = match (row.option("paths"), row.option("underscores")) {
+            (Some(paths), _) => format!(", paths: '{paths}'"),
+            (_, Some(underscores)) => format!(", underscores_in_headers: {underscores}"),
             (None, None) => String::new(),
         };
+        // The rows are those of HTTP/1: one of them is a preface of HTTP/2.
+        let config = format!("http: {{ enable_http2: false{more} }}");
         Self {
             config,
             is_early: row.option("backend") == Some("early"),

@@ -17,7 +17,7 @@ fn requests_arrive_as_https() {
     let web = process.listener("web");
     let format = "%{http_code} %{http_version} %{num_connects}\n";
     let output = files.curl(web, &["-w", format, "https://a.test/x", "https://a.test/y"]);
-    assert_eq!(said(&output), "here200 1.1 1\nhere200 1.1 0\n");
+    assert_eq!(said(&output), "here200 2 1\nhere200 2 0\n");
     let requests = origin.wait_for(2);
     assert_eq!(requests[0].header("x-forwarded-proto"), Some("https"));
     assert_eq!(requests[0].header("host"), Some("a.test"));

@@ -1,0 +1,195 @@
+//! What a connection and its exchanges share: the engine, the output, and what came for each exchange.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use balance_proto::http2::{Connection, ErrorCode, StreamId};
+
+use crate::buffers::{KEPT_BYTES, recycle};
+use crate::exchange::sides::ClientError;
+
+/// Borrowed for one operation, never across a poll of something else.
+pub(super) type SharedLink = Rc<RefCell<Link>>;
+
+/// See the module.
+pub(super) struct Link {
+    pub(super) engine: Connection,
+    /// What is to be written, and was not.
+    pub(super) out: Vec<u8>,
+    inboxes: Vec<Inbox>,
+    /// Places of `inboxes` that no exchange has.
+    free: Vec<usize>,
+    /// The exchanges' places by their streams, whose ids only grow.
+    open: Vec<(StreamId, usize)>,
+    /// Places whose exchanges wait until `out` is written.
+    waiting: Vec<usize>,
+    /// Octets in all inboxes.
+    inbox_bytes: usize,
+}
+
+/// What came for one exchange.
+#[derive(Default)]
+pub(super) struct Inbox {
+    arrived: Vec<u8>,
+    /// How much of `arrived` was taken.
+    taken: usize,
+    is_ended: bool,
+    /// The stream exists no more.
+    fate: Option<ClientError>,
+}
+
+impl Link {
+    pub(super) fn new(engine: Connection) -> Self {
+        Self {
+            engine,
+            out: Vec::new(),
+            inboxes: Vec::new(),
+            free: Vec::new(),
+            open: Vec::new(),
+            waiting: Vec::new(),
+            inbox_bytes: 0,
+        }
+    }
+
+    /// Gives a new stream a place; `None` when all of `places_max` are taken.
+    pub(super) fn open(
+        &mut self,
+        stream: StreamId,
+        ends: bool,
+        places_max: usize,
+    ) -> Option<usize> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None if self.inboxes.len() < places_max => {
+                self.inboxes.push(Inbox::default());
+                self.inboxes.len() - 1
+            }
+            None => return None,
+        };
+        self.inboxes[place].is_ended = ends;
+        self.open.push((stream, place));
+        Some(place)
+    }
+
+    /// The exchange is over. What its client may still think is to come is given up with `code`.
+    pub(super) fn close(&mut self, stream: StreamId, code: ErrorCode) {
+        self.engine.reset(&mut self.out, stream, code);
+        if let Ok(position) = self.position(stream) {
+            let (_, place) = self.open.remove(position);
+            let inbox = &mut self.inboxes[place];
+            self.inbox_bytes -= inbox.arrived.len() - inbox.taken;
+            recycle(&mut inbox.arrived, KEPT_BYTES);
+            inbox.taken = 0;
+            inbox.is_ended = false;
+            inbox.fate = None;
+            self.free.push(place);
+        }
+    }
+
+    /// Content came; the place of its exchange.
+    pub(super) fn deliver(&mut self, stream: StreamId, bytes: &[u8], ends: bool) -> Option<usize> {
+        let place = self.place(stream)?;
+        let inbox = &mut self.inboxes[place];
+        inbox.arrived.extend_from_slice(bytes);
+        inbox.is_ended |= ends;
+        self.inbox_bytes += bytes.len();
+        Some(place)
+    }
+
+    /// A stream is gone; the place of its exchange.
+    pub(super) fn lose(&mut self, stream: StreamId, error: ClientError) -> Option<usize> {
+        let place = self.place(stream)?;
+        self.inboxes[place].fate = Some(error);
+        Some(place)
+    }
+
+    /// The client is gone, and with it all streams.
+    pub(super) fn lose_all(&mut self, mut on_place: impl FnMut(usize)) {
+        for (_, place) in &self.open {
+            let fate = &mut self.inboxes[*place].fate;
+            *fate = fate.or(Some(ClientError::Closed));
+            on_place(*place);
+        }
+    }
+
+    pub(super) fn fate(&self, place: usize) -> Option<ClientError> {
+        self.inboxes[place].fate
+    }
+
+    /// Whether the request has come to its end, taken or not.
+    pub(super) fn is_ended(&self, place: usize) -> bool {
+        self.inboxes[place].is_ended
+    }
+
+    /// Takes what came into `buffer`: how much, and whether it was the last. `None`: nothing came.
+    pub(super) fn take(&mut self, place: usize, buffer: &mut [u8]) -> Option<(usize, bool)> {
+        let inbox = &mut self.inboxes[place];
+        let arrived = &inbox.arrived[inbox.taken..];
+        let len = arrived.len().min(buffer.len());
+        if len == 0 && !inbox.is_ended {
+            return None;
+        }
+        buffer[..len].copy_from_slice(&arrived[..len]);
+        inbox.taken += len;
+        self.inbox_bytes -= len;
+        let is_empty = inbox.taken == inbox.arrived.len();
+        if is_empty {
+            recycle(&mut inbox.arrived, KEPT_BYTES);
+            inbox.taken = 0;
+        }
+        Some((len, is_empty && inbox.is_ended))
+    }
+
+    /// Octets that came for an exchange and were not taken.
+    pub(super) fn arrived_bytes(&self, place: usize) -> usize {
+        let inbox = &self.inboxes[place];
+        inbox.arrived.len() - inbox.taken
+    }
+
+    /// Octets that came for all of them and were not taken.
+    pub(super) fn inbox_bytes(&self) -> usize {
+        self.inbox_bytes
+    }
+
+    /// Whether more may be put into `out`; if not, the exchange in this place is told when it is written.
+    pub(super) fn has_room(&mut self, place: usize) -> bool {
+        let has_room = self.out.len() < OUT_BYTES_MAX;
+        if !has_room && !self.waiting.contains(&place) {
+            self.waiting.push(place);
+        }
+        has_room
+    }
+
+    /// `out` was written. Whoever waited for that is told.
+    pub(super) fn on_written(&mut self, on_place: impl FnMut(usize)) {
+        self.out.clear();
+        self.waiting.drain(..).for_each(on_place);
+    }
+
+    /// The place of a stream's exchange.
+    pub(super) fn place(&self, stream: StreamId) -> Option<usize> {
+        let position = self.position(stream).ok()?;
+        Some(self.open[position].1)
+    }
+
+    /// Gives back what only streams need. For a connection without any.
+    pub(super) fn release_memory(&mut self) {
+        self.engine.release_memory();
+        if self.open.is_empty() {
+            self.inboxes = Vec::new();
+            self.free = Vec::new();
+            self.open = Vec::new();
+            self.waiting = Vec::new();
+        }
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+
+    fn position(&self, stream: StreamId) -> Result<usize, usize> {
+        self.open.binary_search_by_key(&stream, |(id, _)| *id)
+    }
+}
+
+/// Above it, exchanges wait until it is written: four records of TLS, and a body of 64 KiB in one write.
+const OUT_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,6 @@
+//! HTTP/2 with clients: by hand frame by frame, by clients that people use, and by clients that mean harm.
+
+mod clients;
+mod exchanges;
+mod floods;
+mod raw;
