@@ -40,6 +40,7 @@ pub mod route_regex;
 )]
 mod script;
 mod sender;
+pub mod tls_server;
 
 pub use dictionary::TOKENS;
 pub use mutate::Mutator;
@@ -112,6 +113,8 @@ pub const TARGETS: &[Target] = &[
     target("route_match", 5_000, route_match::check, route_match::seeds),
     // Compiling a pattern takes milliseconds without optimisation.
     target("route_regex", 200, route_regex::check, route_regex::seeds),
+    // A hello that is good is answered with a signature.
+    target("tls_server", 2_000, tls_server::check, tls_server::seeds),
 ];
 
 const fn target(
