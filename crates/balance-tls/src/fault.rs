@@ -13,6 +13,11 @@ pub enum TlsFault {
     OtherName,
     #[error("its certificate is of an authority that is not trusted")]
     UnknownAuthority,
+    /// A certificate by an authority whose name is known and whose key is another, or a handshake without the key.
+    #[error(
+        "a signature does not match: is its certificate of another authority of the same name?"
+    )]
+    BadSignature,
     #[error("its certificate was revoked")]
     Revoked,
     #[error("its certificate cannot be used")]
@@ -49,6 +54,7 @@ impl TlsFault {
                 | Self::NotYetValid
                 | Self::OtherName
                 | Self::UnknownAuthority
+                | Self::BadSignature
                 | Self::Revoked
                 | Self::Certificate
                 | Self::RefusesUs
@@ -85,6 +91,7 @@ impl TlsFault {
                 Self::OtherName
             }
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            CertificateError::BadSignature => Self::BadSignature,
             CertificateError::Revoked => Self::Revoked,
             _ => Self::Certificate,
         }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod choice;
+mod client;
 mod client_auth;
 mod pair;
 mod transfer;

@@ -41,6 +41,14 @@ impl Authority {
         }
     }
 
+    /// Its own certificate, as a server would show it.
+    pub(crate) fn itself(&self) -> Issued {
+        Issued {
+            certificate: self.0.pem(),
+            key: self.0.key().serialize_pem(),
+        }
+    }
+
     pub(crate) fn trusted(&self) -> Authorities {
         Authorities::new(&Chain::parse(self.0.pem().as_bytes()).unwrap()).unwrap()
     }
@@ -190,7 +198,16 @@ pub(crate) fn connect(
     step: usize,
 ) -> Result<Pair, SessionError> {
     let name = ServerName::try_from(name).unwrap();
-    let mut client = End::new(Session::client(config, name)?);
+    connect_session(policy, Session::client(config, name)?, step)
+}
+
+/// The same for a client's session that has not begun.
+pub(crate) fn connect_session(
+    policy: &ServerPolicy,
+    session: Session,
+    step: usize,
+) -> Result<Pair, SessionError> {
+    let mut client = End::new(session);
     let (opened, mut to_server) = client.take(&[], 0);
     opened?;
     let mut server = End::new(policy.accept(&to_server)?);

@@ -78,3 +78,31 @@ fn openssl_that_demands_a_certificate_is_served() {
     assert_eq!(get_on(&mut client, "/").status, 502);
     wait_for_cause(&process, "tls_certificate_error", 1);
 }
+
+#[test]
+fn apache_serves_over_a_connection_that_is_kept() {
+    if !is_here("apache2") {
+        return;
+    }
+    let files = Files::new();
+    files.write("index.html", "from apache");
+    let folder = files.folder.path().display().to_string();
+    let (certificate, key) = (files.path("server.pem"), files.path("server.key"));
+    files.write(
+        "apache.conf",
+        &format!(
+            "ServerRoot /usr/lib/apache2\nServerName a.test\nPidFile {folder}/pid\nDefaultRuntimeDir {folder}\n\
+             ErrorLog {folder}/error.log\nLoadModule mpm_event_module modules/mod_mpm_event.so\n\
+             LoadModule authz_core_module modules/mod_authz_core.so\nLoadModule dir_module modules/mod_dir.so\n\
+             LoadModule ssl_module modules/mod_ssl.so\nStartServers 1\nServerLimit 1\nThreadsPerChild 8\n\
+             MaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8\nDocumentRoot {folder}\nDirectoryIndex index.html\n\
+             <Directory {folder}>\nRequire all granted\n</Directory>\n\
+             SSLEngine on\nSSLCertificateFile {certificate}\nSSLCertificateKeyFile {key}\n"
+        ),
+    );
+    let config = files.path("apache.conf");
+    let listen = "Listen 127.0.0.1:@PORT@";
+    let arguments = ["-f", &config, "-DFOREGROUND", "-C", listen];
+    let apache = ConfiguredProgram::with_arguments("apache2", &arguments).unwrap();
+    assert_eq!(said(&files, &apache, ""), ["from apache", "from apache"]);
+}
