@@ -1,5 +1,6 @@
 //! A request to the admin API and its answer: where, by which method, and whether the caller may.
 
+mod backends;
 mod profiling;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::json;
+use backends::Switch;
 use profiling::Page;
 
 /// Who asks, and by which rules.
@@ -60,6 +62,7 @@ where
         Resource::Config => show(StatusCode::OK, &json::config(control)),
         Resource::Pools => show(StatusCode::OK, &json::pools(control)),
         Resource::Routes => show(StatusCode::OK, &json::routes(control)),
+        Resource::Switch(switch) => backends::answer(switch, control),
         Resource::Reload => reload(control).await,
         Resource::Explain => explain(request.into_body(), control).await,
         Resource::Profiling(page) => {
@@ -70,12 +73,12 @@ where
 }
 
 /// What is asked for, if it is here and the caller may have it.
-fn admit(
+fn admit<'p>(
     method: &Method,
-    path: &str,
+    path: &'p str,
     headers: &HeaderMap,
     caller: &Caller,
-) -> Result<Resource, Box<Response<Full<Bytes>>>> {
+) -> Result<Resource<'p>, Box<Response<Full<Bytes>>>> {
     let Some(resource) = Resource::find(path, &caller.rules) else {
         return Err(Box::new(not_found(&caller.rules)));
     };
@@ -101,7 +104,7 @@ fn admit(
 
 /// Everything that has a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
+enum Resource<'p> {
     Health,
     Ready,
     Version,
@@ -110,14 +113,15 @@ enum Resource {
     Config,
     Pools,
     Routes,
+    Switch(Switch<'p>),
     Reload,
     Explain,
     Profiling(Page),
 }
 
-impl Resource {
+impl<'p> Resource<'p> {
     /// What is at `path`, as far as it is served by these rules.
-    fn find(path: &str, rules: &AdminRules) -> Option<Self> {
+    fn find(path: &'p str, rules: &AdminRules) -> Option<Self> {
         if rules.metrics_path.as_deref() == Some(path) {
             return Some(Self::Metrics);
         }
@@ -134,7 +138,7 @@ impl Resource {
             "/routes" => Self::Routes,
             "/reload" => Self::Reload,
             "/explain" => Self::Explain,
-            _ => return None,
+            _ => Self::Switch(Switch::find(path)?),
         };
         (rules.api || resource.is_open()).then_some(resource)
     }
@@ -150,7 +154,7 @@ impl Resource {
     fn allows(self, method: &Method) -> bool {
         match self {
             // Explain changes nothing; what is asked may be long and secret, and a URL ends up in logs.
-            Self::Reload | Self::Explain => method == Method::POST,
+            Self::Switch(_) | Self::Reload | Self::Explain => method == Method::POST,
             _ => method == Method::GET || method == Method::HEAD,
         }
     }
@@ -264,7 +268,7 @@ fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
     let help = if rules.profiling && !rules.api {
         "profiles are below /debug/pprof/"
     } else if rules.api {
-        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain"
+        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain /pools/{pool}/backends/{backend}/drain|enable"
     } else {
         "this listener has /health, /ready, /version and the metrics; `admin:` configures the rest"
     };
@@ -274,7 +278,7 @@ fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
     )
 }
 
-fn method_not_allowed(resource: Resource) -> Response<Full<Bytes>> {
+fn method_not_allowed(resource: Resource<'_>) -> Response<Full<Bytes>> {
     let body = json::error("this method is not allowed here", None);
     let mut response = show(StatusCode::METHOD_NOT_ALLOWED, &body);
     let allow = if resource.allows(&Method::POST) {

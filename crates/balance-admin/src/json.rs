@@ -121,7 +121,7 @@ fn pool(pool: &PoolView, control: &ControlHandle) -> Value {
     })
 }
 
-fn backend(backend: &BackendView, weight: u32) -> Value {
+pub(crate) fn backend(backend: &BackendView, weight: u32) -> Value {
     json!({
         "name": backend.name,
         "address": backend.address,

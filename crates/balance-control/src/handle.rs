@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balance_config::{Diagnostic, Severity};
-use balance_core::WorkerId;
+use balance_core::{Weight, WorkerId};
+use balance_lb::AdminState;
 use balance_proxy::Shared;
 use balance_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
@@ -165,6 +166,37 @@ impl ControlHandle {
             .iter()
             .map(|member| member.backend(now_ms))
             .collect()
+    }
+
+    /// Lets a backend be picked again, or lets it be picked no more; it holds for all views of its pool, from the next
+    /// pick on, and over reloads for as long as the backend is in the configuration. What is in flight goes on.
+    /// Returns what it is then, with its weight in this pool. `None`: there is no such backend.
+    pub fn set_backend_state(
+        &self,
+        pool: &str,
+        backend: &str,
+        state: AdminState,
+    ) -> Option<(BackendView, Weight)> {
+        let view = self.view();
+        let pool = view.pools.iter().find(|one| one.name == pool)?;
+        let mut members = pool.members.iter();
+        let member = members.find(|one| one.endpoint.identity().name == backend)?;
+        let before = member.endpoint.admin_state();
+        member.endpoint.set_admin_state(state);
+        if before != state {
+            let identity = member.endpoint.identity();
+            let reason = "asked for over the admin API";
+            tracing::info!(
+                pool = identity.pool,
+                backend = identity.name,
+                from = before.name(),
+                to = state.name(),
+                reason,
+                "backend changes its state"
+            );
+        }
+        let now_ms = self.inner.shared.clock().now_ms();
+        Some((member.backend(now_ms), member.weight))
     }
 
     /// What would become of a request or session that comes now.

@@ -40,6 +40,7 @@ mod socket_path;
 mod view;
 
 pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
+pub use balance_lb::AdminState;
 pub use check::{Checked, check};
 pub use explain::{
     Answer, Asked, Backend, Certificate, Choice, Explanation, Field, FileError, Filter, Listener,

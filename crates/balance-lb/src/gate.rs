@@ -36,6 +36,17 @@ pub enum AdminState {
     Disabled,
 }
 
+impl AdminState {
+    /// The name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// What a gate says at one moment. Times are those of the caller's `now_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateState {

@@ -80,7 +80,7 @@ fn without_a_token_the_rest_is_for_this_machine() {
             403,
         );
     }
-    for path in ["/reload", "/explain"] {
+    for path in ["/reload", "/explain", "/pools/p/backends/a/drain"] {
         check(OPEN, LOCAL, &format!("POST {path}"), &[], 200);
         check(OPEN, SOCKET, &format!("POST {path}"), &[], 200);
         check(OPEN, REMOTE, &format!("POST {path}"), &[], 403);

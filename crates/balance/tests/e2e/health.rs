@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, Script};
 
+use serde_json::Value;
+
 use crate::subject::{
-    Config, backend, cause, check_output, dead_address, get, metric, reload, run_to_its_end,
-    wait_until,
+    Config, backend, cause, check_output, dead_address, get, json, metric, post, reload,
+    run_to_its_end, wait_until,
 };
 
 /// An origin that serves its name under any path, and whose health can be switched.
@@ -305,6 +307,57 @@ fn clients_that_go_away_do_not_count_against_a_backend() {
     let before = probes();
     wait_until(|| probes() >= before + 20, "it is judged");
     assert_eq!(ejections(&process, "a"), 0);
+}
+
+/// Asks for a change of a backend; what it is then.
+fn switch(process: &Process, backend: &str, verb: &str) -> Value {
+    let path = format!("/pools/p/backends/{backend}/{verb}");
+    let response = post(process.listener("admin"), &path);
+    assert_eq!(response.status, 200, "{}", response.text());
+    json(&response)
+}
+
+#[test]
+fn a_drained_backend_finishes_what_it_has_and_gets_nothing_new() {
+    let held = Origin::start(|request| match &*request.target {
+        "/held" => Script::never(),
+        _ => Script::ok("a"),
+    });
+    let other = Origin::answering(Script::ok("b"));
+    let config = Config::http(&[held.addr(), other.addr()]);
+    let process = config.start();
+    let web = process.listener("web");
+    let mut clients = Vec::new();
+    while held.requests().is_empty() {
+        let mut client = RawClient::connect(web).unwrap();
+        client
+            .send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n")
+            .unwrap();
+        clients.push(client);
+        wait_until(
+            || held.requests().len() + other.requests().len() == clients.len(),
+            "a backend has the request",
+        );
+    }
+    let drained = switch(&process, "a", "drain");
+    assert_eq!(drained["state"], "draining");
+    assert_eq!(drained["in_flight"], 1, "what it has goes on");
+    assert_eq!(who_answers(web), ["b"]);
+    reload(&process, &config);
+    assert_eq!(who_answers(web), ["b"], "a reload forgets nothing");
+    process.wait_for_stderr(|text| text.contains("backend changes its state"));
+
+    for client in clients {
+        client.reset().unwrap(); // a FIN alone would leave them waiting
+    }
+    wait_until(
+        || backend(&process, "a")["in_flight"] == 0,
+        "it has finished",
+    );
+    assert_eq!(switch(&process, "a", "enable")["state"], "pickable");
+    assert_eq!(who_answers(web), ["a", "b"]);
+    let unknown = post(process.listener("admin"), "/pools/p/backends/nobody/drain");
+    assert_eq!(unknown.status, 404);
 }
 
 #[test]
