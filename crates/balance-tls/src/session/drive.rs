@@ -265,7 +265,9 @@ impl<D> Sealer<'_, D> {
 pub(super) fn record_bytes(ciphertext: &[u8]) -> Option<usize> {
     let header = ciphertext.first_chunk::<5>()?;
     let bytes = 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
-    let is_record = (20..=24).contains(&header[0]) && header[1] == 3 && bytes <= RECORD_BYTES_MAX;
+    // rustls waits for the rest of a record with a version of SSL 2 or DTLS, too.
+    let is_version = matches!(header[1..3], [3, _] | [0, 2] | [0xfe, 0xfc | 0xfd | 0xff]);
+    let is_record = (20..=24).contains(&header[0]) && is_version && bytes <= RECORD_BYTES_MAX;
     Some(if is_record { bytes } else { ciphertext.len() })
 }
 
