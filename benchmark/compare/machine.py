@@ -1,7 +1,9 @@
 """The machine under the measurement: CPU time and memory of process trees, ports, pinning, facts."""
 
+import contextlib
 import os
 import platform
+import random
 import resource
 import shutil
 import socket
@@ -71,13 +73,26 @@ def _kib_line(path, name):
     return 0
 
 
-def free_ports(count):
-    """Distinct ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def free_ports(count, addresses=1):
+    """Distinct ports that nobody has on 127.0.0.1 and the following addresses now.
+
+    They lie below those that connections take by themselves: a connection just closed holds its port for a minute.
+    """
+    taken_by_connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = range(10_000, taken_by_connections if taken_by_connections > 11_000 else 65_536)
+    hosts = [f"127.0.0.{last}" for last in range(1, addresses + 1)]
+    ports = []
+    with contextlib.ExitStack() as held:
+        for port in random.sample(candidates, len(candidates)):
+            try:
+                for host in hosts:
+                    held.enter_context(socket.create_server((host, port)))
+            except OSError:
+                continue
+            ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise Unusable(f"no {count} ports are free between {candidates[0]} and {candidates[-1]}")
 
 
 def wait_for_port(port, process, seconds=10.0):

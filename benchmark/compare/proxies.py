@@ -132,8 +132,8 @@ class Stage:
             "ECHO_PORT": ["--mode", "echo"],
             "SOURCE_PORT": ["--mode", "source"],
         }
-        for (role, options), port in zip(roles.items(), machine.free_ports(len(roles))):
-            # New connections to the echo origin are spread over 16 of its addresses (see peers/).
+        # New connections to the echo origin are spread over 16 of its addresses (see peers/).
+        for (role, options), port in zip(roles.items(), machine.free_ports(len(roles), addresses=16)):
             addresses = range(1, 17 if role == "ECHO_PORT" else 2)
             listen = [word for last in addresses for word in ("--listen", f"127.0.0.{last}:{port}")]
             command = [*self.bench, "backend", *listen, *options]
