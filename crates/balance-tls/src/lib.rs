@@ -47,3 +47,4 @@ pub use session::{
     sealed_bytes_max,
 };
 pub use suites::CipherSuite;
+pub use unverified::any_server;

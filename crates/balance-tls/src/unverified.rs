@@ -1,10 +1,18 @@
 //! A verifier that takes any chain, for those who asked for it.
 
+use std::sync::Arc;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+/// For a client that takes any server: the signatures of its handshake are checked, its chain is not.
+#[must_use]
+pub fn any_server(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Unverified::servers(provider))
+}
 
 /// Takes any chain, and checks that the peer has its key. Whoever uses the identity must not treat it as verified:
 /// anybody can write any name into a certificate of his own.
@@ -24,7 +32,7 @@ impl Unverified {
     }
 
     /// Of servers.
-    pub(crate) fn servers(provider: &CryptoProvider) -> Self {
+    fn servers(provider: &CryptoProvider) -> Self {
         Self {
             is_mandatory: true,
             algorithms: provider.signature_verification_algorithms,
