@@ -1,6 +1,6 @@
 //! A connection that is read and written without blocking: cleartext, or under TLS.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use crate::tls::{Received, Records, TlsStream};
@@ -64,6 +64,25 @@ impl Link {
         }
     }
 
+    /// As `read`, again after an interruption. `None`: nothing is there.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(crate) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        records: &mut Records,
+    ) -> io::Result<Option<Received>> {
+        loop {
+            match self.read(buffer, records) {
+                Ok(received) => return Ok(Some(received)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Takes some of `bytes`. Under TLS they are sealed then, and may still have to be flushed.
     ///
     /// # Errors
@@ -72,6 +91,38 @@ impl Link {
         match self {
             Self::Plain(stream) => stream.write(bytes),
             Self::Tls(tls) => tls.write(bytes, records),
+        }
+    }
+
+    /// Takes of `bytes`, from `sent` on, as many as the socket has room for. True: all are taken.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(crate) fn send(
+        &mut self,
+        bytes: &[u8],
+        sent: &mut usize,
+        records: &mut Records,
+    ) -> io::Result<bool> {
+        while *sent < bytes.len() {
+            match self.write(&bytes[*sent..], records) {
+                Ok(written) => *sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// As `flush`; the socket may have no room for all.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(crate) fn flush_some(&mut self) -> io::Result<()> {
+        match self.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
         }
     }
 

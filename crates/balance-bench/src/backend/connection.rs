@@ -336,13 +336,7 @@ impl Http {
 
 fn flush_pending(link: &mut Link, pending: &mut Vec<u8>, turn: &mut Turn<'_>) -> io::Result<()> {
     let mut done = 0;
-    while done < pending.len() {
-        match link.write(&pending[done..], turn.records) {
-            Ok(written) => done += written,
-            Err(error) if is_transient(&error) => break,
-            Err(error) => return Err(error),
-        }
-    }
+    link.send(pending, &mut done, turn.records)?;
     turn.shared.count_bytes(done);
     pending.drain(..done);
     Ok(())
@@ -359,7 +353,7 @@ fn write_blocks(link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn is_transient(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 

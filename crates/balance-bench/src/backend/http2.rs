@@ -14,7 +14,7 @@ use balance_proto::http1::RequestHead;
 use balance_proto::http2::frame::PREFACE;
 use balance_proto::http2::{BudgetLimits, Connection, ConnectionSettings, Event, Role, StreamId};
 
-use super::connection::{Turn, is_transient};
+use super::connection::Turn;
 use crate::link::Link;
 
 pub(super) struct Http2 {
@@ -142,12 +142,8 @@ impl Http2 {
     pub(super) fn flush(&mut self, link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
         loop {
             let has_more = self.answer(turn);
-            while self.sent < self.out.len() {
-                match link.write(&self.out[self.sent..], turn.records) {
-                    Ok(written) => self.sent += written,
-                    Err(error) if is_transient(&error) => return Ok(()),
-                    Err(error) => return Err(error),
-                }
+            if !link.send(&self.out, &mut self.sent, turn.records)? {
+                return Ok(());
             }
             self.out.clear();
             self.sent = 0;

@@ -41,18 +41,10 @@ impl Http1 {
     /// The connection failed.
     pub(super) fn send(&mut self, link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
         let bytes = &turn.request.bytes;
-        while self.request.is_some() && self.sent < bytes.len() {
-            match link.write(&bytes[self.sent..], turn.records) {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        if self.request.is_some() && !link.send(bytes, &mut self.sent, turn.records)? {
+            return Ok(());
         }
-        match link.flush() {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
-        }
+        link.flush_some()
     }
 
     /// Reads what is there. `has_ended`: the end of the connection was announced, and will not be again. False: it is
@@ -68,10 +60,9 @@ impl Http1 {
         arrived: &mut Arrived,
     ) -> io::Result<bool> {
         loop {
-            let received = match link.read(turn.scratch, turn.records) {
-                Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            let received = match link.receive(turn.scratch, turn.records) {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(true),
                 // A connection that nothing was asked on may end in any way.
                 Err(_) if self.request.is_none() => return Ok(false),
                 Err(error) => return Err(error),

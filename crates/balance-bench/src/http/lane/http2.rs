@@ -100,20 +100,12 @@ impl Http2 {
     pub(super) fn send(&mut self, link: &mut Link, turn: &mut Turn<'_>) -> io::Result<()> {
         self.open_streams(turn.request);
         self.send_bodies(turn.request);
-        while self.sent < self.out.len() {
-            match link.write(&self.out[self.sent..], turn.records) {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        if !link.send(&self.out, &mut self.sent, turn.records)? {
+            return Ok(());
         }
         self.out.clear();
         self.sent = 0;
-        match link.flush() {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
-        }
+        link.flush_some()
     }
 
     /// Reads what is there. `has_ended`: the end of the connection was announced, and will not be again. False: it is
@@ -129,10 +121,9 @@ impl Http2 {
         arrived: &mut Arrived,
     ) -> io::Result<bool> {
         loop {
-            let received = match link.read(turn.scratch, turn.records) {
-                Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            let received = match link.receive(turn.scratch, turn.records) {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(true),
                 // A connection on which nothing is under way may end in any way.
                 Err(_) if self.streams.is_empty() && self.has_settings => return Ok(false),
                 Err(error) => return Err(error),
