@@ -109,9 +109,27 @@ impl Drop for Sampler {
 
 /// The threads of this process.
 ///
+/// The kernel's list can lack threads while another one ends (its walk along the threads ends at one that is just
+/// gone), so this reads until two readings agree. Where threads come and go without a pause, the last reading counts.
+///
 /// # Errors
 /// What the kernel says.
 pub fn threads() -> io::Result<Vec<u32>> {
+    let mut threads = list_threads()?;
+    for _ in 0..MAX_READINGS {
+        let again = list_threads()?;
+        if again == threads {
+            break;
+        }
+        threads = again;
+    }
+    Ok(threads)
+}
+
+/// Readings of the list of threads that differ before the last one has to do.
+const MAX_READINGS: usize = 16;
+
+fn list_threads() -> io::Result<Vec<u32>> {
     let entries = std::fs::read_dir("/proc/self/task")?;
     entries
         .map(|entry| {
