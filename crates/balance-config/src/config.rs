@@ -15,7 +15,7 @@ use balance_core::{
 use ipnet::IpNet;
 
 use crate::diagnostics::{Place, Spanned};
-use crate::tls_files::CertificateFiles;
+use crate::tls_material::CertificateFiles;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]

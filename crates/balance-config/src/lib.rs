@@ -21,7 +21,7 @@ mod sections;
 mod sources;
 mod suggest;
 mod table;
-mod tls_files;
+mod tls_material;
 mod tree;
 mod value;
 
@@ -40,7 +40,7 @@ pub use reference::reference;
 pub use schema::schema;
 pub use sources::{MemorySources, Sources};
 pub use table::{Key, Kind, Table};
-pub use tls_files::{CertificateFiles, TlsFiles};
+pub use tls_material::{CertificateFiles, TlsMaterial};
 
 /// What came of loading.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Loaded {
     /// `None` when there is any error.
     pub config: Option<Config>,
     /// Whatever else is wrong.
-    pub tls_files: TlsFiles,
+    pub tls_material: TlsMaterial,
     /// Every regular expression in it, whatever else is wrong.
     pub patterns: Vec<Spanned<String>>,
     /// In the order of their places.
@@ -60,7 +60,7 @@ pub fn load(sources: &dyn Sources, path: &str) -> Loaded {
     let mut diagnostics = Diagnostics::default();
     let mut loaded = Loaded {
         config: None,
-        tls_files: TlsFiles::default(),
+        tls_material: TlsMaterial::default(),
         patterns: Vec::new(),
         diagnostics: Vec::new(),
     };
@@ -83,7 +83,7 @@ fn load_into(
 ) -> Option<Config> {
     let read = include::read(sources, path, root_table(), diagnostics)?;
     let root = check_tree(&read.tree, diagnostics)?;
-    loaded.tls_files = tls_files::collect(&root, diagnostics);
+    loaded.tls_material = tls_material::collect(&root, diagnostics);
     loaded.patterns = patterns::collect(&root);
     if read.is_partial {
         return None; // What is missing in the tree is not missing in the files.

@@ -8,22 +8,28 @@ mod watch;
 
 use std::time::SystemTime;
 
-use balance_config::{CertificateFiles, Diagnostic, Place, Severity, Sources, Spanned, TlsFiles};
+use balance_config::{
+    CertificateFiles, Diagnostic, Place, Severity, Sources, Spanned, TlsMaterial,
+};
 use balance_tls::{Authorities, Certificate, CertificateError, Chain, KeyError, PrivateKey};
 
 pub(crate) use expiry::{ExpiryGauges, Warned};
 pub(crate) use watch::{Files, expiring, look};
 
 /// Reads and judges all of them.
-pub(crate) fn check(sources: &dyn Sources, files: &TlsFiles, now: SystemTime) -> Vec<Diagnostic> {
+pub(crate) fn check(
+    sources: &dyn Sources,
+    material: &TlsMaterial,
+    now: SystemTime,
+) -> Vec<Diagnostic> {
     let mut judge = Judge::new(sources, now);
-    for pair in &files.certificates {
+    for pair in &material.certificates {
         judge.pair(pair);
     }
-    for authority in &files.authorities {
-        judge.chain_of_authorities(authority);
+    for authority in &material.authorities {
+        judge.authorities(authority);
     }
-    if let Some(place) = &files.system_authorities {
+    if let Some(place) = &material.system_authorities {
         judge.system_authorities(place);
     }
     judge.diagnostics
@@ -81,7 +87,8 @@ impl<'a> Judge<'a> {
 
     /// Who may sign certificates. `None`: an error is among the diagnostics.
     pub(crate) fn authorities(&mut self, file: &Spanned<String>) -> Option<Authorities> {
-        let chain = self.chain_of_authorities(file)?;
+        let chain = self.chain(file)?;
+        self.expiry(file, &chain);
         match Authorities::new(&chain) {
             Ok(authorities) => Some(authorities),
             Err(error) => {
@@ -109,12 +116,6 @@ impl<'a> Judge<'a> {
             );
         }
         self.system_authorities.clone()
-    }
-
-    fn chain_of_authorities(&mut self, file: &Spanned<String>) -> Option<Chain> {
-        let chain = self.chain(file)?;
-        self.expiry(file, &chain);
-        Some(chain)
     }
 
     /// What clients would refuse.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use balance_config::{Diagnostic, Sources, load};
+use balance_config::{Diagnostic, Loaded, Sources, load};
 
 use crate::certificates;
 use crate::compile;
@@ -20,14 +20,10 @@ pub struct Checked {
 /// Loads and compiles the file at `path` without binding or resolving anything and without changing a file,
 /// so that it can be asked while another process runs with it.
 pub fn check(sources: &dyn Sources, path: &str) -> Checked {
-    let loaded = load(sources, path);
-    let mut diagnostics = loaded.diagnostics;
-    let now = SystemTime::now();
-    diagnostics.extend(certificates::check(sources, &loaded.tls_files, now));
-    diagnostics.extend(match &loaded.config {
-        Some(config) => compile::check(config),
-        None => compile::check_patterns(&loaded.patterns),
-    });
+    let mut loaded = load(sources, path);
+    let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
+    diagnostics.extend(parts(sources, &loaded));
+    diagnostics.extend(loaded.config.iter().flat_map(compile::check));
     diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
     let is_valid = loaded.config.is_some() && !has_errors(&diagnostics);
     Checked {
@@ -36,13 +32,67 @@ pub fn check(sources: &dyn Sources, path: &str) -> Checked {
     }
 }
 
+/// What is wrong with single parts that the loader leaves to others, whatever else is wrong with the whole.
+pub(crate) fn parts(sources: &dyn Sources, loaded: &Loaded) -> Vec<Diagnostic> {
+    let material = &loaded.tls_material;
+    let mut diagnostics = certificates::check(sources, material, SystemTime::now());
+    diagnostics.extend(compile::check_names(material));
+    if loaded.config.is_none() {
+        diagnostics.extend(compile::check_patterns(&loaded.patterns));
+    }
+    diagnostics
+}
+
 #[cfg(test)]
 mod tests {
     use balance_config::MemorySources;
 
     use super::check;
 
-    /// Expressions are compiled by control, which sees no configuration when there is any other mistake.
+    fn seen(yaml: &str) -> Vec<String> {
+        let checked = check(&MemorySources::file("t.yaml", yaml), "t.yaml");
+        let shown = checked.diagnostics.iter();
+        shown
+            .map(|one| format!("{}:{}", one.place.line, one.message))
+            .collect()
+    }
+
+    /// Control judges files, suites and names of servers, and sees no configuration when there is any other mistake.
+    #[test]
+    fn what_tls_names_is_judged_beside_other_mistakes() {
+        let yaml = "version: 2
+listeners:
+  - name: web
+    listen: ':443'
+    mode: http
+    pool: p
+    tls: { cert_file: none.pem, key_file: none.key, cipher_suites: [TLS_NULL], unknown: 1 }
+pools:
+  p:
+    backends: ['127.0.0.1:1', '127.0.0.1:2']
+    tls: { ca_file: none.pem, server_name: 'a b', cipher_suites: [TLS_NULL_TOO] }
+";
+        let expected = [
+            "7:`none.pem` cannot be read: entity not found",
+            "7:`none.key` cannot be read: entity not found",
+            "7:there is no cipher suite `TLS_NULL`",
+            "7:unknown key `unknown` in `tls`",
+            "11:`none.pem` cannot be read: entity not found",
+            "11:no certificate can be for `a b`",
+            "11:there is no cipher suite `TLS_NULL_TOO`",
+        ];
+        assert_eq!(seen(yaml), expected);
+        // And once, when there is none.
+        let others = expected
+            .into_iter()
+            .filter(|line| !line.contains("unknown key"));
+        assert_eq!(
+            seen(&yaml.replace(", unknown: 1", "")),
+            others.collect::<Vec<_>>()
+        );
+    }
+
+    /// Expressions are compiled by control, too.
     #[test]
     fn wrong_expressions_are_shown_beside_other_mistakes() {
         let yaml = "version: 2
@@ -53,12 +103,8 @@ routes:
   - { name: b, match: *m, pool: p }
   - { name: c, match: { headers: { X-A: { regex: '[' } } }, pool: p }
 ";
-        let checked = check(&MemorySources::file("t.yaml", yaml), "t.yaml");
-        let seen: Vec<String> = (checked.diagnostics.iter())
-            .map(|one| format!("{}:{}", one.place.line, one.message))
-            .collect();
         assert_eq!(
-            seen,
+            seen(yaml),
             [
                 "5:regular expression: unclosed group, at character 3",
                 "5:there is no pool `q`",

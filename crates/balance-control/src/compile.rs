@@ -42,7 +42,9 @@ pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
 pub(crate) use routes::check_patterns;
-pub(crate) use tls::{SecuredListener, Tls, certificates, listener_paths, store, upstream_paths};
+pub(crate) use tls::{
+    SecuredListener, Tls, certificates, check_names, listener_paths, store, upstream_paths,
+};
 
 use routes::Tables;
 

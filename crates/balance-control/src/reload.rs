@@ -17,6 +17,7 @@ use balance_telemetry::Registry;
 
 use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
+use crate::check;
 use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
 use crate::health::{HealthThread, JudgedPool, Target, Targets};
@@ -263,11 +264,11 @@ pub(crate) fn load_and_compile(
     previous: Option<&Compiled>,
     registry: &Arc<Registry>,
 ) -> Result<(Prepared, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let loaded = load(sources, path);
-    let mut diagnostics = loaded.diagnostics;
-    let compiled = match loaded.config {
+    let mut loaded = load(sources, path);
+    let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
+    let compiled = match loaded.config.take() {
         Some(config) => compile::compile(config, sources, previous, registry),
-        None => return Err(diagnostics),
+        None => Err(check::parts(sources, &loaded)),
     };
     match compiled {
         Ok(mut prepared) => {

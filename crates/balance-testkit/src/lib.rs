@@ -7,6 +7,7 @@
 mod accepting;
 mod careless_proxy;
 mod client;
+mod client_hello;
 mod configured;
 mod fault_proxy;
 mod origin;
@@ -23,6 +24,7 @@ mod tls_front;
 
 pub use careless_proxy::{CarelessProxy, Carelessness};
 pub use client::{RawClient, Response, at_every_split};
+pub use client_hello::client_hello;
 pub use configured::ConfiguredProgram;
 pub use fault_proxy::{Carried, Fault, FaultAction, FaultProxy, Place};
 pub use origin::{OnConnect, Origin, OriginOptions, Recorded, Script};

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::table::{ENABLED, Key, Kind, Table};
-use crate::tls_files::CertificateFiles;
+use crate::tls_material::CertificateFiles;
 use crate::value::{Block, Item, Value};
 
 pub(crate) static TLS: Table = Table {

@@ -59,7 +59,7 @@ impl Files {
     fn check(&self, yaml: &str) -> Vec<String> {
         let sources = self.0.clone().with_file("t.yaml", yaml);
         let loaded = load(&sources, "t.yaml");
-        let shown = check(&sources, &loaded.tls_files, now()).into_iter();
+        let shown = check(&sources, &loaded.tls_material, now()).into_iter();
         shown
             .map(|mut one| {
                 assert!(one.help.take().is_some(), "{one}");

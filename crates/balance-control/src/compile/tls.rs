@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use balance_config::{
-    ClientAuth as ClientAuthConfig, Config, Diagnostic, HandshakeSettings, Listener, ListenerTls,
-    Mode, Pool, PoolKind, Severity, Sources, Spanned, TlsCertificate,
+    ClientAuth as ClientAuthConfig, Config, Diagnostic, Listener, ListenerTls, Mode, Pool,
+    PoolKind, Severity, Sources, Spanned, TlsCertificate, TlsMaterial,
 };
 use balance_core::BackendId;
 use balance_tls::{
@@ -52,12 +52,19 @@ struct TicketScope {
     authorities: u64,
 }
 
-/// What can be said about a configuration without reading its files.
+/// Judges the names that are written, without a configuration: it may have any other mistake.
+pub(crate) fn check_names(material: &TlsMaterial) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    suites(&material.cipher_suites, &mut diagnostics);
+    for name in &material.peer_names {
+        upstream::parse_name(name, &mut diagnostics);
+    }
+    diagnostics
+}
+
+/// What can be said beyond that about a configuration without reading its files.
 pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
-    for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
-        suites(&tls.handshake, &mut diagnostics);
-    }
     for pool in definitions(config).flatten() {
         upstream::check(config, pool, &mut diagnostics);
     }
@@ -177,7 +184,7 @@ impl Acquiring<'_> {
             .iter()
             .map(|certificate| self.judge.pair(&certificate.files))
             .collect();
-        let cipher_suites = suites(&tls.handshake, &mut self.judge.diagnostics);
+        let cipher_suites = suites(&tls.handshake.cipher_suites, &mut self.judge.diagnostics);
         let client_auth = self.client_auth(tls);
         let pairs: Vec<Pair> = read.into_iter().collect::<Option<_>>()?;
         let certificates = Certificates::new(store(&tls.certificates, pairs.iter())?);
@@ -262,7 +269,7 @@ impl Acquiring<'_> {
 
 /// The suites that are written, or `None` with an error for each that is unknown.
 fn suites(
-    handshake: &HandshakeSettings,
+    names: &[Spanned<String>],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Vec<CipherSuite>> {
     let find = |name: &Spanned<String>| {
@@ -277,7 +284,7 @@ fn suites(
         }
         found
     };
-    let found: Vec<_> = handshake.cipher_suites.iter().map(find).collect();
+    let found: Vec<_> = names.iter().map(find).collect();
     found.into_iter().collect()
 }
 

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use balance_config::{Backend, Config, Diagnostic, Pool, Severity, UpstreamTls};
+use balance_config::{Backend, Config, Diagnostic, Pool, Severity, Spanned, UpstreamTls};
 use balance_tls::{ClientPolicy, ClientSettings, PeerName, Trust};
 
 use super::suites;
@@ -32,12 +32,12 @@ struct Material {
     not_after: Option<SystemTime>,
 }
 
-/// What can be said about a pool's `tls` without reading its files.
+/// Reports backends whose address no certificate can be for; written names are judged by [`parse_name`].
 pub(super) fn check(config: &Config, pool: &Pool, diagnostics: &mut Vec<Diagnostic>) {
-    if let Some(tls) = &pool.tls {
-        suites(&tls.handshake, diagnostics);
-        let names = |backend| peer_name(tls, backend, diagnostics);
-        members(config, pool).map(names).for_each(drop);
+    if let Some(tls) = pool.tls.as_ref().filter(|tls| tls.server_name.is_none()) {
+        let names = members(config, pool);
+        let names = names.map(|backend| peer_name(tls, backend, diagnostics));
+        names.for_each(drop);
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn paths(tls: &UpstreamTls) -> impl Iterator<Item = &str> {
 
 /// `None`: an error is among the diagnostics.
 fn read(tls: &UpstreamTls, judge: &mut Judge<'_>) -> Option<Material> {
-    let cipher_suites = suites(&tls.handshake, &mut judge.diagnostics);
+    let cipher_suites = suites(&tls.handshake.cipher_suites, &mut judge.diagnostics);
     let pair = tls.certificate.as_ref().map(|files| judge.pair(files));
     let trust = match (&tls.ca_file, tls.verifies) {
         (_, false) => Some(Trust::Anybody),
@@ -184,17 +184,26 @@ fn peer_name(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<PeerName> {
     let host = tls.name_for(&backend.address.value)?;
-    let name = PeerName::parse(&host);
+    let place = match &tls.server_name {
+        Some(written) => &written.place,
+        None => &backend.address.place,
+    };
+    parse_name(&Spanned::new(host, place.clone()), diagnostics)
+}
+
+/// The name as certificates can have it. `None`: an error is among the diagnostics.
+pub(super) fn parse_name(
+    written: &Spanned<String>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<PeerName> {
+    let name = PeerName::parse(&written.value);
     if name.is_none() {
-        let place = match &tls.server_name {
-            Some(written) => &written.place,
-            None => &backend.address.place,
-        };
+        let message = format!("no certificate can be for `{}`", written.value);
+        let diagnostic = Diagnostic::new(Severity::Error, &written.place, message)
+            .with_help("`server_name` is a host name or an address");
         // One `server_name` is for all backends of the pool.
-        if diagnostics.iter().all(|known| known.place != *place) {
-            let message = format!("no certificate can be for `{host}`");
-            let diagnostic = Diagnostic::new(Severity::Error, place, message);
-            diagnostics.push(diagnostic.with_help("`server_name` is a host name or an address"));
+        if !diagnostics.contains(&diagnostic) {
+            diagnostics.push(diagnostic);
         }
     }
     name

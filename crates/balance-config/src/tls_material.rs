@@ -1,20 +1,24 @@
-//! The files that `tls` sections name, for whoever can read and judge them: they are known even when the
-//! configuration as a whole cannot be used.
+//! What `tls` sections name and only others can judge: files, cipher suites, names of servers. It is known, and the
+//! mistakes in it can be told, even when the configuration as a whole cannot be used.
 
 use std::collections::HashSet;
 
 use crate::config::HostPattern;
 use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
+use crate::sections::route::texts;
 use crate::value::Block;
 
-/// Those of all sections that are in force.
+/// Of all sections that are in force.
 #[derive(Clone, Debug, Default)]
-pub struct TlsFiles {
+pub struct TlsMaterial {
     pub certificates: Vec<CertificateFiles>,
     /// Certificates of authorities, to check others with.
     pub authorities: Vec<Spanned<String>>,
     /// The first section that relies on the authorities which the system knows.
     pub system_authorities: Option<Place>,
+    pub cipher_suites: Vec<Spanned<String>>,
+    /// The names that certificates of backends must have, where they are written.
+    pub peer_names: Vec<Spanned<String>>,
 }
 
 /// A certificate chain and its key.
@@ -39,9 +43,9 @@ impl CertificateFiles {
 }
 
 /// Collects them. A certificate without a key, or a key without a certificate, is an error.
-pub(crate) fn collect(root: &Block, diagnostics: &mut Diagnostics) -> TlsFiles {
+pub(crate) fn collect(root: &Block, diagnostics: &mut Diagnostics) -> TlsMaterial {
     let mut collector = Collector {
-        files: TlsFiles::default(),
+        material: TlsMaterial::default(),
         seen: HashSet::new(),
         diagnostics,
     };
@@ -57,11 +61,11 @@ pub(crate) fn collect(root: &Block, diagnostics: &mut Diagnostics) -> TlsFiles {
         tls.into_iter()
             .for_each(|(tls, pool)| collector.upstream(tls, pool.key_place("tls")));
     }
-    collector.files
+    collector.material
 }
 
 struct Collector<'a> {
-    files: TlsFiles,
+    material: TlsMaterial,
     /// An anchor may bring one section to several listeners.
     seen: HashSet<Place>,
     diagnostics: &'a mut Diagnostics,
@@ -82,6 +86,7 @@ impl Collector<'_> {
             self.pair(certificate, "cert_file", "key_file");
         }
         self.authority(tls, "client_ca_file");
+        self.suites(tls);
         let backend = tls.enabled_block("backend");
         backend
             .into_iter()
@@ -91,10 +96,14 @@ impl Collector<'_> {
     fn upstream(&mut self, tls: &Block, place: &Place) {
         self.pair(tls, "client_cert_file", "client_key_file");
         self.authority(tls, "ca_file");
+        self.suites(tls);
+        let name = tls.spanned_text("server_name");
+        let name = name.filter(|name| self.seen.insert(name.place.clone()));
+        self.material.peer_names.extend(name);
         let verifies = tls.bool("insecure_skip_verify") != Some(&true);
         if verifies && !tls.has("ca_file") {
             let place = || place.clone();
-            self.files.system_authorities.get_or_insert_with(place);
+            self.material.system_authorities.get_or_insert_with(place);
         }
     }
 
@@ -104,7 +113,7 @@ impl Collector<'_> {
                 if let Some(files) = CertificateFiles::read(block, certificate, key)
                     && self.seen.insert(files.certificate.place.clone())
                 {
-                    self.files.certificates.push(files);
+                    self.material.certificates.push(files);
                 }
                 return;
             }
@@ -121,9 +130,15 @@ impl Collector<'_> {
         }
     }
 
+    fn suites(&mut self, block: &Block) {
+        let names = texts(block, "cipher_suites").into_iter();
+        let names = names.filter(|name| self.seen.insert(name.place.clone()));
+        self.material.cipher_suites.extend(names);
+    }
+
     fn authority(&mut self, block: &Block, key: &str) {
         let file = block.spanned_text(key);
-        self.files
+        self.material
             .authorities
             .extend(file.filter(|file| self.seen.insert(file.place.clone())));
     }
