@@ -22,6 +22,7 @@ programs=(
     "h2load nghttp2-client"
     "nghttp nghttp2-client"
     "c++ g++"
+    "testssl testssl.sh"
     "prlimit util-linux"
     "setpriv util-linux"
 )
@@ -66,9 +67,9 @@ if ! cmp -s crates/balance-testkit/real/package.json "$peers/package.json" || [ 
 fi
 
 # The validator that holds the JSON Schema of the configuration against the examples and the tests' mistakes; and the
-# WSGI server among the origins; and an HTTP/2 client.
-if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn, h2' 2> /dev/null; then
-    echo "installing jsonschema, gunicorn and h2 into $peers"
+# WSGI server among the origins; an HTTP/2 client; and a second WebSocket client.
+if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn, h2, websockets' 2> /dev/null; then
+    echo "installing jsonschema, gunicorn, h2 and websockets into $peers"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
-        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28' 'h2>=4,<5'
+        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28' 'h2>=4,<5' 'websockets>=15,<16'
 fi

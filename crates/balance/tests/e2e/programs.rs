@@ -1,10 +1,12 @@
 //! Programs that people use against Balance: whether they are here, and what they say.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use balance_testkit::{PATIENCE, Process, Signal, TempDir};
+
+use crate::subject::BINARY;
 
 /// Whether a program is installed. Where tests must be complete (`CI` is set), a missing one is a failure;
 /// elsewhere the test says that it is skipped.
@@ -32,6 +34,30 @@ pub(crate) fn must_be_here(what: &str) {
         std::env::var_os("CI").is_none(),
         "{what} is missing; .ci/install.sh installs it"
     );
+}
+
+/// Where `.ci/install.sh` puts what it takes from registries: beside the profile's folder of the build.
+pub(crate) fn peers() -> PathBuf {
+    let target = Path::new(BINARY).parent().and_then(Path::parent);
+    target.unwrap().join("test-peers")
+}
+
+/// Python with the packages that the tests use; `None`, as [`is_here`], when this one is missing.
+#[track_caller]
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped test must not look like a passed one"
+)]
+pub(crate) fn python_with(package: &str) -> Option<Command> {
+    let packages = peers().join("python");
+    if !packages.join(package).is_dir() {
+        must_be_here(package);
+        eprintln!("skipped: Python's {package} is not installed, .ci/install.sh does that");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages);
+    Some(command)
 }
 
 /// Runs a program to its end, which must be a success, and returns what it said.

@@ -4,6 +4,7 @@ mod bad;
 mod clients;
 pub(crate) mod files;
 mod front;
+mod programs;
 mod renewal;
 mod server_names;
 mod termination;

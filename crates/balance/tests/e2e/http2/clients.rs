@@ -1,12 +1,9 @@
 //! Clients that people use: curl, nghttp, h2load, Node and Python's h2.
 
-use std::path::Path;
-use std::process::Command;
-
 use balance_testkit::{Origin, Script, TempDir};
 
-use crate::programs::{is_here, must_be_here, run};
-use crate::subject::{BINARY, Config};
+use crate::programs::{is_here, python_with, run};
+use crate::subject::Config;
 use crate::tls::{Files, said};
 
 fn origin() -> Origin {
@@ -162,13 +159,9 @@ fn node_asks_side_by_side_and_cancels() {
 
 #[test]
 fn python_h2_takes_our_frames() {
-    // Where .ci/install.sh puts it: beside the profile's folder of the build.
-    let target = Path::new(BINARY).parent().and_then(Path::parent).unwrap();
-    let packages = target.join("test-peers/python");
-    if !packages.join("h2").is_dir() {
-        must_be_here("Python's h2");
+    let Some(mut python) = python_with("h2") else {
         return;
-    }
+    };
     let origin = origin();
     let process = Config::http(&[origin.addr()]).start();
     let script = r#"
@@ -193,8 +186,7 @@ while ended < 10:
 print(received)
 "#;
     let web = process.listener("web");
-    let output = Command::new("python3")
-        .env("PYTHONPATH", packages)
+    let output = python
         .args(["-c", script, &web.ip().to_string(), &web.port().to_string()])
         .output()
         .unwrap();
