@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use balance_testkit::{
-    OnConnect, Origin, OriginOptions, Script, SilentAddress, StrictError, pause,
+    OnConnect, Origin, OriginOptions, Script, SilentAddress, StrictError, at_some_pace, pause,
 };
 
 use crate::proxy::{Proxy, get};
@@ -46,130 +46,146 @@ fn connect_goes_on_to_the_next_backend() {
 
 #[test]
 fn head_in_total_and_not_per_byte() {
-    let origin = Origin::answering(Script::ok(""));
-    let proxy = Proxy::over(&[origin.addr()], "timeouts: { head: 400ms, idle: 30s }");
-    // The first head of a connection, and one after an idle time.
-    for is_first in [true, false] {
-        let mut client = proxy.connect();
-        if !is_first {
-            assert_eq!(client.exchange(get("/")).unwrap().status, 200);
-        }
-        let started = Instant::now();
-        let drip = get("/drip").repeat(100);
-        for byte in drip.as_bytes().chunks(1).filter(|byte| *byte != b"\n") {
-            if started.elapsed() > Duration::from_secs(5) || client.send(byte).is_err() {
-                break;
+    at_some_pace(|pace| {
+        let origin = Origin::answering(Script::ok(""));
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ head: {:?}, idle: 1h }}", pace.ms(400)),
+        );
+        // The first head of a connection, and one after an idle time.
+        for is_first in [true, false] {
+            let mut started = Instant::now();
+            let mut client = proxy.connect();
+            if !is_first {
+                assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+                started = Instant::now();
             }
-            client.set_read_timeout(Duration::from_millis(20)).unwrap();
-            match client.read_response() {
-                Err(StrictError::TimedOut) => {}
-                Ok(response) => {
-                    check_answer(&response, 408, "details=\"client_timeout\"");
-                    assert!(!response.keeps_alive());
+            let drip = get("/drip").repeat(100);
+            for byte in drip.as_bytes().chunks(1).filter(|byte| *byte != b"\n") {
+                if started.elapsed() > pace.ms(5_000) || client.send(byte).is_err() {
                     break;
                 }
-                other => unreachable!("{other:?}"),
+                client.set_read_timeout(Duration::from_millis(20)).unwrap();
+                match client.read_response() {
+                    Err(StrictError::TimedOut) => {}
+                    Ok(response) => {
+                        check_answer(&response, 408, "details=\"client_timeout\"");
+                        assert!(!response.keeps_alive());
+                        break;
+                    }
+                    other => unreachable!("{other:?}"),
+                }
             }
+            let took = started.elapsed();
+            assert!(took >= pace.ms(350), "{took:?}: too early");
+            assert!(took < pace.ms(4_000), "{took:?}: every byte renewed it");
         }
-        let took = started.elapsed();
-        assert!(took >= Duration::from_millis(350), "{took:?}: too early");
-        assert!(
-            took < Duration::from_secs(4),
-            "{took:?}: every byte renewed it"
-        );
-    }
-    proxy.wait_for_cause("client_timeout", 2);
-    assert!(origin.requests().iter().all(|each| each.target == "/"));
+        proxy.wait_for_cause("client_timeout", 2);
+        assert!(origin.requests().iter().all(|each| each.target == "/"));
+    });
 }
 
 #[test]
 fn idle() {
-    let origin = Origin::answering(Script::ok(""));
-    let proxy = Proxy::over(&[origin.addr()], "timeouts: { idle: 600ms }");
-    let mut client = proxy.connect();
-    for _ in 0..3 {
-        // Each request renews it.
-        pause(Duration::from_millis(250));
-        assert_eq!(client.exchange(get("/")).unwrap().status, 200);
-    }
-    let started = Instant::now();
-    assert_eq!(
-        client.read_to_end(),
-        Ok(vec![]),
-        "no answer to what was not asked"
-    );
-    let took = started.elapsed();
-    assert!(
-        took >= Duration::from_millis(550) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
-    assert_eq!(proxy.cause("client_timeout"), 0.0);
+    at_some_pace(|pace| {
+        let origin = Origin::answering(Script::ok(""));
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ idle: {:?} }}", pace.ms(600)),
+        );
+        let mut client = proxy.connect();
+        for _ in 0..3 {
+            // Each request renews it.
+            pause(pace.ms(250));
+            assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+        }
+        let started = Instant::now();
+        assert_eq!(
+            client.read_to_end(),
+            Ok(vec![]),
+            "no answer to what was not asked"
+        );
+        // Counted from when the client had its answer, a little after the proxy began to count.
+        assert!(
+            started.elapsed() > pace.ms(300),
+            "the last one did not renew it"
+        );
+        assert_eq!(proxy.cause("client_timeout"), 0.0);
+    });
 }
 
 #[test]
 fn first_byte() {
-    let origin = Origin::start(|request| match request.target.as_str() {
-        "/never" => Script::never(),
-        "/interim" => Script::never().interim(103, &[]),
-        _ => Script::ok("late").delay(Duration::from_millis(150)),
+    at_some_pace(|pace| {
+        let origin = Origin::start(move |request| match request.target.as_str() {
+            "/never" => Script::never(),
+            "/interim" => Script::never().interim(103, &[]),
+            _ => Script::ok("late").delay(pace.ms(150)),
+        });
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ first_byte: {:?}, read: 1h }}", pace.ms(700)),
+        );
+        let mut client = proxy.connect();
+        assert_eq!(client.exchange(get("/late")).unwrap().text(), "late");
+        let response = client.exchange(get("/never")).unwrap();
+        check_answer(&response, 504, "error=http_response_timeout");
+        assert!(response.keeps_alive(), "the request was read to its end");
+        // An interim response does not stop the clock for good.
+        let response = client.exchange(get("/interim")).unwrap();
+        check_answer(&response, 504, "error=http_response_timeout");
+        assert_eq!(response.interim, [103]);
+        proxy.wait_for_cause("http_response_timeout", 2);
+        origin.wait_for_open_connections(0);
     });
-    let proxy = Proxy::over(
-        &[origin.addr()],
-        "timeouts: { first_byte: 700ms, read: 30s }",
-    );
-    let mut client = proxy.connect();
-    assert_eq!(client.exchange(get("/late")).unwrap().text(), "late");
-    let response = client.exchange(get("/never")).unwrap();
-    check_answer(&response, 504, "error=http_response_timeout");
-    assert!(response.keeps_alive(), "the request was read to its end");
-    // An interim response does not stop the clock for good.
-    let response = client.exchange(get("/interim")).unwrap();
-    check_answer(&response, 504, "error=http_response_timeout");
-    assert_eq!(response.interim, [103]);
-    proxy.wait_for_cause("http_response_timeout", 2);
-    origin.wait_for_open_connections(0);
 }
 
 #[test]
 fn first_byte_does_not_run_while_the_body_is_coming() {
-    let origin = Origin::answering(Script::echo());
-    let proxy = Proxy::over(
-        &[origin.addr()],
-        "timeouts: { first_byte: 600ms, read: 5s }",
-    );
-    let mut client = proxy.connect();
-    client
-        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n")
-        .unwrap();
-    for byte in ["s", "l", "o", "w", "l", "y"] {
-        pause(Duration::from_millis(130));
-        client.send(byte).unwrap();
-    }
-    assert_eq!(client.read_response().unwrap().text(), "slowly");
+    at_some_pace(|pace| {
+        let origin = Origin::answering(Script::echo());
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ first_byte: {:?}, read: 1h }}", pace.ms(600)),
+        );
+        let mut client = proxy.connect();
+        client
+            .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n")
+            .unwrap();
+        for byte in ["s", "l", "o", "w", "l", "y"] {
+            pause(pace.ms(130));
+            client.send(byte).unwrap();
+        }
+        assert_eq!(client.read_response().unwrap().text(), "slowly");
+    });
 }
 
 #[test]
 fn read_of_a_response() {
-    let slow = Script::ok(vec![b'x'; 600]);
-    let origin = Origin::start(move |request| match request.target.as_str() {
-        // Head and body take long in total, but each part comes in time.
-        "/slow" => slow.clone().in_pieces_of(1),
-        _ => Script::ok(vec![b'x'; 10_000]).hang_after_bytes(5_000),
+    at_some_pace(|pace| {
+        // A piece every two milliseconds or later: twice as long as allowed.
+        let pieces = usize::try_from(pace.ms(600).as_millis()).unwrap();
+        let slow = Script::ok(vec![b'x'; pieces]);
+        let origin = Origin::start(move |request| match request.target.as_str() {
+            // Head and body take long in total, but each part comes in time.
+            "/slow" => slow.clone().in_pieces_of(1),
+            _ => Script::ok(vec![b'x'; 10_000]).hang_after_bytes(5_000),
+        });
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ read: {:?}, first_byte: 1h }}", pace.ms(600)),
+        );
+        let mut client = proxy.connect();
+        assert_eq!(client.exchange(get("/slow")).unwrap().body.len(), pieces);
+        client.send(get("/hang")).unwrap();
+        let error = client.read_response().unwrap_err();
+        assert!(
+            matches!(error, StrictError::Truncated | StrictError::Reset),
+            "{error}"
+        );
+        proxy.wait_for_cause("connection_read_timeout", 1);
+        origin.wait_for_open_connections(0);
     });
-    let proxy = Proxy::over(
-        &[origin.addr()],
-        "timeouts: { read: 600ms, first_byte: 10s }",
-    );
-    let mut client = proxy.connect();
-    assert_eq!(client.exchange(get("/slow")).unwrap().body.len(), 600);
-    client.send(get("/hang")).unwrap();
-    let error = client.read_response().unwrap_err();
-    assert!(
-        matches!(error, StrictError::Truncated | StrictError::Reset),
-        "{error}"
-    );
-    proxy.wait_for_cause("connection_read_timeout", 1);
-    origin.wait_for_open_connections(0);
 }
 
 #[test]
@@ -184,6 +200,7 @@ fn read_of_a_request() {
     check_answer(&response, 408, "details=\"client_timeout\"");
     assert!(!response.keeps_alive());
     proxy.wait_for_cause("client_timeout", 1);
+    origin.wait_for_heads(1);
     origin.wait_for_open_connections(0);
     assert!(!origin.requests()[0].is_complete);
 }
@@ -209,26 +226,31 @@ fn write_progress_towards_the_client() {
 
 #[test]
 fn write_progress_is_not_the_length_of_a_download() {
-    const BYTES: usize = 24 << 20;
-    let origin = Origin::answering(Script::ok(vec![b'x'; BYTES]));
-    let proxy = Proxy::over(
-        &[origin.addr()],
-        "timeouts: { write_progress: 1500ms, read: 1500ms }",
-    );
-    let mut client = proxy.connect();
-    client.send(get("/")).unwrap();
-    let started = Instant::now();
-    let mut seen = 0;
-    while seen < BYTES {
-        pause(Duration::from_millis(90));
-        let part = (BYTES - seen).min(1 << 20);
-        seen += client.read_exact(part).unwrap().len();
-    }
-    assert!(
-        started.elapsed() > Duration::from_millis(2000),
-        "longer than any deadline"
-    );
-    proxy.wait_for_cause("completed", 1);
+    at_some_pace(|pace| {
+        const BYTES: usize = 24 << 20;
+        let origin = Origin::answering(Script::ok(vec![b'x'; BYTES]));
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!(
+                "timeouts: {{ write_progress: {0:?}, read: {0:?} }}",
+                pace.ms(1_500)
+            ),
+        );
+        let mut client = proxy.connect();
+        client.send(get("/")).unwrap();
+        let started = Instant::now();
+        let mut seen = 0;
+        while seen < BYTES {
+            pause(pace.ms(90));
+            let part = (BYTES - seen).min(1 << 20);
+            seen += client.read_exact(part).unwrap().len();
+        }
+        assert!(
+            started.elapsed() > pace.ms(2_000),
+            "longer than any deadline"
+        );
+        proxy.wait_for_cause("completed", 1);
+    });
 }
 
 #[test]
@@ -268,25 +290,28 @@ fn write_progress_towards_a_backend_that_never_reads() {
 
 #[test]
 fn request_bounds_the_whole_exchange() {
-    let origin = Origin::start(|request| match request.target.as_str() {
-        "/never" => Script::never(),
-        "/drip" => Script::ok(vec![b'x'; 100_000]).in_pieces_of(1),
-        _ => Script::ok("quick"),
+    at_some_pace(|pace| {
+        let origin = Origin::start(|request| match request.target.as_str() {
+            "/never" => Script::never(),
+            "/drip" => Script::ok(vec![b'x'; 100_000]).in_pieces_of(1),
+            _ => Script::ok("quick"),
+        });
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!("timeouts: {{ request: {:?} }}", pace.ms(800)),
+        );
+        let mut client = proxy.connect();
+        for _ in 0..3 {
+            // It begins anew with every exchange.
+            pause(pace.ms(300));
+            assert_eq!(client.exchange(get("/")).unwrap().text(), "quick");
+        }
+        let response = client.exchange(get("/never")).unwrap();
+        check_answer(&response, 504, "error=http_response_timeout");
+        client.send(get("/drip")).unwrap();
+        assert!(client.read_response().is_err());
+        proxy.wait_for_cause("http_response_timeout", 2);
     });
-    let proxy = Proxy::over(&[origin.addr()], "timeouts: { request: 800ms }");
-    let mut client = proxy.connect();
-    for _ in 0..3 {
-        // It begins anew with every exchange.
-        pause(Duration::from_millis(300));
-        assert_eq!(client.exchange(get("/")).unwrap().text(), "quick");
-    }
-    let response = client.exchange(get("/never")).unwrap();
-    check_answer(&response, 504, "error=http_response_timeout");
-    let started = Instant::now();
-    client.send(get("/drip")).unwrap();
-    assert!(client.read_response().is_err());
-    assert!(started.elapsed() < Duration::from_secs(5));
-    proxy.wait_for_cause("http_response_timeout", 2);
 }
 
 #[test]
@@ -302,7 +327,10 @@ fn request_includes_connecting() {
 
 #[test]
 fn a_route_has_deadlines_of_its_own() {
-    let origin = Origin::answering(Script::ok("late").delay(Duration::from_millis(250)));
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/quick" => Script::never(),
+        _ => Script::ok("late").delay(Duration::from_millis(250)),
+    });
     let routes = "routes:\n\
         - { name: quick, match: { path: /quick }, pool: p, timeouts: { first_byte: 100ms } }\n";
     let proxy = Proxy::over(&[origin.addr()], routes);

@@ -4,7 +4,7 @@ mod real_peers;
 
 use std::net::SocketAddr;
 
-use balance_testkit::{Origin, PATIENCE, Process, Script, Signal, TempDir};
+use balance_testkit::{Origin, PATIENCE, Process, Script, Signal, TempDir, at_some_pace};
 use serde_json::Value;
 
 use crate::programs::is_here;
@@ -113,41 +113,44 @@ fn ctrl_c_prints_the_results_so_far() {
 
 #[test]
 fn the_targets_are_measured_from_start_to_end() {
-    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
-        return; // a core for the proxy and one for the rest is what it asks for
-    }
-    let folder = TempDir::new("bench").unwrap();
-    let output = balance(
-        &[
-            "bench",
-            "targets",
-            "--duration",
-            "500ms",
-            "--rounds",
-            "1",
-            "--connections",
-            "10",
-            "--idle",
-            "50",
-            "--json",
-            "targets.json",
-        ],
-        folder.path(),
-    );
-    let code = output.status.code();
-    assert!(matches!(code, Some(0 | 1 | 3)), "{output:?}");
-    let json = std::fs::read(folder.path().join("targets.json")).unwrap();
-    let json: Value = serde_json::from_slice(&json).unwrap();
-    let targets = json["targets"].as_array().unwrap();
-    assert_eq!(targets.len(), 4, "{json:#}");
-    assert!(targets[0]["measured"].as_f64().unwrap() > 0.0, "{json:#}");
-    for target in &targets[..2] {
-        let note = target["note"].as_str().unwrap();
-        assert!(!note.contains("errors"), "{json:#}");
-    }
-    assert_eq!(targets[2]["verdict"], "PASS", "{json:#}");
-    assert_eq!(targets[2]["measured"].as_f64(), Some(50.0), "{json:#}");
-    assert_eq!(targets[3]["verdict"], "PASS", "{json:#}");
+    at_some_pace(|pace| {
+        if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+            return; // a core for the proxy and one for the rest is what it asks for
+        }
+        let duration = format!("{:?}", pace.ms(500));
+        let folder = TempDir::new("bench").unwrap();
+        let output = balance(
+            &[
+                "bench",
+                "targets",
+                "--duration",
+                &duration,
+                "--rounds",
+                "1",
+                "--connections",
+                "10",
+                "--idle",
+                "50",
+                "--json",
+                "targets.json",
+            ],
+            folder.path(),
+        );
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 1 | 3)), "{output:?}");
+        let json = std::fs::read(folder.path().join("targets.json")).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        let targets = json["targets"].as_array().unwrap();
+        assert_eq!(targets.len(), 4, "{json:#}");
+        assert!(targets[0]["measured"].as_f64().unwrap() > 0.0, "{json:#}");
+        for target in &targets[..2] {
+            let note = target["note"].as_str().unwrap();
+            assert!(!note.contains("errors"), "{json:#}");
+        }
+        assert_eq!(targets[2]["verdict"], "PASS", "{json:#}");
+        assert_eq!(targets[2]["measured"].as_f64(), Some(50.0), "{json:#}");
+        assert_eq!(targets[3]["verdict"], "PASS", "{json:#}");
+    });
 }
 
 /// The limit of this process alone: the origin has enough.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 
 use balance_testkit::sm_data::{Verdict, client_hello_rows};
-use balance_testkit::{EchoServer, PeerMode, Process, RawClient, TempDir};
+use balance_testkit::{EchoServer, PeerMode, Process, RawClient, TempDir, at_some_pace};
 
 use crate::subject::{Config, balance, wait_for_cause, wait_until};
 
@@ -94,31 +94,35 @@ fn a_hello_arrives_unchanged_where_its_name_leads_or_not_at_all() {
 
 #[test]
 fn a_hello_that_breaks_off_or_does_not_end_reaches_nobody() {
-    let (other, named) = (echo(), echo());
-    let config = by_names(
-        [&other, &named],
-        &format!("a.example: ['{}']", named.addr()),
-    );
-    let process = config.with("timeouts: { head: 300ms }").start();
-    let web = process.listener("web");
-    let mut count = 0;
-    for row in client_hello_rows() {
-        if row.verdict == Verdict::Partial {
-            count += 1;
-            assert_eq!(echoed(web, &row.input), b"", "{}", row.title());
+    at_some_pace(|pace| {
+        let (other, named) = (echo(), echo());
+        let config = by_names(
+            [&other, &named],
+            &format!("a.example: ['{}']", named.addr()),
+        );
+        let process = config
+            .with(&format!("timeouts: {{ head: {:?} }}", pace.ms(300)))
+            .start();
+        let web = process.listener("web");
+        let mut count = 0;
+        for row in client_hello_rows() {
+            if row.verdict == Verdict::Partial {
+                count += 1;
+                assert_eq!(echoed(web, &row.input), b"", "{}", row.title());
+            }
         }
-    }
-    assert!(count > 10, "{count}");
-    wait_for_cause(&process, "client_closed", count);
-    for said in [&hello("a.example")[..30], b""] {
-        let mut client = RawClient::connect(web).unwrap();
-        client.send(said).unwrap();
-        let mut heard = Vec::new();
-        let _ = Read::read_to_end(&mut client, &mut heard);
-        assert_eq!(heard, b"");
-    }
-    wait_for_cause(&process, "client_timeout", 2);
-    assert_eq!(other.sessions().len() + named.sessions().len(), 0);
+        assert!(count > 10, "{count}");
+        wait_for_cause(&process, "client_closed", count);
+        for said in [&hello("a.example")[..30], b""] {
+            let mut client = RawClient::connect(web).unwrap();
+            client.send(said).unwrap();
+            let mut heard = Vec::new();
+            let _ = Read::read_to_end(&mut client, &mut heard);
+            assert_eq!(heard, b"");
+        }
+        wait_for_cause(&process, "client_timeout", 2);
+        assert_eq!(other.sessions().len() + named.sessions().len(), 0);
+    });
 }
 
 /// Which of these servers gets a session with this name: its position.

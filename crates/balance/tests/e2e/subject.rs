@@ -164,7 +164,12 @@ pub(crate) fn backend(process: &Process, name: &str) -> Value {
 
 /// A metric's value; 0 when the series is not there. `series` is the name with its labels.
 pub(crate) fn metric(process: &Process, series: &str) -> f64 {
-    let text = get(process.listener("admin"), "/metrics").text();
+    series_of(&get(process.listener("admin"), "/metrics"), series)
+}
+
+/// As [`metric`], in an answer of `/metrics`.
+pub(crate) fn series_of(response: &Response, series: &str) -> f64 {
+    let text = response.text();
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

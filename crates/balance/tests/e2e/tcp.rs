@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use balance_testkit::{
     DeadBackend, EchoServer, End, PATIENCE, PeerMode, Process, RawClient, StrictError, TempDir,
-    pause,
+    at_some_pace, pause,
 };
 
 use crate::subject::{Config, backend, dead_address, metric, wait_for_cause, wait_until};
@@ -138,25 +138,27 @@ fn bulk_is_spliced_and_arrives_whole_both_ways() {
 
 #[test]
 fn a_session_ends_when_nobody_says_anything_and_not_before() {
-    let server = EchoServer::start(PeerMode::Echo);
-    let idle = Duration::from_secs(1);
-    let config = Config::tcp(&[server.addr()]).with("timeouts: { idle: 1s }");
-    let process = config.start();
-    let mut client = RawClient::connect(process.listener("web")).unwrap();
-    let started = Instant::now();
-    // Longer than the timeout in total: it is not a limit on the session's length.
-    let mut last = started;
-    while started.elapsed() < 2 * idle {
-        let silent = last.elapsed();
-        assert!(echoes(&mut client), "after {silent:?} of silence");
-        last = Instant::now();
-        pause(idle / 10);
-    }
-    // Nothing was under way, so nothing is cut off: FIN on both sides.
-    assert_eq!(client.read_to_end(), Ok(vec![]));
-    assert!(last.elapsed() > idle / 2, "{:?}", last.elapsed());
-    assert_eq!(server.wait_for_ended(1)[0].end, Some(End::Fin));
-    wait_for_cause(&process, "client_timeout", 1);
+    at_some_pace(|pace| {
+        let server = EchoServer::start(PeerMode::Echo);
+        let idle = pace.ms(1_000);
+        let config = Config::tcp(&[server.addr()]).with(&format!("timeouts: {{ idle: {idle:?} }}"));
+        let process = config.start();
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        let started = Instant::now();
+        // Longer than the timeout in total: it is not a limit on the session's length.
+        let mut last = started;
+        while started.elapsed() < 2 * idle {
+            let silent = last.elapsed();
+            assert!(echoes(&mut client), "after {silent:?} of silence");
+            last = Instant::now();
+            pause(idle / 10);
+        }
+        // Nothing was under way, so nothing is cut off: FIN on both sides.
+        assert_eq!(client.read_to_end(), Ok(vec![]));
+        assert!(last.elapsed() > idle / 2, "{:?}", last.elapsed());
+        assert_eq!(server.wait_for_ended(1)[0].end, Some(End::Fin));
+        wait_for_cause(&process, "client_timeout", 1);
+    });
 }
 
 #[test]

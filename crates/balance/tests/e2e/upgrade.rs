@@ -1,6 +1,6 @@
 //! Upgrades, and what must not pass as one.
 
-use balance_testkit::{Origin, RawClient, Response, Script, StrictError};
+use balance_testkit::{Origin, RawClient, Response, Script, StrictError, at_some_pace, pause};
 
 use crate::proxy::{Proxy, get};
 use crate::subject::{metric, wait_until};
@@ -121,21 +121,27 @@ fn an_end_on_either_side_reaches_the_other() {
 
 #[test]
 fn a_tunnel_that_is_silent_for_too_long_ends() {
-    let origin = origin();
-    // Neither of the others may end it sooner.
-    let proxy = Proxy::over(
-        &[origin.addr()],
-        "timeouts: { tunnel: 800ms, read: 100ms, idle: 100ms, first_byte: 5s }",
-    );
-    let mut client = proxy.connect();
-    switch(&mut client);
-    for _ in 0..4 {
-        balance_testkit::pause(std::time::Duration::from_millis(300));
-        client.send(FRAME).unwrap();
-        assert_eq!(client.read_exact(FRAME.len()).unwrap(), FRAME);
-    }
-    assert!(client.is_closed_by_peer());
-    origin.wait_for_open_connections(0);
+    at_some_pace(|pace| {
+        let origin = origin();
+        // Neither of the others may end it sooner.
+        let proxy = Proxy::over(
+            &[origin.addr()],
+            &format!(
+                "timeouts: {{ tunnel: {:?}, read: {1:?}, idle: {1:?}, first_byte: 1h }}",
+                pace.ms(800),
+                pace.ms(100),
+            ),
+        );
+        let mut client = proxy.connect();
+        switch(&mut client);
+        for _ in 0..4 {
+            pause(pace.ms(300));
+            client.send(FRAME).unwrap();
+            assert_eq!(client.read_exact(FRAME.len()).unwrap(), FRAME);
+        }
+        assert!(client.is_closed_by_peer());
+        origin.wait_for_open_connections(0);
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balance_testkit::{Origin, RawClient, Script, Signal};
+use balance_testkit::{Origin, RawClient, Script, Signal, at_some_pace};
 
 use super::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RESET,
@@ -338,20 +338,26 @@ fn a_shutdown_takes_two_steps_and_loses_nothing() {
 
 #[test]
 fn idle_connections_and_unfinished_frames_end() {
-    let origin = Origin::answering(Script::ok("here"));
-    let process = Config::http(&[origin.addr()])
-        .with("timeouts: { idle: 1500ms, head: 200ms }")
-        .start();
-    let web = process.listener("web");
-    let mut client = RawHttp2::connect(web);
-    let stream = client.ask("/");
-    assert_eq!(client.response(stream).unwrap().0, 200);
-    assert_eq!(client.end(), Some(NO_ERROR));
-    let mut client = RawHttp2::connect(web);
-    client.send_bytes(&Frame::new(HEADERS, 0, 1, request("GET", "/", &[])).bytes());
-    assert_eq!(client.end(), Some(ENHANCE_YOUR_CALM));
-    let mut silent = RawClient::connect(web).unwrap();
-    silent.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    silent.read_to_end().unwrap();
-    wait_until(|| origin.requests().len() == 1, "one request came");
+    at_some_pace(|pace| {
+        let origin = Origin::answering(Script::ok("here"));
+        let process = Config::http(&[origin.addr()])
+            .with(&format!(
+                "timeouts: {{ idle: {:?}, head: {:?} }}",
+                pace.ms(1_500),
+                pace.ms(200)
+            ))
+            .start();
+        let web = process.listener("web");
+        let mut client = RawHttp2::connect(web);
+        let stream = client.ask("/");
+        assert_eq!(client.response(stream).unwrap().0, 200);
+        assert_eq!(client.end(), Some(NO_ERROR));
+        let mut client = RawHttp2::connect(web);
+        client.send_bytes(&Frame::new(HEADERS, 0, 1, request("GET", "/", &[])).bytes());
+        assert_eq!(client.end(), Some(ENHANCE_YOUR_CALM));
+        let mut silent = RawClient::connect(web).unwrap();
+        silent.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        silent.read_to_end().unwrap();
+        wait_until(|| origin.requests().len() == 1, "one request came");
+    });
 }

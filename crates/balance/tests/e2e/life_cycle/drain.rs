@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use balance_testkit::{Origin, PATIENCE, RawClient, Script, Signal};
+use balance_testkit::{Origin, PATIENCE, RawClient, Script, Signal, at_some_pace};
 
 use crate::subject::{BINARY, Config, ask, balance, check_output, get, get_on};
 
@@ -88,37 +88,40 @@ fn a_stop_under_load_loses_nothing() {
 
 #[test]
 fn a_stop_fails_readiness_first_and_finishes_what_is_in_flight() {
-    let origin = origin();
-    let config = Config::http(&[origin.addr()]).with_shutdown("delay: 2s, limit: 5s");
-    let mut process = config.start();
-    let (web, admin) = (process.listener("web"), process.listener("admin"));
-    assert_eq!(get(admin, "/ready").status, 200);
-    check_output(&ask(&process, "health"), 0, &["healthy"]);
+    at_some_pace(|pace| {
+        let origin = origin();
+        let config = Config::http(&[origin.addr()])
+            .with_shutdown(&format!("delay: {:?}, limit: 1h", pace.ms(1_000)));
+        let mut process = config.start();
+        let (web, admin) = (process.listener("web"), process.listener("admin"));
+        assert_eq!(get(admin, "/ready").status, 200);
+        check_output(&ask(&process, "health"), 0, &["healthy"]);
 
-    process.signal(Signal::Terminate).unwrap();
-    process.wait_for_stderr(|line| line.contains("draining"));
-    assert_eq!(get(admin, "/ready").status, 503);
-    assert_eq!(get(admin, "/health").status, 200);
-    assert_eq!(
-        get(web, "/").text(),
-        "here",
-        "still accepting during the delay"
-    );
-    let config = process.config_path();
-    let config = config.to_str().unwrap();
-    let not_ready = balance(&["health", "--ready", "-c", config], process.directory());
-    check_output(&not_ready, 1, &["not ready"]);
+        process.signal(Signal::Terminate).unwrap();
+        process.wait_for_stderr(|line| line.contains("draining"));
+        assert_eq!(get(admin, "/ready").status, 503);
+        assert_eq!(get(admin, "/health").status, 200);
+        assert_eq!(
+            get(web, "/").text(),
+            "here",
+            "still accepting during the delay"
+        );
+        let config = process.config_path();
+        let config = config.to_str().unwrap();
+        let not_ready = balance(&["health", "--ready", "-c", config], process.directory());
+        check_output(&not_ready, 1, &["not ready"]);
 
-    let status = process.wait_for_exit(PATIENCE);
-    assert_eq!(status.code(), Some(0), "{}", process.stderr());
-    assert!(RawClient::connect(web).is_err());
-    let sockets = std::fs::read_dir(process.directory().join("balance")).unwrap();
-    assert_eq!(sockets.count(), 0, "the admin socket is removed");
-    check_output(
-        &balance(&["health", "-c", config], process.directory()),
-        1,
-        &["no Balance runs"],
-    );
+        let status = process.wait_for_exit(PATIENCE);
+        assert_eq!(status.code(), Some(0), "{}", process.stderr());
+        assert!(RawClient::connect(web).is_err());
+        let sockets = std::fs::read_dir(process.directory().join("balance")).unwrap();
+        assert_eq!(sockets.count(), 0, "the admin socket is removed");
+        check_output(
+            &balance(&["health", "-c", config], process.directory()),
+            1,
+            &["no Balance runs"],
+        );
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use balance_testkit::sm_data::{Row, Verdict, proxy_header_rows};
-use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, TempDir};
+use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, TempDir, at_some_pace};
 
 use super::{clients, ip, line, origin};
 use crate::proxy::get;
@@ -96,20 +96,24 @@ fn a_header_that_breaks_off_is_none() {
 
 #[test]
 fn a_header_in_pieces_is_read_and_one_that_does_not_end_is_not_waited_for() {
-    let origin = origin();
-    let process = http(&origin).with("timeouts: { head: 300ms }").start();
-    let mut client = RawClient::connect(process.listener("web")).unwrap();
-    for byte in line("192.0.2.1").bytes() {
-        client.send([byte]).unwrap();
-    }
-    assert_eq!(client.exchange(get("/")).unwrap().status, 200);
-    let mut slow = RawClient::connect(process.listener("web")).unwrap();
-    slow.send("PROXY TCP4 192.0.2.1").unwrap();
-    assert!(is_closed_silently(&mut slow));
-    let mut silent = RawClient::connect(process.listener("web")).unwrap();
-    assert!(is_closed_silently(&mut silent));
-    wait_for_cause(&process, "client_timeout", 2);
-    assert_eq!(clients(&origin), ["192.0.2.1"]);
+    at_some_pace(|pace| {
+        let origin = origin();
+        let process = http(&origin)
+            .with(&format!("timeouts: {{ head: {:?} }}", pace.ms(300)))
+            .start();
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        for byte in line("192.0.2.1").bytes() {
+            client.send([byte]).unwrap();
+        }
+        assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+        let mut slow = RawClient::connect(process.listener("web")).unwrap();
+        slow.send("PROXY TCP4 192.0.2.1").unwrap();
+        assert!(is_closed_silently(&mut slow));
+        let mut silent = RawClient::connect(process.listener("web")).unwrap();
+        assert!(is_closed_silently(&mut silent));
+        wait_for_cause(&process, "client_timeout", 2);
+        assert_eq!(clients(&origin), ["192.0.2.1"]);
+    });
 }
 
 #[test]
