@@ -22,7 +22,7 @@ pub use health::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe};
 pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
 pub use settings::{
-    Algorithm, HashKey, IdleSettings, Limits, PathPolicy, ProtocolSettings, ProxyVersion, Timeouts,
-    UnderscorePolicy,
+    Algorithm, HashKey, Http2Limits, IdleSettings, Limits, PathPolicy, ProtocolSettings,
+    ProxyVersion, Timeouts, UnderscorePolicy,
 };
 pub use tls_version::TlsVersion;

@@ -67,6 +67,8 @@ pub struct Limits {
     pub handshakes_max: usize,
     /// From the accepted connection to the end of its handshake (robustness §3).
     pub handshake_timeout: Duration,
+    /// Of one connection of HTTP/2 with a client.
+    pub http2: Http2Limits,
 }
 
 impl Limits {
@@ -87,6 +89,52 @@ impl Default for Limits {
             interim_responses_max: 8,
             handshakes_max: 8_192,
             handshake_timeout: Duration::from_secs(5),
+            http2: Http2Limits::default(),
+        }
+    }
+}
+
+/// What one connection of HTTP/2 with a client is held to. Every one has a key under `limits.http2:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Streams that it may have open (SETTINGS_MAX_CONCURRENT_STREAMS). Above: refused.
+    pub max_concurrent_streams: u32,
+    /// Octets of one request that may be under way to a slower backend (SETTINGS_INITIAL_WINDOW_SIZE).
+    pub stream_window: u32,
+    /// Octets of all its requests that may be.
+    pub connection_window: u32,
+    /// Streams that the client resets, or makes us reset, within a `budget_window`. Above: the connection ends
+    /// (robustness §2).
+    pub resets_max: u32,
+    /// Frames that make no progress, within a `budget_window`. Above: the connection ends.
+    pub idle_frames_max: u32,
+    /// How long is counted for the two above, from the first one on.
+    pub budget_window: Duration,
+    /// CONTINUATION frames of one field block. Above: the connection ends.
+    pub continuations_max: u32,
+    /// Requests after which it takes no more (GOAWAY in two steps; what is on its way is served). 0 = unlimited.
+    pub requests_max: u32,
+}
+
+impl Http2Limits {
+    /// The window that every peer uses until it knows ours (RFC 9113 §6.9.2).
+    pub const WINDOW_MIN: u32 = 65_535;
+    /// RFC 9113 §6.9.1.
+    pub const WINDOW_MAX: u32 = (1 << 31) - 1;
+}
+
+impl Default for Http2Limits {
+    /// The windows: 1 MiB a connection, of which four uploads at full speed take a quarter each.
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 128,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024,
+            resets_max: 200,
+            idle_frames_max: 1_000,
+            budget_window: Duration::from_secs(10),
+            continuations_max: 32,
+            requests_max: 0,
         }
     }
 }

@@ -13,6 +13,7 @@ use balance_core::{
 use balance_lb::Balancer;
 use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
+use balance_proto::http2::ConnectionSettings;
 use balance_route::RouteTable;
 use balance_telemetry::AccessLog;
 use balance_tls::{Certificates, ClientPolicy, ServerPolicy};
@@ -147,6 +148,11 @@ impl ListenerRules {
     /// What the parser of request and response heads holds them to. The scheme of a request is that of its connection.
     pub(crate) fn head_settings(&self) -> HeadSettings {
         HeadSettings::new(&self.limits, &self.protocol, self.scheme)
+    }
+
+    /// What connections of HTTP/2 with clients are held to.
+    pub(crate) fn http2_settings(&self) -> ConnectionSettings {
+        ConnectionSettings::new(&self.limits.http2, self.head_settings())
     }
 
     /// Which certificates its clients are shown, if it ends TLS.

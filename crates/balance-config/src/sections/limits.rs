@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use balance_core::Limits;
+use balance_core::{Http2Limits, Limits};
 
 use super::backend::count;
 use crate::config::Shutdown;
@@ -109,7 +109,83 @@ pub(crate) static LIMITS: Table = Table {
             "512MiB",
             "Memory of the process for heads and for what receivers do not take, divided over the workers. From half on bodies are read in small pieces, from three quarters on new requests get 503. 0 = unlimited.",
         ),
+        Key::new(
+            "http2",
+            Kind::Block(&HTTP2),
+            "",
+            "Of one HTTP/2 connection of a client.",
+        ),
     ],
+};
+
+static HTTP2: Table = Table {
+    name: "http2 limits",
+    doc: "What one HTTP/2 connection of a client is held to. Frames are at most 16 KiB; a list of fields is bounded by `limits.head_bytes_max`.",
+    main: None,
+    keys: &[
+        Key::new(
+            "max_concurrent_streams",
+            Kind::Integer {
+                min: 1,
+                max: 10_000,
+            },
+            "128",
+            "Streams open at a time. Above: refused, and may be tried again.",
+        ),
+        Key::new(
+            "stream_window",
+            WINDOW,
+            "256KiB",
+            "What of one request body may be under way to a slower backend.",
+        ),
+        Key::new(
+            "connection_window",
+            WINDOW,
+            "1MiB",
+            "What of all request bodies may be.",
+        ),
+        Key::new(
+            "resets_max",
+            Kind::Integer {
+                min: 1,
+                max: 10_000,
+            },
+            "200",
+            "Streams that are reset within `budget_window`, by the client or for its mistakes. Above: the connection ends.",
+        ),
+        Key::new(
+            "idle_frames_max",
+            Kind::Integer {
+                min: 1,
+                max: 1_000_000,
+            },
+            "1000",
+            "Frames that make no progress within `budget_window`. Above: the connection ends.",
+        ),
+        Key::new(
+            "budget_window",
+            POSITIVE_DURATION,
+            "10s",
+            "How long resets and idle frames are counted, from the first one on.",
+        ),
+        Key::new(
+            "continuations_max",
+            Kind::Integer { min: 0, max: 1_000 },
+            "32",
+            "CONTINUATION frames of one head. Above: the connection ends.",
+        ),
+        Key::new(
+            "requests_max",
+            COUNT,
+            "0",
+            "Requests after which a connection takes no more; what is on its way is served. 0 = unlimited.",
+        ),
+    ],
+};
+
+const WINDOW: Kind = Kind::Size {
+    min: Http2Limits::WINDOW_MIN as u64,
+    max: Http2Limits::WINDOW_MAX as u64,
 };
 
 pub(crate) static SHUTDOWN: Table = Table {
@@ -215,6 +291,27 @@ pub(crate) fn read(
         handshake_timeout: block
             .and_then(|block| block.duration("handshake_timeout").copied())
             .unwrap_or(defaults.handshake_timeout),
+        http2: read_http2(block.and_then(|block| block.block("http2"))),
+    }
+}
+
+fn read_http2(block: Option<&Block>) -> Http2Limits {
+    let defaults = Http2Limits::default();
+    let number = |key: &str, default: u32| {
+        let number = block.and_then(|block| any_number(block, key));
+        number.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    Http2Limits {
+        max_concurrent_streams: number("max_concurrent_streams", defaults.max_concurrent_streams),
+        stream_window: number("stream_window", defaults.stream_window),
+        connection_window: number("connection_window", defaults.connection_window),
+        resets_max: number("resets_max", defaults.resets_max),
+        idle_frames_max: number("idle_frames_max", defaults.idle_frames_max),
+        budget_window: block
+            .and_then(|block| block.duration("budget_window").copied())
+            .unwrap_or(defaults.budget_window),
+        continuations_max: number("continuations_max", defaults.continuations_max),
+        requests_max: number("requests_max", defaults.requests_max),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, HttpProbe, PassiveChecks,
-    PathPolicy, PoolId, Probe, RouteId, Weight,
+    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, Http2Limits, HttpProbe,
+    PassiveChecks, PathPolicy, PoolId, Probe, RouteId, Weight,
 };
 
 use crate::{
@@ -260,6 +260,17 @@ fn the_full_form_resolves_names_and_order() {
     assert_eq!(config.via_name.as_deref(), Some("edge-1"));
     assert_eq!(config.idle_upstream_max, 100);
     assert_eq!(config.buffered_bytes_max, 64 << 20);
+    let http2 = Http2Limits {
+        max_concurrent_streams: 50,
+        stream_window: 128 * 1024,
+        connection_window: 512 * 1024,
+        resets_max: 20,
+        idle_frames_max: 300,
+        budget_window: seconds(4),
+        continuations_max: 5,
+        requests_max: 6_000,
+    };
+    assert_eq!(config.limits.http2, http2);
     assert_eq!(
         (config.logging.level, config.logging.format),
         (LogLevel::Warn, LogFormat::Json)

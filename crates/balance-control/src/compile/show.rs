@@ -7,7 +7,7 @@ use balance_config::{
     Action, Config, HostPattern, NamedMatch, PathMatch, Pool, PoolKind, Route, Share, ValueMatch,
     Version,
 };
-use balance_core::{HashKey, PoolId, Timeouts};
+use balance_core::{HashKey, Http2Limits, PoolId, Timeouts};
 
 use super::BoundAddress;
 use super::routes::Tables;
@@ -200,6 +200,23 @@ fn timeouts(timeouts: &Timeouts) -> SettingsView {
     ]
 }
 
+fn http2_limits(limits: &Http2Limits) -> SettingsView {
+    let number = |number: u32| Setting::Number(number.into());
+    vec![
+        (
+            "max_concurrent_streams",
+            number(limits.max_concurrent_streams),
+        ),
+        ("stream_window", number(limits.stream_window)),
+        ("connection_window", number(limits.connection_window)),
+        ("resets_max", number(limits.resets_max)),
+        ("idle_frames_max", number(limits.idle_frames_max)),
+        ("budget_window", limits.budget_window.into()),
+        ("continuations_max", number(limits.continuations_max)),
+        ("requests_max", number(limits.requests_max)),
+    ]
+}
+
 fn limits(config: &Config) -> SettingsView {
     let limits = &config.limits;
     vec![
@@ -219,6 +236,7 @@ fn limits(config: &Config) -> SettingsView {
         ),
         ("handshakes_max", limits.handshakes_max.into()),
         ("handshake_timeout", limits.handshake_timeout.into()),
+        ("http2", http2_limits(&limits.http2).into()),
         ("idle_upstream_max", config.idle_upstream_max.into()),
         ("buffered_bytes_max", config.buffered_bytes_max.into()),
     ]

@@ -5,6 +5,7 @@
 //! measures its round trips so), and a new request earns the priorities that browsers send for it.
 
 use super::error::Flood;
+use balance_core::Http2Limits;
 use std::time::{Duration, Instant};
 
 /// How much of it there may be.
@@ -20,22 +21,37 @@ pub struct BudgetLimits {
     pub continuations_max: u32,
 }
 
-impl Default for BudgetLimits {
-    /// Robustness §2; 32 continuations hold 512 KiB in frames of the default size.
-    fn default() -> Self {
+impl BudgetLimits {
+    /// From the settings of a snapshot.
+    pub const fn new(limits: &Http2Limits) -> Self {
         Self {
-            resets_max: 200,
-            idle_frames_max: 1_000,
-            window: Duration::from_secs(10),
-            continuations_max: 32,
+            resets_max: limits.resets_max,
+            idle_frames_max: limits.idle_frames_max,
+            window: limits.budget_window,
+            continuations_max: limits.continuations_max,
         }
     }
 }
 
-/// What a connection has spent.
-#[derive(Clone, Debug)]
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self::new(&Http2Limits::default())
+    }
+}
+
+impl BudgetLimits {
+    /// A CONTINUATION frame, the `count`th of its block.
+    pub(super) const fn check_continuation(&self, count: u32) -> Result<(), Flood> {
+        match count > self.continuations_max {
+            true => Err(Flood::Continuations),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What a connection has spent. The limits are not in it: many connections share them.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Budget {
-    limits: BudgetLimits,
     window_start: Option<Instant>,
     resets: u32,
     idle_frames: u32,
@@ -43,67 +59,57 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) const fn new(limits: BudgetLimits) -> Self {
-        Self {
-            limits,
-            window_start: None,
-            resets: 0,
-            idle_frames: 0,
-            earned: 0,
-        }
-    }
-
     /// The peer reset a stream, or made us reset it.
-    pub(super) fn on_reset(&mut self, now: Instant) -> Result<(), Flood> {
-        self.roll(now);
+    pub(super) fn on_reset(&mut self, now: Instant, limits: &BudgetLimits) -> Result<(), Flood> {
+        self.roll(now, limits);
         self.resets = self.resets.saturating_add(1);
-        match self.resets > self.limits.resets_max {
+        match self.resets > limits.resets_max {
             true => Err(Flood::Resets),
             false => Ok(()),
         }
     }
 
     /// A frame that made no progress.
-    pub(super) fn on_idle_frame(&mut self, now: Instant) -> Result<(), Flood> {
-        self.roll(now);
+    pub(super) fn on_idle_frame(
+        &mut self,
+        now: Instant,
+        limits: &BudgetLimits,
+    ) -> Result<(), Flood> {
+        self.roll(now, limits);
         self.idle_frames = self.idle_frames.saturating_add(1);
-        match self.idle_frames > self.limits.idle_frames_max {
+        match self.idle_frames > limits.idle_frames_max {
             true => Err(Flood::IdleFrames),
             false => Ok(()),
         }
     }
 
     /// A frame that progress may have paid for.
-    pub(super) fn on_earned_frame(&mut self, now: Instant) -> Result<(), Flood> {
+    pub(super) fn on_earned_frame(
+        &mut self,
+        now: Instant,
+        limits: &BudgetLimits,
+    ) -> Result<(), Flood> {
         match self.earned.checked_sub(1) {
             Some(left) => {
                 self.earned = left;
                 Ok(())
             }
-            None => self.on_idle_frame(now),
+            None => self.on_idle_frame(now, limits),
         }
     }
 
     /// Something made progress.
-    pub(super) fn earn(&mut self) {
+    pub(super) fn earn(&mut self, limits: &BudgetLimits) {
         self.earned = self
             .earned
             .saturating_add(EARNED_BY_PROGRESS)
-            .min(self.limits.idle_frames_max);
+            .min(limits.idle_frames_max);
     }
 
-    /// A CONTINUATION frame, the `count`th of its block.
-    pub(super) const fn on_continuation(&self, count: u32) -> Result<(), Flood> {
-        match count > self.limits.continuations_max {
-            true => Err(Flood::Continuations),
-            false => Ok(()),
-        }
-    }
-
-    fn roll(&mut self, now: Instant) {
+    fn roll(&mut self, now: Instant, limits: &BudgetLimits) {
         let is_over = self
             .window_start
-            .is_none_or(|start| now.saturating_duration_since(start) >= self.limits.window);
+            .is_none_or(|start| now.saturating_duration_since(start) >= limits.window);
         if is_over {
             self.window_start = Some(now);
             self.resets = 0;
@@ -124,39 +130,39 @@ mod tests {
     #[test]
     fn a_window_has_its_limit_and_the_next_one_too() {
         let limits = BudgetLimits::default();
-        let mut budget = Budget::new(limits);
+        let mut budget = Budget::default();
         let mut now = Instant::now();
         for _ in 0..3 {
             for _ in 0..limits.resets_max {
-                assert_eq!(budget.on_reset(now), Ok(()));
+                assert_eq!(budget.on_reset(now, &limits), Ok(()));
             }
             for _ in 0..limits.idle_frames_max {
-                assert_eq!(budget.on_idle_frame(now), Ok(()));
+                assert_eq!(budget.on_idle_frame(now, &limits), Ok(()));
             }
             let last = now + limits.window - Duration::from_nanos(1);
-            assert_eq!(budget.on_reset(last), Err(Flood::Resets));
-            assert_eq!(budget.on_idle_frame(last), Err(Flood::IdleFrames));
+            assert_eq!(budget.on_reset(last, &limits), Err(Flood::Resets));
+            assert_eq!(budget.on_idle_frame(last, &limits), Err(Flood::IdleFrames));
             now += limits.window;
         }
-        assert_eq!(budget.on_continuation(32), Ok(()));
-        assert_eq!(budget.on_continuation(33), Err(Flood::Continuations));
+        assert_eq!(limits.check_continuation(32), Ok(()));
+        assert_eq!(limits.check_continuation(33), Err(Flood::Continuations));
     }
 
     #[test]
     fn progress_pays_up_to_a_bound() {
         let limits = BudgetLimits::default();
         let now = Instant::now();
-        let mut budget = Budget::new(limits);
+        let mut budget = Budget::default();
         for _ in 0..100_000 {
-            budget.earn();
+            budget.earn(&limits);
             for _ in 0..EARNED_BY_PROGRESS {
-                assert_eq!(budget.on_earned_frame(now), Ok(()));
+                assert_eq!(budget.on_earned_frame(now, &limits), Ok(()));
             }
         }
         for _ in 0..100_000 {
-            budget.earn();
+            budget.earn(&limits);
         }
-        let spent = (0..).take_while(|_| budget.on_earned_frame(now).is_ok());
+        let spent = (0..).take_while(|_| budget.on_earned_frame(now, &limits).is_ok());
         assert_eq!(spent.count(), 2 * limits.idle_frames_max as usize);
     }
 }

@@ -36,9 +36,10 @@ use super::head::{Scratch, Trailers};
 use super::hpack::{Decoder, Encoder};
 use super::stream::{Closed, ClosedStreams, Stream, Streams, Wait};
 use crate::http1::{HeadSettings, RequestError, RequestHead, ResponseHead};
-use balance_core::Method;
+use balance_core::{Http2Limits, Method};
 use reader::{OpenBlock, Partial, Reading};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Which side of the connection we are.
@@ -67,16 +68,30 @@ pub struct ConnectionSettings {
 }
 
 impl Default for ConnectionSettings {
-    /// The windows are those of the robustness limits: 1 MiB a connection, of which four uploads at full speed take a
-    /// quarter each.
     fn default() -> Self {
+        Self::new(&Http2Limits::default(), HeadSettings::default())
+    }
+}
+
+impl ConnectionSettings {
+    /// From the settings of a snapshot.
+    pub const fn new(limits: &Http2Limits, head: HeadSettings) -> Self {
         Self {
-            streams_max: 128,
-            stream_window: 256 * 1024,
-            connection_window: 1024 * 1024,
-            head: HeadSettings::default(),
-            budget: BudgetLimits::default(),
+            streams_max: limits.max_concurrent_streams,
+            stream_window: limits.stream_window,
+            connection_window: limits.connection_window,
+            head,
+            budget: BudgetLimits::new(limits),
         }
+    }
+
+    /// A peer uses the default before it knows ours.
+    fn stream_window(&self) -> u32 {
+        self.stream_window.max(WINDOW_DEFAULT)
+    }
+
+    fn connection_window(&self) -> u32 {
+        self.connection_window.max(WINDOW_DEFAULT)
     }
 }
 
@@ -147,17 +162,15 @@ pub enum Event<'i> {
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
-    settings: ConnectionSettings,
+    settings: Arc<ConnectionSettings>,
     reading: Reading,
     partial: Partial,
-    block: Option<OpenBlock>,
+    /// Boxed, as `heads` is: an idle connection has none.
+    block: Option<Box<OpenBlock>>,
     has_settings: bool,
     decoder: Decoder,
     encoder: Encoder,
-    request: RequestHead,
-    response: ResponseHead,
-    trailers: Trailers,
-    scratch: Scratch,
+    heads: Option<Box<Heads>>,
     streams: Streams,
     closed: ClosedStreams,
     /// The highest id that the peer opened.
@@ -173,6 +186,15 @@ pub struct Connection {
     drain: Drain,
     /// GOAWAY of the peer.
     peer_last_id: Option<StreamId>,
+}
+
+/// Where field blocks are decoded to: memory that serves one after the other.
+#[derive(Debug, Default)]
+struct Heads {
+    request: RequestHead,
+    response: ResponseHead,
+    trailers: Trailers,
+    scratch: Scratch,
 }
 
 /// What the peer has set (RFC 9113 §6.5.2). Not here: we insert nothing into its table, and no frame of ours is larger
@@ -194,16 +216,11 @@ enum Drain {
 }
 
 impl Connection {
-    /// A connection on which nothing was said yet.
-    pub fn new(role: Role, settings: ConnectionSettings) -> Self {
-        let settings = ConnectionSettings {
-            stream_window: settings.stream_window.max(WINDOW_DEFAULT),
-            connection_window: settings.connection_window.max(WINDOW_DEFAULT),
-            ..settings
-        };
+    /// A connection on which nothing was said yet. Many may share their settings.
+    pub fn new(role: Role, settings: impl Into<Arc<ConnectionSettings>>) -> Self {
+        let settings = settings.into();
         Self {
             role,
-            settings,
             reading: match role {
                 Role::Server => Reading::Preface { seen: 0 },
                 Role::Client => Reading::Header,
@@ -213,10 +230,7 @@ impl Connection {
             has_settings: false,
             decoder: Decoder::new(Decoder::TABLE_SIZE_DEFAULT),
             encoder: Encoder::default(),
-            request: RequestHead::default(),
-            response: ResponseHead::default(),
-            trailers: Trailers::default(),
-            scratch: Scratch::default(),
+            heads: None,
             streams: Streams::default(),
             closed: ClosedStreams::new(),
             last_peer_id: StreamId::CONNECTION,
@@ -229,9 +243,10 @@ impl Connection {
                 window: WINDOW_DEFAULT,
             },
             send_window: SendWindow::new(WINDOW_DEFAULT),
-            receive_window: ReceiveWindow::new(settings.connection_window),
+            receive_window: ReceiveWindow::new(settings.connection_window()),
             ready: VecDeque::new(),
-            budget: Budget::new(settings.budget),
+            budget: Budget::default(),
+            settings,
             drain: Drain::No,
             peer_last_id: None,
         }
@@ -241,7 +256,7 @@ impl Connection {
     pub fn start(&self, out: &mut Vec<u8>) {
         let setting = |id, value| Setting { id, value };
         let list_bytes_max = u32::try_from(self.settings.head.head_bytes_max).unwrap_or(u32::MAX);
-        let window = setting(Setting::INITIAL_WINDOW_SIZE, self.settings.stream_window);
+        let window = setting(Setting::INITIAL_WINDOW_SIZE, self.settings.stream_window());
         let list = setting(Setting::MAX_HEADER_LIST_SIZE, list_bytes_max);
         match self.role {
             Role::Server => {
@@ -255,7 +270,7 @@ impl Connection {
         }
         let more = self
             .settings
-            .connection_window
+            .connection_window()
             .saturating_sub(WINDOW_DEFAULT);
         if more > 0 {
             encode_window_update(out, StreamId::CONNECTION, more);
@@ -286,17 +301,22 @@ impl Connection {
 
     /// Swaps the request of the last [`Event::Head`] with a head whose memory serves the next one.
     pub fn take_request(&mut self, head: &mut RequestHead) {
-        std::mem::swap(&mut self.request, head);
+        std::mem::swap(&mut self.heads.get_or_insert_default().request, head);
     }
 
     /// Swaps the response of the last [`Event::Head`] with a head whose memory serves the next one.
     pub fn take_response(&mut self, head: &mut ResponseHead) {
-        std::mem::swap(&mut self.response, head);
+        std::mem::swap(&mut self.heads.get_or_insert_default().response, head);
     }
 
     /// Swaps the trailers of the last [`Event::Trailers`] with others whose memory serves the next ones.
     pub fn take_trailers(&mut self, trailers: &mut Trailers) {
-        std::mem::swap(&mut self.trailers, trailers);
+        std::mem::swap(&mut self.heads.get_or_insert_default().trailers, trailers);
+    }
+
+    /// What it is held to.
+    pub fn settings(&self) -> &ConnectionSettings {
+        &self.settings
     }
 
     /// How many streams are not closed.
@@ -322,10 +342,7 @@ impl Connection {
         if self.ready.is_empty() {
             self.ready = VecDeque::new();
         }
-        self.scratch = Scratch::default();
-        self.request = RequestHead::default();
-        self.response = ResponseHead::default();
-        self.trailers = Trailers::default();
+        self.heads = None;
     }
 
     /// Ends the connection with a GOAWAY (RFC 9113 §5.4.1); nothing more is read from it.

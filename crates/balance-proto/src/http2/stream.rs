@@ -162,28 +162,32 @@ pub(super) enum Closed {
 /// stream that has ended, and loses the connection.
 #[derive(Clone, Debug)]
 pub(super) struct ClosedStreams {
-    by_us: Ring<64>,
+    /// Most connections have none.
+    by_us: Option<Box<Ring<64>>>,
     by_peer: Ring<16>,
 }
 
 impl ClosedStreams {
     pub(super) const fn new() -> Self {
         Self {
-            by_us: Ring::new(),
+            by_us: None,
             by_peer: Ring::new(),
         }
     }
 
     pub(super) fn push(&mut self, id: StreamId, closed: Closed) {
         match closed {
-            Closed::ByUs => self.by_us.push(id),
+            Closed::ByUs => self
+                .by_us
+                .get_or_insert_with(|| Box::new(Ring::new()))
+                .push(id),
             Closed::ByPeer => self.by_peer.push(id),
             Closed::Unknown => {}
         }
     }
 
     pub(super) fn find(&self, id: StreamId) -> Closed {
-        if self.by_us.contains(id) {
+        if self.by_us.as_ref().is_some_and(|ring| ring.contains(id)) {
             Closed::ByUs
         } else if self.by_peer.contains(id) {
             Closed::ByPeer

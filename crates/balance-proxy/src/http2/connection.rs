@@ -9,10 +9,13 @@
 //!
 //! Without streams it gives its memory back after a moment; what is left is the engine.
 
-use std::future::poll_fn;
+mod deadlines;
+
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use balance_core::Cause;
@@ -21,32 +24,44 @@ use balance_proto::http2::{
 };
 use balance_proto::proxy_protocol::ConnectionEnds;
 
+use deadlines::Wait;
+
 use super::link::{Link, SharedLink};
 use super::own::{Asked, send_own};
 use super::ready::ReadyList;
 use super::server::{StreamClient, StreamJob, StreamServer};
 use crate::budget::Held;
 use crate::exchange::sides::ClientError;
-use crate::linger::linger;
+use crate::linger::Linger;
 use crate::maybe_tls::MaybeTls;
 use crate::own_response::OwnResponse;
 use crate::wheel::Timer;
-use crate::worker::{
-    ANSWER_MS, Connected, Counted, DRAIN_IDLE_MS, Session, Worker, WorkerListener, ends_of,
-};
+use crate::worker::{Connected, Counted, Session, Worker, WorkerListener, ends_of};
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, connected: Connected) {
-    let mut connection = Box::new(ClientConnection::new(worker, listener, connected));
-    if poll_fn(|cx| connection.poll(cx)).await == End::Said {
-        let ClientConnection {
-            worker,
-            stream,
-            timer,
-            listener,
-            ..
-        } = &mut *connection;
-        linger(worker, stream, timer, listener.lingering_bytes_max()).await;
+pub(crate) fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<WorkerListener>,
+    connected: Connected,
+) -> Serving {
+    Serving(Box::new(ClientConnection::new(worker, listener, connected)))
+}
+
+/// A connection that is served. No async block: what the task of an idle connection stores is this pointer.
+pub(crate) struct Serving(Box<ClientConnection>);
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = &mut *self.0;
+        if connection.linger.is_none() {
+            match ready!(connection.poll(cx)) {
+                End::Lost => return Poll::Ready(()),
+                End::Said => connection.begin_linger(),
+            }
+        }
+        connection.poll_linger(cx)
     }
 }
 
@@ -67,6 +82,7 @@ struct ClientConnection {
     peer: IpAddr,
     /// Both ends, once a PROXY header told them or one has to tell them.
     ends: Option<Box<ConnectionEnds>>,
+    /// Whom the client named in its handshake, once an exchange has to know.
     server_name: Option<Rc<str>>,
     link: SharedLink,
     /// The exchanges, by their places.
@@ -82,44 +98,25 @@ struct ClientConnection {
     end: Option<End>,
     /// The client opens no more streams.
     is_last: bool,
+    /// How many more requests it serves.
+    requests_left: u32,
     timer: Timer,
     waits_for: Option<Wait>,
+    /// The client may still be sending, and nothing is said any more.
+    linger: Option<Box<Linger>>,
     /// What the output counts against the worker's budget.
     held: Held,
     _counted: Counted,
 }
 
-/// What a connection waits for, and so which deadline runs. Each begins when it is first waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    /// The client takes the output, of which so much was written.
-    Write(usize),
-    /// The rest of a frame or of a field block (robustness §2: slow streams).
-    Rest,
-    /// The answer to the first GOAWAY.
-    Drain,
-    /// Exchanges, each of which has its own deadlines.
-    Exchanges,
-    /// A stream, with the memory of the last ones.
-    Pause,
-    /// A stream, without.
-    Idle,
-}
-
 impl ClientConnection {
     fn new(worker: Rc<Worker>, listener: Rc<WorkerListener>, connected: Connected) -> Self {
-        let settings = ConnectionSettings {
-            head: balance_proto::http1::HeadSettings {
-                scheme: connected.stream.scheme(),
-                ..listener.head_settings()
-            },
-            ..ConnectionSettings::default()
-        };
+        let settings = listener.http2_settings(connected.stream.scheme());
         let places_max = places_max(&settings);
         let mut link = Link::new(Connection::new(Role::Server, settings));
         link.engine.start(&mut link.out);
         let mut connection = Self {
-            server_name: connected.stream.server_name().map(Rc::from),
+            server_name: None,
             stream: connected.stream,
             peer: connected.peer,
             ends: connected.ends,
@@ -132,8 +129,10 @@ impl ClientConnection {
             is_blocked: false,
             end: None,
             is_last: false,
+            requests_left: listener.http2_requests_max(),
             timer: worker.wheel.timer(),
             waits_for: None,
+            linger: None,
             held: worker.budget.holder(),
             _counted: connected.counted,
             worker,
@@ -144,12 +143,11 @@ impl ClientConnection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.ready.set_task(cx);
         loop {
             loop {
                 let has_read = self.poll_input(cx);
                 self.wake_writable();
-                self.poll_exchanges();
+                self.poll_exchanges(cx);
                 let has_written = self.poll_output(cx);
                 if !has_read && !has_written {
                     break;
@@ -164,6 +162,19 @@ impl ClientConnection {
             if !self.poll_deadline(cx) {
                 return Poll::Pending;
             }
+        }
+    }
+
+    fn begin_linger(&mut self) {
+        let bytes_max = self.listener.lingering_bytes_max();
+        let linger = Linger::begin(&self.worker, &self.timer, bytes_max);
+        self.linger = Some(Box::new(linger));
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.linger {
+            Some(linger) => linger.poll(&self.worker, &mut self.stream, &self.timer, cx),
+            None => Poll::Ready(()),
         }
     }
 
@@ -252,7 +263,7 @@ impl ClientConnection {
         }
     }
 
-    fn mark(&self, place: Option<usize>) {
+    fn mark(&mut self, place: Option<usize>) {
         if let Some(place) = place {
             self.ready.mark(place);
         }
@@ -260,9 +271,10 @@ impl ClientConnection {
 
     /// A request has come: its exchange runs from here on.
     fn begin(&mut self, stream: StreamId, ends: bool) {
+        self.requests_left = self.requests_left.saturating_sub(1);
         let mut link = self.link.borrow_mut();
-        let Some(place) = link.open(stream, ends, places_max(&ConnectionSettings::default()))
-        else {
+        let places_max = places_max(link.engine.settings());
+        let Some(place) = link.open(stream, ends, places_max) else {
             let Link { engine, out, .. } = &mut *link;
             engine.reset(out, stream, ErrorCode::REFUSED_STREAM);
             return;
@@ -279,6 +291,9 @@ impl ClientConnection {
         drop(link);
         if self.ends.is_none() && self.listener.snapshot().sends_proxy {
             self.ends = ends_of(self.stream.stream()).map(Box::new);
+        }
+        if self.server_name.is_none() {
+            self.server_name = self.stream.server_name().map(Rc::from);
         }
         server.start(StreamJob {
             worker: Rc::clone(&self.worker),
@@ -358,7 +373,7 @@ impl ClientConnection {
 
     fn finish(&mut self, end: End) {
         self.end = Some(end);
-        let ready = &self.ready;
+        let ready = &mut self.ready;
         self.link.borrow_mut().lose_all(|place| ready.mark(place));
     }
 
@@ -366,14 +381,16 @@ impl ClientConnection {
     fn wake_writable(&mut self) {
         let mut link = self.link.borrow_mut();
         while let Some(stream) = link.engine.poll_writable() {
-            self.mark(link.place(stream));
+            if let Some(place) = link.place(stream) {
+                self.ready.mark(place);
+            }
         }
     }
 
     /// Runs the exchanges that have something to do.
-    fn poll_exchanges(&mut self) {
+    fn poll_exchanges(&mut self, cx: &Context<'_>) {
         let mut round = std::mem::take(&mut self.round);
-        self.ready.take_round(&mut round);
+        self.ready.take_round(cx, &mut round);
         for place in &round {
             self.poll_exchange(*place);
         }
@@ -385,7 +402,7 @@ impl ClientConnection {
             return; // woken by something that it does not wait for any more
         };
         let waker = self.ready.waker(place);
-        let Poll::Ready((stream, code)) = server.poll_served(&mut Context::from_waker(&waker))
+        let Poll::Ready((stream, code)) = server.poll_served(&mut Context::from_waker(waker))
         else {
             return;
         };
@@ -421,135 +438,9 @@ impl ClientConnection {
         self.written = 0;
         self.is_blocked = false;
         self.held.set(0);
-        let ready = &self.ready;
+        let ready = &mut self.ready;
         link.on_written(|place| ready.mark(place));
         true
-    }
-
-    /// Nothing moves: sets the deadline of what is waited for, and looks at it. Whether something has changed.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.end.is_none() {
-            self.look_after_drain();
-            if self.end.is_some() || (!self.is_blocked && !self.link.borrow().out.is_empty()) {
-                return true;
-            }
-        }
-        let waits_for = self.wait();
-        if self.waits_for != Some(waits_for) {
-            let is_resumed = self.waits_for == Some(Wait::Idle) && waits_for == Wait::Pause;
-            if !is_resumed {
-                self.waits_for = Some(waits_for);
-                let after_ms = self.timeout_ms(waits_for);
-                self.timer
-                    .set_unless_zero(self.worker.clock.now_ms(), after_ms);
-            }
-        }
-        if self.timer.poll_expired(cx).is_pending() {
-            return false;
-        }
-        if self.worker.is_cut() {
-            return self.on_cut();
-        }
-        self.on_deadline();
-        true
-    }
-
-    /// All deadlines have passed, those of the exchanges too.
-    fn on_cut(&mut self) -> bool {
-        if self.end.is_none() && self.running_count == 0 {
-            self.close(ErrorCode::NO_ERROR);
-            return true;
-        }
-        let is_blocked = self.end.is_some() && self.is_blocked;
-        if is_blocked {
-            self.lose();
-        }
-        is_blocked
-    }
-
-    fn wait(&self) -> Wait {
-        if self.is_blocked {
-            return Wait::Write(self.written);
-        }
-        let link = self.link.borrow();
-        if link.engine.awaits_rest() && self.end.is_none() {
-            Wait::Rest
-        } else if self.is_ending() && self.end.is_none() {
-            Wait::Drain
-        } else if self.running_count > 0 {
-            Wait::Exchanges
-        } else {
-            Wait::Pause
-        }
-    }
-
-    fn timeout_ms(&self, waits_for: Wait) -> u64 {
-        let (head_ms, idle_ms) = self.listener.connection_timeouts();
-        match waits_for {
-            Wait::Write(_) if self.end.is_some() => ANSWER_MS,
-            Wait::Write(_) => self.listener.write_progress_ms(),
-            Wait::Rest => head_ms,
-            Wait::Drain => DRAIN_IDLE_MS,
-            Wait::Exchanges => 0,
-            Wait::Pause => match idle_ms {
-                0 => PAUSE_MS,
-                idle_ms => PAUSE_MS.min(idle_ms),
-            },
-            Wait::Idle => match idle_ms {
-                0 => 0,
-                idle_ms => idle_ms.saturating_sub(PAUSE_MS).max(1),
-            },
-        }
-    }
-
-    fn on_deadline(&mut self) {
-        match self.waits_for {
-            Some(Wait::Write(_)) => self.lose(),
-            Some(Wait::Rest) => {
-                self.settle_unread(0, 0, Cause::ClientTimeout);
-                self.close(ErrorCode::ENHANCE_YOUR_CALM);
-            }
-            Some(Wait::Drain) => {
-                let Link { engine, out, .. } = &mut *self.link.borrow_mut();
-                engine.finish_drain(out);
-                self.timer.clear();
-            }
-            Some(Wait::Pause) => {
-                self.link.borrow_mut().release_memory();
-                self.running = Vec::new();
-                self.round = Vec::new();
-                self.ready.release_memory();
-                self.waits_for = Some(Wait::Idle);
-                let idle_ms = self.timeout_ms(Wait::Idle);
-                self.timer
-                    .set_unless_zero(self.worker.clock.now_ms(), idle_ms);
-            }
-            Some(Wait::Idle | Wait::Exchanges) | None => self.close(ErrorCode::NO_ERROR),
-        }
-    }
-
-    /// Whether the connection is to take no more streams.
-    fn is_ending(&self) -> bool {
-        self.worker.is_draining() || self.listener.is_retired()
-    }
-
-    /// Begins a drain, and ends the connection when it is over.
-    fn look_after_drain(&mut self) {
-        let is_drained = {
-            let Link { engine, out, .. } = &mut *self.link.borrow_mut();
-            if self.is_ending() {
-                engine.drain(out);
-            }
-            engine.is_drained()
-        };
-        if self.running_count > 0 {
-            return;
-        }
-        if is_drained {
-            self.finish(End::Said);
-        } else if self.is_last {
-            self.close(ErrorCode::NO_ERROR);
-        }
     }
 }
 
@@ -558,9 +449,6 @@ impl ClientConnection {
 fn places_max(settings: &ConnectionSettings) -> usize {
     (settings.streams_max + settings.budget.resets_max) as usize
 }
-
-/// How long a connection without streams keeps what the next ones would need.
-const PAUSE_MS: u64 = 1_000;
 
 /// How much may have come for exchanges that do not take it while the worker is short of memory.
 const HOARD_BYTES_MAX: usize = 16 * 1024;

@@ -8,9 +8,10 @@ use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
-/// The ready list of a connection.
+/// The ready list of a connection. It owns nothing while there are no exchanges.
 pub(super) struct ReadyList {
-    bits: Arc<Bits>,
+    places_max: usize,
+    bits: Option<Arc<Bits>>,
     /// One per place that was used, made when it first is.
     wakers: Vec<Waker>,
     /// Where the next round begins, so that none is always first.
@@ -29,49 +30,48 @@ struct PlaceWaker {
 }
 
 impl ReadyList {
-    /// Of at most `places` exchanges.
-    pub(super) fn new(places: usize) -> Self {
+    /// Of at most `places_max` exchanges.
+    pub(super) fn new(places_max: usize) -> Self {
         Self {
-            bits: Arc::new(Bits {
-                words: (0..places.div_ceil(WORD_BITS))
-                    .map(|_| AtomicU64::new(0))
-                    .collect(),
-                task: Mutex::new(Waker::noop().clone()),
-            }),
+            places_max,
+            bits: None,
             wakers: Vec::new(),
             next: 0,
         }
     }
 
-    /// Whom the exchanges' wakers wake.
-    pub(super) fn set_task(&self, cx: &Context<'_>) {
-        let mut task = self.bits.task.lock();
-        if !task.will_wake(cx.waker()) {
-            *task = cx.waker().clone();
-        }
-    }
-
     /// The exchange in this place has something to do. For the connection's own task, which looks at once.
-    pub(super) fn mark(&self, place: usize) {
-        self.bits.mark(place);
+    pub(super) fn mark(&mut self, place: usize) {
+        let places_max = self.places_max;
+        self.bits
+            .get_or_insert_with(|| Arc::new(Bits::new(places_max)))
+            .mark(place);
     }
 
     /// The waker of the exchange in a place.
-    pub(super) fn waker(&mut self, place: usize) -> Waker {
+    pub(super) fn waker(&mut self, place: usize) -> &Waker {
+        let places_max = self.places_max;
+        let bits = self
+            .bits
+            .get_or_insert_with(|| Arc::new(Bits::new(places_max)));
         for place in self.wakers.len()..=place {
             self.wakers.push(Waker::from(Arc::new(PlaceWaker {
-                bits: Arc::clone(&self.bits),
+                bits: Arc::clone(bits),
                 place,
             })));
         }
-        self.wakers[place].clone()
+        &self.wakers[place]
     }
 
-    /// Takes all that have something to do, in `places`. What they mark themselves meanwhile is for the next round: a
+    /// Takes all that have something to do, in `places`; what wakes them from now on wakes the task. What they mark themselves meanwhile is for the next round: a
     /// worker whose turn is used up would otherwise spin here.
-    pub(super) fn take_round(&mut self, places: &mut Vec<usize>) {
+    pub(super) fn take_round(&mut self, cx: &Context<'_>, places: &mut Vec<usize>) {
         places.clear();
-        for (index, word) in self.bits.words.iter().enumerate() {
+        let Some(bits) = &self.bits else {
+            return;
+        };
+        bits.set_task(cx);
+        for (index, word) in bits.words.iter().enumerate() {
             let mut word = word.swap(0, Ordering::AcqRel);
             while word != 0 {
                 places.push(index * WORD_BITS + word.trailing_zeros() as usize);
@@ -83,13 +83,31 @@ impl ReadyList {
         self.next = places.first().map_or(0, |place| place + 1);
     }
 
-    /// Gives back what only exchanges need.
+    /// Gives back what only exchanges need. There are none: who holds an old waker wakes the task in vain.
     pub(super) fn release_memory(&mut self) {
+        self.bits = None;
         self.wakers = Vec::new();
     }
 }
 
 impl Bits {
+    fn new(places_max: usize) -> Self {
+        Self {
+            words: (0..places_max.div_ceil(WORD_BITS))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            task: Mutex::new(Waker::noop().clone()),
+        }
+    }
+
+    /// Whom the exchanges' wakers wake.
+    fn set_task(&self, cx: &Context<'_>) {
+        let mut task = self.task.lock();
+        if !task.will_wake(cx.waker()) {
+            *task = cx.waker().clone();
+        }
+    }
+
     fn mark(&self, place: usize) {
         if let Some(word) = self.words.get(place / WORD_BITS) {
             word.fetch_or(1 << (place % WORD_BITS), Ordering::AcqRel);
@@ -133,16 +151,19 @@ mod tests {
         let mut list = ReadyList::new(130);
         let count = Arc::new(Count::default());
         let task = Waker::from(Arc::clone(&count));
-        list.set_task(&Context::from_waker(&task));
+        let cx = Context::from_waker(&task);
+        list.mark(0);
         let mut round = Vec::new();
+        list.take_round(&cx, &mut round);
+        assert_eq!(round, [0]);
         for expected in [[3, 64, 129], [64, 129, 3], [129, 3, 64], [3, 64, 129]] {
             list.mark(3);
             list.mark(64);
             list.waker(129).wake_by_ref();
-            list.take_round(&mut round);
+            list.take_round(&cx, &mut round);
             assert_eq!(round, expected);
         }
-        list.take_round(&mut round);
+        list.take_round(&cx, &mut round);
         assert_eq!(round, []);
         assert_eq!(count.0.load(Ordering::Relaxed), 4);
     }

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
+use balance_proto::http2::ConnectionSettings;
 use balance_telemetry::ListenerSeries;
 use balance_tls::ServerPolicy;
 use tokio::sync::Notify;
@@ -28,6 +30,7 @@ struct Rules {
     snapshot: Rc<WorkerSnapshot>,
     index: usize,
     head_settings: HeadSettings,
+    http2: Arc<ConnectionSettings>,
 }
 
 impl WorkerListener {
@@ -80,6 +83,32 @@ impl WorkerListener {
         self.rules.borrow().head_settings
     }
 
+    /// What connections of HTTP/2 are held to, by how URLs of theirs begin: one that a reload found secured otherwise
+    /// keeps its scheme.
+    pub(crate) fn http2_settings(&self, scheme: Scheme) -> Arc<ConnectionSettings> {
+        let settings = Arc::clone(&self.rules.borrow().http2);
+        match settings.head.scheme == scheme {
+            true => settings,
+            false => Arc::new(ConnectionSettings {
+                head: HeadSettings {
+                    scheme,
+                    ..settings.head
+                },
+                ..*settings
+            }),
+        }
+    }
+
+    /// How many requests a connection of HTTP/2 serves.
+    pub(crate) fn http2_requests_max(&self) -> u32 {
+        let rules = self.rules.borrow();
+        let limits = &rules.snapshot.rules.listeners[rules.index].limits;
+        match limits.http2.requests_max {
+            0 => u32::MAX, // more than there are ids of streams
+            max => max,
+        }
+    }
+
     /// The deadlines of a head and of an idle connection, in ms; 0 = none.
     pub(crate) fn connection_timeouts(&self) -> (u64, u64) {
         let rules = self.rules.borrow();
@@ -128,6 +157,7 @@ impl Rules {
             snapshot: Rc::clone(snapshot),
             index,
             head_settings: rules.head_settings(),
+            http2: Arc::new(rules.http2_settings()),
         })
     }
 }

@@ -3,4 +3,5 @@
 mod clients;
 mod exchanges;
 mod floods;
+mod limits;
 mod raw;

@@ -54,6 +54,33 @@ pub(super) fn types_and_ranges() {
             "+limits: { fields_max: many }\n",
             &["4:23: error: `fields_max`: `many` is not a whole number"],
         ),
+        (
+            "+limits: { http2: { max_concurrent_streams: 0, resets_max: 10001, idle_frames_max: 0 } }\n",
+            &[
+                "4:44: error: `max_concurrent_streams`: 0 is outside 1 to 10000",
+                "4:59: error: `resets_max`: 10001 is outside 1 to 10000",
+                "4:83: error: `idle_frames_max`: 0 is outside 1 to 1000000",
+            ],
+        ),
+        (
+            "+limits: { http2: { stream_window: 65534, connection_window: 2GiB, continuations_max: 1001 } }\n",
+            &[
+                "4:35: error: `stream_window`: 65534 is outside 65535 to 2147483647",
+                "4:61: error: `connection_window`: 2147483648 is outside 65535 to 2147483647",
+                "4:86: error: `continuations_max`: 1001 is outside 0 to 1000",
+            ],
+        ),
+        (
+            "+limits: { http2: { budget_window: 0, requests_max: -1 } }\n",
+            &[
+                "4:35: error: `budget_window`: `0` is too short\n  help: at least 1ms",
+                "4:52: error: `requests_max`: -1 is outside 0 to 4294967295",
+            ],
+        ),
+        (
+            "+limits: { http2: { max_concurrent_streams: 10000, stream_window: 65535, connection_window: 2147483647 } }\n",
+            &[],
+        ),
     ]);
 }
 

@@ -67,7 +67,7 @@ impl Connection {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
-        self.budget.on_idle_frame(now)?;
+        self.budget.on_idle_frame(now, &self.settings.budget)?;
         for setting in settings(payload) {
             setting.check()?;
             match setting.id {
@@ -107,7 +107,7 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
         let payload = parse_ping(payload);
-        self.budget.on_earned_frame(now)?;
+        self.budget.on_earned_frame(now, &self.settings.budget)?;
         if !header.has(flags::ACK) {
             encode_ping(out, payload, true);
             return Ok(None);
@@ -140,7 +140,7 @@ impl Connection {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
-        self.budget.on_earned_frame(now)?;
+        self.budget.on_earned_frame(now, &self.settings.budget)?;
         let increment = parse_window_update(payload);
         if header.stream == StreamId::CONNECTION {
             return match increment {
@@ -182,12 +182,12 @@ impl Connection {
             return Err(Violation::StreamIdle);
         }
         if self.forget(stream, Closed::ByPeer, out).is_none() {
-            self.budget.on_idle_frame(now)?;
+            self.budget.on_idle_frame(now, &self.settings.budget)?;
             return Ok(None);
         }
         // A server may refuse as many streams as it likes; a client that does so makes us work for nothing.
         if self.role == Role::Server {
-            self.budget.on_reset(now)?;
+            self.budget.on_reset(now, &self.settings.budget)?;
         }
         let code = parse_reset(payload);
         Ok(Some(Event::Reset { stream, code }))
@@ -201,7 +201,7 @@ impl Connection {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
-        self.budget.on_earned_frame(now)?;
+        self.budget.on_earned_frame(now, &self.settings.budget)?;
         let priority = payload.first_chunk().map(Priority::parse);
         let depends_on_itself = priority.is_some_and(|own| own.depends_on == header.stream);
         if depends_on_itself && self.streams.get(header.stream).is_some() {
@@ -234,7 +234,7 @@ impl Connection {
             _ => false,
         };
         if is_ignored || self.closed.find(stream) == Closed::ByUs {
-            self.budget.on_idle_frame(now)?;
+            self.budget.on_idle_frame(now, &self.settings.budget)?;
             return Ok(());
         }
         Err(Violation::StreamClosed)
@@ -249,7 +249,7 @@ impl Connection {
         violation: Violation,
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
-        self.budget.on_reset(now)?;
+        self.budget.on_reset(now, &self.settings.budget)?;
         if self.forget(stream, Closed::ByUs, out).is_none() {
             // Its head was never told, or it is closed already.
             self.closed.push(stream, Closed::ByUs);

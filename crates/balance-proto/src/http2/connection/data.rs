@@ -36,7 +36,7 @@ impl Connection {
         self.reading = Reading::Skip { left: unread };
         let ends = header.ends_stream();
         if padding.data == 0 && !ends {
-            self.budget.on_idle_frame(now)?;
+            self.budget.on_idle_frame(now, &self.settings.budget)?;
         }
         let Some(stream) = self.streams.get_mut(header.stream) else {
             self.release_connection(header.length, out);

@@ -36,7 +36,7 @@ impl Connection {
             discards: false,
             method,
             send_window: SendWindow::new(self.peer.window),
-            receive_window: ReceiveWindow::new(self.settings.stream_window),
+            receive_window: ReceiveWindow::new(self.settings.stream_window()),
             held: 0,
             content_left: None,
             wait: Wait::None,

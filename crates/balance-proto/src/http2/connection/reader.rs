@@ -166,7 +166,7 @@ impl Connection {
             }
             self.has_settings = true;
         }
-        match &self.block {
+        match self.block.as_deref() {
             Some(block)
                 if header.kind != FrameKind::Continuation || header.stream != block.stream =>
             {
@@ -196,7 +196,7 @@ impl Connection {
             FrameKind::Data => self.on_data(now, header, None, out),
             FrameKind::PushPromise => Err(Violation::PushPromised),
             FrameKind::Unknown(_) => {
-                self.budget.on_earned_frame(now)?;
+                self.budget.on_earned_frame(now, &self.settings.budget)?;
                 self.reading = Reading::Skip {
                     left: header.length,
                 };

@@ -43,13 +43,13 @@ impl Connection {
             return self.on_block(now, block, out);
         }
         self.check_block_len(headers.block.len())?;
-        self.block = Some(OpenBlock {
+        self.block = Some(Box::new(OpenBlock {
             stream,
             ends_stream: headers.ends_stream,
             depends_on_itself,
             bytes: headers.block.to_vec(),
             continuations: 0,
-        });
+        }));
         Ok(None)
     }
 
@@ -65,7 +65,9 @@ impl Connection {
             return Err(Violation::ContinuationUnexpected);
         };
         open.continuations = open.continuations.saturating_add(1);
-        self.budget.on_continuation(open.continuations)?;
+        self.settings
+            .budget
+            .check_continuation(open.continuations)?;
         open.bytes.extend_from_slice(continuation.block);
         self.check_block_len(open.bytes.len())?;
         if !continuation.ends_block {
@@ -144,7 +146,7 @@ impl Connection {
             && block.stream > last
         {
             // It may be tried elsewhere: GOAWAY said so (RFC 9113 §6.8).
-            self.budget.on_idle_frame(now)?;
+            self.budget.on_idle_frame(now, &self.settings.budget)?;
             self.decode_ignored(block)?;
             self.open_id(block.stream);
             return Ok(None);
@@ -163,18 +165,19 @@ impl Connection {
             return self.fail_stream(now, block.stream, Violation::TooManyStreams, out);
         }
         let list_bytes_max = self.settings.head.head_bytes_max;
+        let heads = self.heads.get_or_insert_default();
         let mut assembly =
-            RequestAssembly::new(&mut self.request, &mut self.scratch, &self.settings.head);
+            RequestAssembly::new(&mut heads.request, &mut heads.scratch, &self.settings.head);
         let list = self
             .decoder
             .decode(block.bytes, list_bytes_max, &mut assembly)?;
         let method = assembly.method();
         let judged = assembly.finish(list, block.ends);
-        self.budget.earn();
+        self.budget.earn(&self.settings.budget);
         let stream = block.stream;
         match judged {
             Ok(()) => {
-                let content_left = match self.request.body() {
+                let content_left = match heads.request.body() {
                     BodyLength::Exact(bytes) => Some(bytes),
                     BodyLength::Chunked => None,
                 };
@@ -211,7 +214,8 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
         let list_bytes_max = self.settings.head.head_bytes_max;
-        let mut assembly = ResponseAssembly::new(&mut self.response, &self.settings.head);
+        let heads = self.heads.get_or_insert_default();
+        let mut assembly = ResponseAssembly::new(&mut heads.response, &self.settings.head);
         let list = self
             .decoder
             .decode(block.bytes, list_bytes_max, &mut assembly)?;
@@ -221,9 +225,9 @@ impl Connection {
         if let Err(malformed) = assembly.finish(list, block.ends, stream.method) {
             return self.fail_stream(now, block.stream, malformed.into(), out);
         }
-        if !self.response.is_interim() {
+        if !heads.response.is_interim() {
             stream.receive = Receive::Content;
-            stream.content_left = match self.response.body() {
+            stream.content_left = match heads.response.body() {
                 ResponseBody::None => Some(0),
                 ResponseBody::Exact(bytes) => Some(bytes),
                 ResponseBody::Chunked | ResponseBody::UntilClose => None,
@@ -244,7 +248,8 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'static>>, Violation> {
         let list_bytes_max = self.settings.head.head_bytes_max;
-        let mut assembly = TrailersAssembly::new(&mut self.trailers, &self.settings.head);
+        let heads = self.heads.get_or_insert_default();
+        let mut assembly = TrailersAssembly::new(&mut heads.trailers, &self.settings.head);
         let list = self
             .decoder
             .decode(block.bytes, list_bytes_max, &mut assembly)?;

@@ -124,7 +124,7 @@ impl Connection {
             let ends_piece = is_last && pieces.peek().is_none();
             encode_data_header(out, stream, piece.len() as u32, ends_piece);
             out.extend_from_slice(piece);
-            self.budget.earn();
+            self.budget.earn(&self.settings.budget);
         }
         self.account(stream, sent, sent < bytes.len());
         if is_last {

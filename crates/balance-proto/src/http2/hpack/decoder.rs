@@ -121,8 +121,9 @@ impl Decoder {
         })
     }
 
-    /// Gives scratch memory back: for connections that go idle. The table stays, as it must.
+    /// Gives memory back that is not needed: for connections that go idle. What is in the table stays, as it must.
     pub fn release_memory(&mut self) {
+        self.table.shrink();
         self.scratch = Vec::new();
     }
 

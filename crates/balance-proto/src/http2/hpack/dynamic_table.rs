@@ -14,18 +14,19 @@ use std::collections::VecDeque;
 pub(super) struct DynamicTable {
     entries: VecDeque<Entry>,
     arena: Vec<u8>,
-    /// How many bytes were ever dropped from the front of the arena: entries count from the beginning.
-    dropped: u64,
+    /// How many bytes were ever dropped from the front of the arena, wrapping: entries count from the beginning.
+    dropped: u32,
     size: usize,
     size_max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// Counted from the first byte that was ever inserted.
-    start: u64,
-    name_len: usize,
-    value_len: usize,
+    /// Counted from the first byte that was ever inserted, wrapping.
+    start: u32,
+    /// Names and values are smaller than the table, and that is far below 4 GiB.
+    name_len: u32,
+    value_len: u32,
     kind: NameKind,
     is_value_valid: bool,
 }
@@ -50,7 +51,7 @@ pub(super) enum NewName<'a> {
 impl Entry {
     /// RFC 7541 §4.1.
     fn size(&self) -> usize {
-        entry_size(self.name_len, self.value_len)
+        entry_size(self.name_len as usize, self.value_len as usize)
     }
 }
 
@@ -69,8 +70,8 @@ impl DynamicTable {
     pub(super) fn get(&self, position: usize) -> Option<Found<'_>> {
         let entry = self.entries.get(position)?;
         let start = self.arena_position(entry.start);
-        let name_end = start.checked_add(entry.name_len)?;
-        let value_end = name_end.checked_add(entry.value_len)?;
+        let name_end = start.checked_add(entry.name_len as usize)?;
+        let value_end = name_end.checked_add(entry.value_len as usize)?;
         Some(Found {
             name: self.arena.get(start..name_end)?,
             value: self.arena.get(name_end..value_end)?,
@@ -90,7 +91,10 @@ impl DynamicTable {
     ) {
         let name_len = match name {
             NewName::Bytes(name) => name.len(),
-            NewName::OfEntry(position) => self.entries.get(position).map_or(0, |e| e.name_len),
+            NewName::OfEntry(position) => self
+                .entries
+                .get(position)
+                .map_or(0, |entry| entry.name_len as usize),
         };
         let size = entry_size(name_len, value.len());
         if size > self.size_max {
@@ -99,7 +103,7 @@ impl DynamicTable {
             return;
         }
         // Copied before anything is evicted: the name may be that of an entry that gives way (§4.4).
-        let start = self.dropped.wrapping_add(self.arena.len() as u64);
+        let start = self.dropped.wrapping_add(self.arena.len() as u32);
         match name {
             NewName::Bytes(name) => self.arena.extend_from_slice(name),
             NewName::OfEntry(position) => self.copy_name(position),
@@ -109,8 +113,8 @@ impl DynamicTable {
         self.size = self.size.saturating_add(size);
         self.entries.push_front(Entry {
             start,
-            name_len,
-            value_len: value.len(),
+            name_len: name_len as u32,
+            value_len: value.len() as u32,
             kind,
             is_value_valid,
         });
@@ -124,10 +128,16 @@ impl DynamicTable {
         self.compact();
     }
 
+    /// Gives back what the entries do not need.
+    pub(super) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+        self.arena.shrink_to_fit();
+    }
+
     fn copy_name(&mut self, position: usize) {
         if let Some(entry) = self.entries.get(position) {
             let start = self.arena_position(entry.start);
-            let end = start.saturating_add(entry.name_len);
+            let end = start.saturating_add(entry.name_len as usize);
             self.arena.extend_from_within(start..end);
         }
     }
@@ -151,12 +161,12 @@ impl DynamicTable {
         let alive = self.arena.len().saturating_sub(dead);
         if dead > alive {
             self.arena.drain(..dead);
-            self.dropped = self.dropped.wrapping_add(dead as u64);
+            self.dropped = self.dropped.wrapping_add(dead as u32);
         }
     }
 
     /// The difference is below the arena's length, so it fits.
-    fn arena_position(&self, start: u64) -> usize {
+    fn arena_position(&self, start: u32) -> usize {
         start.wrapping_sub(self.dropped) as usize
     }
 }
