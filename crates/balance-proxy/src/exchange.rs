@@ -295,6 +295,7 @@ async fn open<D: Downstream, T: Transport>(
     exchange.on_connect_end(worker);
     match result {
         Ok(upstream) => {
+            exchange.on_handshake(upstream.handshake_us());
             member.on_success();
             Ok(Some(upstream))
         }

@@ -38,6 +38,14 @@ impl MaybeTls {
         }
     }
 
+    /// How long the handshake with a backend took; `None` without TLS.
+    pub(crate) fn handshake_us(&self) -> Option<u64> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(tls.handshake_us()),
+        }
+    }
+
     /// Reads into `buffer`, which under TLS has room for a record. 0: the peer sends no more. An end that was not
     /// announced (RFC 8446 §6.1) is an error under TLS: anybody on the way can send a FIN.
     #[inline]

@@ -191,6 +191,7 @@ async fn connect_backend(
         session.connect_us += worker.clock.now_us().saturating_sub(now_ms * 1000);
         match opened {
             Ok(stream) => {
+                session.tls_us = stream.handshake_us();
                 member.on_success();
                 member.record(Outcome::Success); // what is in the bytes nobody knows here
                 return Ok((stream, lease));

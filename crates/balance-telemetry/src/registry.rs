@@ -299,6 +299,17 @@ fn add_backends(samples: &mut Samples, totals: &Totals) {
             labels,
             series.connect_failures,
         );
+        // Of backends without TLS there is nothing to tell.
+        if series.tls_handshakes != [0; 2] {
+            for (resumed, count) in ["false", "true"].into_iter().zip(series.tls_handshakes) {
+                samples.counter(
+                    "balance_backend_tls_handshakes",
+                    "TLS handshakes with a backend that succeeded.",
+                    &[labels, &[("resumed", resumed)]].concat(),
+                    count,
+                );
+            }
+        }
     }
 }
 

@@ -77,6 +77,12 @@ impl BackendSeries {
         self.cells.connect_failures.increment();
     }
 
+    /// Counts a TLS handshake with it that succeeded.
+    #[inline]
+    pub fn tls_handshake(&self, is_resumed: bool) {
+        self.cells.tls_handshakes[usize::from(is_resumed)].increment();
+    }
+
     pub(crate) fn new(cells: Arc<BackendCells>) -> Self {
         Self {
             cells,
@@ -133,6 +139,8 @@ pub(crate) struct BackendCells {
     pub(crate) duration: Histogram,
     pub(crate) retries: Counter,
     pub(crate) connect_failures: Counter,
+    /// Full ones, and resumed ones.
+    pub(crate) tls_handshakes: [Counter; 2],
 }
 
 /// Active connections are the difference: two counters that only grow merge over workers and over
@@ -159,6 +167,7 @@ impl Default for BackendCells {
             duration: Histogram::new(),
             retries: Counter::new(),
             connect_failures: Counter::new(),
+            tls_handshakes: [const { Counter::new() }; 2],
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct BackendTotals {
     pub(crate) duration: HistogramTotals,
     pub(crate) retries: u64,
     pub(crate) connect_failures: u64,
+    /// Full ones, and resumed ones.
+    pub(crate) tls_handshakes: [u64; 2],
     order: u64,
 }
 
@@ -163,6 +165,9 @@ impl SeriesTotals for BackendTotals {
         cells.duration.add_to(&mut self.duration);
         self.retries += cells.retries.value();
         self.connect_failures += cells.connect_failures.value();
+        for (total, cell) in self.tls_handshakes.iter_mut().zip(&cells.tls_handshakes) {
+            *total += cell.value();
+        }
     }
 
     fn retired_at(&mut self) -> &mut u64 {

@@ -242,6 +242,11 @@ pub(crate) trait Upstream: BodySource<Error = BackendError> + BodySink {
     /// Whether this connection has served a request before.
     fn is_reused(&self) -> bool;
 
+    /// How long the TLS handshake took that was made for this attempt, if one was.
+    fn handshake_us(&self) -> Option<u64> {
+        None
+    }
+
     /// Body bytes that were pushed while nothing at all reached the backend, as they would go out again.
     /// `None` when something was sent.
     fn reclaim_body(&mut self) -> Option<Vec<u8>>;

@@ -75,6 +75,8 @@ struct Times {
     started: u64,
     attempt: u64,
     connect: u64,
+    /// Of which the handshakes of TLS that succeeded.
+    tls: Option<u64>,
     first_byte: u64,
     /// The latest reading, and whether it was made in this turn of the worker.
     recent: u64,
@@ -306,6 +308,12 @@ impl Exchange {
         self.times.connect += self.read_clock(worker).saturating_sub(before_us);
     }
 
+    pub(super) fn on_handshake(&mut self, handshake_us: Option<u64>) {
+        if let Some(handshake_us) = handshake_us {
+            *self.times.tls.get_or_insert(0) += handshake_us;
+        }
+    }
+
     /// Gives a request without authority that of its backend.
     pub(super) fn name_backend(&mut self) {
         if let Some(backend) = &self.backend {
@@ -490,11 +498,9 @@ impl Exchange {
             bytes_out,
             duration_us,
             phases: PhaseTimes {
-                wait_us: None,
-                connect_us: (self.times.connect != 0).then_some(self.times.connect),
-                tls_us: None,
                 first_byte_us,
                 total_us: first_byte_us.map(|_| duration_us),
+                ..PhaseTimes::of_opening(self.times.connect, self.times.tls)
             },
             attempts: self.selection.attempts(),
             user_agent: request.get(b"user-agent").unwrap_or_default(),

@@ -352,6 +352,11 @@ impl Upstream for Http1Upstream {
         self.0.is_reused
     }
 
+    fn handshake_us(&self) -> Option<u64> {
+        let stream = self.0.stream.as_ref().filter(|_| !self.0.is_reused);
+        stream?.handshake_us()
+    }
+
     fn reclaim_body(&mut self) -> Option<Vec<u8>> {
         self.0.sink.unsent_body()
     }

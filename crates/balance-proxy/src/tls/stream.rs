@@ -34,6 +34,8 @@ pub(crate) struct TlsStream {
     server_name: Option<Box<str>>,
     /// What a session with a backend was made under.
     identity: Option<TlsIdentity>,
+    /// How long the handshake with a backend took.
+    handshake_us: u64,
 }
 
 impl TlsStream {
@@ -55,6 +57,7 @@ impl TlsStream {
             failure: None,
             server_name: None,
             identity: None,
+            handshake_us: 0,
         }
     }
 
@@ -83,13 +86,22 @@ impl TlsStream {
         self.server_name = name.map(String::into_boxed_str);
     }
 
-    pub(super) fn agreement(&self) -> Option<Agreement> {
+    pub(crate) fn agreement(&self) -> Option<Agreement> {
         self.session.agreement()
     }
 
     /// What the session with a backend was made under.
     pub(crate) fn identity(&self) -> Option<TlsIdentity> {
         self.identity
+    }
+
+    /// How long the handshake with a backend took.
+    pub(crate) fn handshake_us(&self) -> u64 {
+        self.handshake_us
+    }
+
+    pub(crate) fn set_handshake_us(&mut self, handshake_us: u64) {
+        self.handshake_us = handshake_us;
     }
 
     /// Whether nothing is left of what came: neither a record that was not opened, nor an end.

@@ -76,10 +76,16 @@ pub(crate) async fn connect(
     let Some(policy) = member.tls() else {
         return Ok(MaybeTls::Plain(stream));
     };
+    let begun_us = worker.clock.now_us();
     worker.handshakes.wait().await;
     let buffers = Rc::clone(&worker.records);
     let secured = secure(&policy, stream, buffers).await;
-    secured.map(MaybeTls::Tls).map_err(ConnectError::Tls)
+    let mut secured = secured.map_err(ConnectError::Tls)?;
+    secured.set_handshake_us(worker.clock.now_us().saturating_sub(begun_us));
+    if let Some(agreement) = secured.agreement() {
+        member.series().tls_handshake(agreement.is_resumed);
+    }
+    Ok(MaybeTls::Tls(secured))
 }
 
 /// Tries each address of the endpoint once. The caller bounds the whole by its deadline, `limit`; each

@@ -23,7 +23,9 @@ pub(crate) struct Session {
     pub(crate) server_name: String,
     pub(crate) backend: Option<Member>,
     pub(crate) attempts: u32,
+    /// Opening connections to backends, handshakes of TLS included.
     pub(crate) connect_us: u64,
+    pub(crate) tls_us: Option<u64>,
     /// Of the answer to a request that could not be read; 0 where nothing was asked.
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -41,6 +43,7 @@ impl Session {
             backend: None,
             attempts: 0,
             connect_us: 0,
+            tls_us: None,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -88,10 +91,7 @@ impl Session {
                 bytes_in: self.bytes_in,
                 bytes_out: self.bytes_out,
                 duration_us,
-                phases: PhaseTimes {
-                    connect_us: (self.connect_us != 0).then_some(self.connect_us),
-                    ..PhaseTimes::default()
-                },
+                phases: PhaseTimes::of_opening(self.connect_us, self.tls_us),
                 attempts: self.attempts,
                 user_agent: b"",
                 referer: b"",

@@ -50,9 +50,9 @@ pub struct AccessRecord<'a> {
 pub struct PhaseTimes {
     /// In the queue of a full pool.
     pub wait_us: Option<u64>,
-    /// Opening a connection to the backend; `None` on a reused one.
+    /// Opening a connection to the backend, without the handshake of TLS; `None` on a reused one.
     pub connect_us: Option<u64>,
-    /// The TLS handshake with the backend.
+    /// The TLS handshake with the backend; one that fails is a part of `connect_us`.
     pub tls_us: Option<u64>,
     /// From the request sent to the first byte of the response.
     pub first_byte_us: Option<u64>,
@@ -166,6 +166,16 @@ impl AccessRecord<'_> {
 }
 
 impl PhaseTimes {
+    /// Opening connections took `opening_us` (0: none was opened), of which `tls_us` were handshakes that succeeded.
+    pub fn of_opening(opening_us: u64, tls_us: Option<u64>) -> Self {
+        let connect_us = opening_us.saturating_sub(tls_us.unwrap_or(0));
+        Self {
+            connect_us: (opening_us != 0).then_some(connect_us),
+            tls_us,
+            ..Self::default()
+        }
+    }
+
     fn named(&self) -> [(&'static str, Option<u64>); 5] {
         [
             ("wait", self.wait_us),

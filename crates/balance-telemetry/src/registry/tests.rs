@@ -57,6 +57,7 @@ fn workers_add_up() {
             metrics.backend_series("main", "a").record(900);
             metrics.backend_series("main", "a").retried();
             metrics.backend_series("main", "b").connect_failed();
+            metrics.backend_series("main", "b").tls_handshake(true);
             let mirror = metrics.mirror_series("api", "shadow");
             let outcomes = MirrorOutcome::ALL.into_iter();
             outcomes.for_each(|outcome| mirror.record(outcome));
@@ -112,6 +113,9 @@ fn workers_add_up() {
     );
     check("balance_backend_retries", &[("backend", "a")], 3);
     check("balance_backend_connect_failures", &[("backend", "b")], 3);
+    let handshakes = "balance_backend_tls_handshakes";
+    check(handshakes, &[("backend", "b"), ("resumed", "true")], 3);
+    check(handshakes, &[("backend", "b"), ("resumed", "false")], 0);
     let copies = |outcome| [("route", "api"), ("pool", "shadow"), ("outcome", outcome)];
     check("balance_mirror_requests", &copies("sent"), 3);
     check("balance_mirror_requests", &copies("failed"), 3);

@@ -2,7 +2,7 @@
 
 use balance_testkit::{EchoServer, Origin, PeerMode, RawClient, Script, TlsFront, TlsFrontOptions};
 
-use crate::subject::{Config, get, get_on, reload, wait_for_cause, wait_until};
+use crate::subject::{Config, get, get_on, metric, reload, wait_for_cause, wait_until};
 use crate::tls::Files;
 
 /// An origin behind TLS, and a pool that trusts it.
@@ -37,6 +37,48 @@ fn a_connection_is_used_again_and_a_session_resumed() {
         assert_eq!(one.alpn, None);
     }
     assert_eq!(front.failures(), Vec::<String>::new());
+}
+
+#[test]
+fn handshakes_are_counted_and_their_time_is_logged() {
+    let files = Files::new();
+    let origin = Origin::answering(Script::ok("here"));
+    let front = files.front(origin.addr(), "server", &TlsFrontOptions::default());
+    for config in [Config::http(&[front.addr()]), Config::tcp(&[front.addr()])] {
+        let log = files.path(&format!("{}.log", config.mode));
+        let logging = format!("logging: {{ access_log: '{log}' }}");
+        let config = config.with(&logging).with_pool(&files.trusted(""));
+        let is_kept = config.mode == "http";
+        let process = config.start();
+        let mut client = RawClient::connect(process.listener("web")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(get_on(&mut client, "/").text(), "here");
+        }
+        drop(client);
+        let lines = || -> Vec<String> {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            text.lines().map(str::to_owned).collect()
+        };
+        let expected = if is_kept { 2 } else { 1 };
+        wait_until(|| lines().len() == expected, "all are logged");
+        let seconds = |line: &str| -> Option<f64> {
+            let time = line.split(' ').find_map(|word| word.strip_prefix("tls="));
+            time.unwrap().parse().ok()
+        };
+        let lines = lines();
+        assert!(seconds(&lines[0]) > Some(0.0), "{}", lines[0]);
+        if is_kept {
+            assert_eq!(seconds(&lines[1]), None, "{}", lines[1]);
+        }
+        let counted = |resumed: &str| {
+            let labels = format!("pool=\"p\",backend=\"a\",resumed=\"{resumed}\"");
+            metric(
+                &process,
+                &format!("balance_backend_tls_handshakes_total{{{labels}}}"),
+            )
+        };
+        assert_eq!((counted("false"), counted("true")), (1.0, 0.0));
+    }
 }
 
 #[test]
