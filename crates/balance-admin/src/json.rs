@@ -3,8 +3,8 @@
 use std::time::UNIX_EPOCH;
 
 use balance_control::{
-    BackendView, Changes, ConditionView, ControlHandle, EjectionView, HealthView, ListenerView,
-    PoolView, Problem, ReloadSummary, RouteView, Setting,
+    BackendView, BreakerView, Changes, ConditionView, ControlHandle, EjectionView, HealthView,
+    ListenerView, PoolView, Problem, ReloadSummary, RouteView, Setting,
 };
 use serde_json::{Value, json};
 
@@ -136,6 +136,17 @@ pub(crate) fn backend(backend: &BackendView, weight: u32) -> Value {
         "max_connections": backend.max_connections,
         "health": backend.health.as_ref().map(health),
         "ejection": backend.ejection.as_ref().map(ejection),
+        "circuit_breaker": backend.breaker.as_ref().map(breaker),
+    })
+}
+
+fn breaker(breaker: &BreakerView) -> Value {
+    json!({
+        "state": breaker.state.name(),
+        "age_ms": u64::try_from(breaker.age.as_millis()).unwrap_or(u64::MAX),
+        "left_ms": u64::try_from(breaker.left.as_millis()).unwrap_or(u64::MAX),
+        "openings": breaker.openings,
+        "reason": &*breaker.reason,
     })
 }
 

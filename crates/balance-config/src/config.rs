@@ -8,9 +8,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendAddress, BackendId, HashKey, HealthCheck, IdleSettings, Limits,
-    ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RouteId, Timeouts,
-    TlsVersion, Weight,
+    Algorithm, BackendAddress, BackendId, CircuitBreaker, HashKey, HealthCheck, IdleSettings,
+    Limits, ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RouteId,
+    Timeouts, TlsVersion, Weight,
 };
 use ipnet::IpNet;
 
@@ -199,6 +199,8 @@ pub struct Pool {
     pub timeouts: Timeouts,
     /// Of a view: that of its definition.
     pub health: PoolHealth,
+    /// Of each backend, those that only a view knows included. `None`: they have none.
+    pub breaker: Option<CircuitBreaker>,
 }
 
 /// How a pool learns which of its backends are healthy, and what it does when few are.

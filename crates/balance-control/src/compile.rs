@@ -11,6 +11,7 @@
 //! ```
 
 mod admin;
+mod backends;
 mod listeners;
 mod log;
 mod pools;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Place, Severity, Sources, Spanned};
 use balance_core::ListenAddress;
-use balance_proxy::{Endpoint, ListenerKey, ListenerRules, ListenerSocket, PoolRules, Snapshot};
+use balance_proxy::{ListenerKey, ListenerRules, ListenerSocket, PoolRules, Snapshot};
 use balance_telemetry::Registry;
 
 use crate::admin::AdminListener;
@@ -39,6 +40,7 @@ use crate::identity::Identities;
 use crate::view::{Running, View};
 
 pub(crate) use admin::{AdminAddress, metrics_path};
+pub(crate) use backends::BackendRules;
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
 pub(crate) use routes::check_patterns;
@@ -70,8 +72,8 @@ pub(crate) struct Prepared {
     /// What workers have to stop accepting on.
     pub(crate) removed: Vec<ListenerKey>,
     pub(crate) admin: Vec<AdminListener>,
-    /// Limits that carried-over backends get.
-    pub(crate) max_connections: Vec<(Arc<Endpoint>, u32)>,
+    /// What backends follow from the publish on, those that are carried over too.
+    pub(crate) backends: Vec<BackendRules>,
     pub(crate) view: View,
     /// Warnings and notes.
     pub(crate) remarks: Vec<Diagnostic>,
@@ -117,16 +119,7 @@ pub(crate) fn compile(
         unbound,
         tables,
     } = draft;
-    let max_connections = config
-        .backends
-        .iter()
-        .map(|backend| {
-            (
-                Arc::clone(identities.endpoint(backend)),
-                backend.max_connections,
-            )
-        })
-        .collect();
+    let backends = BackendRules::of(&config, &identities);
     let generation = previous.map_or(0, |previous| previous.snapshot.generation) + 1;
     let addresses = bound.addresses.iter();
     let pools = unbound.pools.into_iter().enumerate();
@@ -160,7 +153,7 @@ pub(crate) fn compile(
         added: bound.added,
         removed: bound.removed,
         admin: admin.listeners,
-        max_connections,
+        backends,
         view,
         remarks: diagnostics,
         next: Compiled {
@@ -197,9 +190,8 @@ pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
 /// Everything that is wrong, with its place.
 pub(crate) fn unbound(config: &Config) -> Result<Snapshot, Vec<Diagnostic>> {
     let draft = draft(config, None)?;
-    for backend in &config.backends {
-        let endpoint = draft.identities.endpoint(backend);
-        endpoint.set_max_connections(backend.max_connections);
+    for rules in BackendRules::of(config, &draft.identities) {
+        rules.apply();
     }
     Ok(draft.unbound)
 }

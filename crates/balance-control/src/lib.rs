@@ -54,6 +54,6 @@ pub use profiling::ProfileFiles;
 pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{
-    BackendView, ConditionView, EjectionView, HealthView, ListenerView, MemberView, PoolView,
-    RouteView, Setting, SettingsView, View,
+    BackendView, BreakerView, ConditionView, EjectionView, HealthView, ListenerView, MemberView,
+    PoolView, RouteView, Setting, SettingsView, View,
 };

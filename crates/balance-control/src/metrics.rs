@@ -1,9 +1,10 @@
 //! Gauges that control owns: what is known about backends, read when somebody scrapes.
 
+use balance_lb::BreakerState;
 use balance_telemetry::{Collect, Samples};
 
 use crate::handle::{ControlHandle, WeakControlHandle};
-use crate::view::HealthView;
+use crate::view::{BreakerView, HealthView};
 
 /// Health and load of every backend, under the pool that defines it.
 pub(crate) struct BackendGauges {
@@ -52,12 +53,37 @@ impl Collect for BackendGauges {
                         ejection.ejections,
                     );
                 }
+                if let Some(breaker) = &backend.breaker {
+                    show_breaker(samples, labels, breaker);
+                }
                 if let Some(health) = &backend.health {
                     count_probes(samples, labels, health);
                 }
             }
         }
     }
+}
+
+/// One series for each state, of which one is 1.
+fn show_breaker(
+    samples: &mut Samples,
+    [pool, backend]: [(&'static str, &str); 2],
+    breaker: &BreakerView,
+) {
+    for state in BreakerState::ALL {
+        samples.gauge(
+            "balance_circuit_breaker_state",
+            "Whether the circuit breaker of the backend is in this state.",
+            &[pool, backend, ("state", state.name())],
+            f64::from(u8::from(breaker.state == state)),
+        );
+    }
+    samples.counter(
+        "balance_circuit_breaker_openings",
+        "How often the circuit breaker of the backend has opened.",
+        &[pool, backend],
+        breaker.openings,
+    );
 }
 
 fn count_probes(

@@ -18,7 +18,7 @@ use balance_telemetry::Registry;
 use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::check;
-use crate::compile::{self, Compiled, Prepared, metrics_path};
+use crate::compile::{self, BackendRules, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
 use crate::health::{HealthThread, JudgedPool, Target, Targets};
 use crate::profiling::RunProfiles;
@@ -125,7 +125,7 @@ impl Control {
             added,
             removed,
             admin,
-            max_connections,
+            backends,
             view,
             remarks: _,
         } = prepared;
@@ -138,7 +138,7 @@ impl Control {
         for key in &removed {
             report("stop accepting", self.workers.remove_listener(key));
         }
-        apply_limits(&max_connections);
+        backends.iter().for_each(BackendRules::apply);
         let previous = std::mem::replace(&mut self.current, next);
         let snapshot = Arc::clone(&self.current.snapshot);
         report(
@@ -308,13 +308,6 @@ pub(crate) async fn resolve_names(prepared: &Prepared) -> Vec<Diagnostic> {
         return Vec::new();
     }
     config.backends.iter().filter_map(warn).collect()
-}
-
-/// Gives carried-over backends the limits of the new configuration.
-pub(crate) fn apply_limits(max_connections: &[(Arc<Endpoint>, u32)]) {
-    for (endpoint, max) in max_connections {
-        endpoint.set_max_connections(*max);
-    }
 }
 
 /// One log line for each, help included: log readers know no continuation lines.

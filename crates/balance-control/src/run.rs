@@ -27,12 +27,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::{AdminServer, AdminSocketKind};
 use crate::certificates::ExpiryGauges;
-use crate::compile::{Compiled, Prepared};
+use crate::compile::{BackendRules, Compiled, Prepared};
 use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
 use crate::health::HealthThread;
 use crate::metrics::BackendGauges;
 use crate::profiling::{ProfileFiles, RunProfiles};
-use crate::reload::{Control, apply_limits, load_and_compile, log_diagnostics, resolve_names};
+use crate::reload::{Control, load_and_compile, log_diagnostics, resolve_names};
 use crate::resolve::{LOOKUPS_MAX, Resolver, SystemLookup};
 use crate::signals::{Request, Signals};
 use crate::socket_path::AdminSocket;
@@ -167,7 +167,7 @@ async fn start(
         next,
         added,
         admin: admin_listeners,
-        max_connections,
+        backends,
         view,
         ..
     } = prepared;
@@ -181,7 +181,7 @@ async fn start(
         zero_copy: next.config.zero_copy,
         seed: random(),
     }));
-    apply_limits(&max_connections);
+    backends.iter().for_each(BackendRules::apply);
     let workers = Workers::spawn(&shared, &next.snapshot).map_err(RunError::Workers)?;
     for sockets in added {
         workers

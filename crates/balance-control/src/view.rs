@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use balance_config::Config;
 use balance_core::Weight;
-use balance_lb::{EjectionRecord, HealthRecord};
+use balance_lb::{BreakerRecord, BreakerState, EjectionRecord, HealthRecord};
 use balance_proxy::{Endpoint, Snapshot, UpstreamAddress};
 
 /// One published configuration.
@@ -68,7 +68,7 @@ pub struct BackendView {
     pub address: String,
     /// What it stands for; empty for a name that does not resolve.
     pub resolved: Vec<String>,
-    /// `pickable`, `resting`, `half_open`, `unhealthy`, `ejected`, `draining` or `disabled`.
+    /// `pickable`, `resting`, `half_open`, `circuit_open`, `unhealthy`, `ejected`, `draining` or `disabled`.
     pub state: &'static str,
     /// Whether a request at this moment could go to it.
     pub is_pickable: bool,
@@ -84,6 +84,22 @@ pub struct BackendView {
     pub health: Option<HealthView>,
     /// `None`: its traffic is not judged.
     pub ejection: Option<EjectionView>,
+    /// `None`: it has none.
+    pub breaker: Option<BreakerView>,
+}
+
+/// How the circuit breaker of a backend stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerView {
+    pub state: BreakerState,
+    /// How long it has been so.
+    pub age: Duration,
+    /// Until a trial may begin; 0 = at once, or it needs none.
+    pub left: Duration,
+    /// Ever.
+    pub openings: u64,
+    /// Of the last change; empty before the first.
+    pub reason: Arc<str>,
 }
 
 /// What passive checks of a backend have come to.
@@ -178,6 +194,22 @@ impl MemberView {
                 .endpoint
                 .ejection()
                 .map(|record| EjectionView::new(record, now_ms)),
+            breaker: self
+                .endpoint
+                .breaker()
+                .map(|record| BreakerView::new(record, now_ms)),
+        }
+    }
+}
+
+impl BreakerView {
+    fn new(record: BreakerRecord, now_ms: u64) -> Self {
+        Self {
+            state: record.state,
+            age: Duration::from_millis(now_ms.saturating_sub(record.since_ms)),
+            left: Duration::from_millis(record.trial_ms.saturating_sub(now_ms)),
+            openings: record.openings,
+            reason: record.reason,
         }
     }
 }

@@ -13,6 +13,7 @@ mod cause;
 mod health;
 mod id;
 mod method;
+mod resilience;
 mod settings;
 mod tls_version;
 
@@ -21,6 +22,7 @@ pub use cause::{Cause, Fault};
 pub use health::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe};
 pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
+pub use resilience::CircuitBreaker;
 pub use settings::{
     Algorithm, HashKey, Http2Limits, IdleSettings, Limits, PathPolicy, ProtocolSettings,
     ProxyVersion, Timeouts, UnderscorePolicy,

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use balance_core::BackendAddress;
 
+use crate::breaker::{BreakerChange, BreakerRecord, BreakerRules, Trial};
 use crate::ejection::EjectionRecord;
-use crate::gate::{AdminState, Entry, Gate, GateState, Rest};
+use crate::gate::{AdminState, Entry, Gate, GateState, Passed, Rest};
 use crate::health::{Health, HealthRecord};
 use crate::lease::Leases;
 use crate::places::Full;
@@ -167,9 +168,39 @@ impl Backend {
         self.tallies.open()
     }
 
-    /// An attempt of the worker with this tally ended so. One relaxed load of what is shared, unless something fails.
-    pub fn on_outcome(&self, tally: &Tally, outcome: Outcome) {
-        self.tallies.count(tally, outcome);
+    /// An attempt of the worker with this tally ended so, and perhaps it was a trial. One relaxed load of what is
+    /// shared, unless something fails. Returns what that does to the breaker: log it.
+    ///
+    /// Whoever has a lease reports by [`Lease::on_outcome`](crate::Lease::on_outcome), which knows about trials.
+    pub fn on_outcome(
+        &self,
+        tally: &Tally,
+        outcome: Outcome,
+        trial: Option<Trial>,
+        now_ms: u64,
+    ) -> Option<BreakerChange> {
+        let row = self.tallies.count(tally, outcome);
+        match (trial, outcome) {
+            (None, Outcome::Success) => None,
+            (None, Outcome::Failure) => self.gate.on_failed_attempt(now_ms, row),
+            (Some(trial), outcome) => self.gate.on_trial(now_ms, trial, outcome),
+        }
+    }
+
+    /// A trial ended and says nothing.
+    pub fn forget_trial(&self, trial: Trial) {
+        self.gate.forget_trial(trial);
+    }
+
+    /// Gives it a circuit breaker, other rules, or takes it away (then it is picked again, if nothing else keeps it
+    /// out). What the breaker knows is kept.
+    pub fn set_breaker(&self, rules: Option<BreakerRules>) {
+        self.gate.set_breaker(rules);
+    }
+
+    /// How its breaker stands, if it has one.
+    pub fn breaker(&self) -> Option<BreakerRecord> {
+        self.gate.breaker()
     }
 
     /// How attempts ended up to now. For the one judge: it takes the row of failures along.
@@ -226,13 +257,13 @@ impl Backend {
 
     /// Passes the gate. For whoever chooses a backend without a [`Balancer`](crate::Balancer), whose picks do this
     /// themselves: take a lease first, then enter. At the end of a rest exactly one caller among all workers gets
-    /// `true`, and its attempt is the trial; it reports by `on_success` or `on_connect_failure`.
-    pub fn try_enter(&self, now_ms: u64) -> bool {
+    /// through, and its attempt is the trial; it reports by `on_success` or `on_connect_failure`.
+    pub fn try_enter(&self, now_ms: u64) -> Option<Passed> {
         self.gate.try_enter(now_ms)
     }
 
     /// As [`Backend::try_enter`], for a pool in panic.
-    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> bool {
+    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> Option<Passed> {
         self.gate.try_enter_unwell(now_ms)
     }
 }

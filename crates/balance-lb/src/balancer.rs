@@ -7,7 +7,7 @@
 //! is picked all the same, and any number of requests may do so. A rest is a hint to prefer others, based on one
 //! failed connect; turning it into an answer of 503 would make a pool of one backend worse than no balancing: a
 //! refused connect costs microseconds, and the first request after a restart should succeed. What an operator has
-//! drained or disabled is never picked.
+//! drained or disabled is never picked, and past a breaker that is not closed only its trials go.
 //!
 //! **Panic.** Unhealthy backends are not picked, and a pool without healthy ones answers 503, unless it has a panic
 //! threshold: below that share of healthy backends health is not looked at. The count is made only by a pick that meets
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use balance_core::{Algorithm, Weight};
 
 use crate::backend::Backend;
+use crate::breaker::Trial;
 use crate::cursor::Cursor;
 use crate::hash::hash_key;
 use crate::rng::Rng;
@@ -85,9 +86,14 @@ pub struct PickRequest<'a> {
 pub enum Pick {
     /// The backend at this position. Its place **is taken**: guard it with [`Lease::adopt`](crate::Lease::adopt).
     Picked(usize),
+    /// As `Picked`, past a breaker that is half open: guard it with
+    /// [`Lease::adopt_trial`](crate::Lease::adopt_trial), and report how it ends.
+    OnTrial(usize, Trial),
     /// Some backend may be picked, but all such are at their `max_connections`: wait for one.
     Full,
-    /// No backend is left: all are tried, drained, disabled or without weight.
+    /// No backend is left, and some are out only because their breakers are not closed.
+    Broken,
+    /// No backend is left: all are tried, drained, disabled, unhealthy, ejected or without weight.
     Unavailable,
 }
 
@@ -182,7 +188,7 @@ impl Balancer {
             _ => self.strategy.pick(&mut candidates),
         };
         match picked {
-            Some(index) => Pick::Picked(index),
+            Some(index) => candidates.picked(index),
             None => candidates.last_resort(),
         }
     }

@@ -9,12 +9,14 @@
 //!        ▲                                                                                  │
 //!        └───────────────────────────────── success (fails := 0) ───────────────────────────┘
 //!
-//!   Over all of it lies what passive checks say: In, Ejected; over that what probes say: Healthy, Unhealthy; and over
-//!   that what the operator wants: Enabled, Draining, Disabled. The machine keeps running beneath.
+//!   Over all of it lies what the circuit breaker says: Closed, or not; over that what passive checks say: In, Ejected;
+//!   over that what probes say: Healthy, Unhealthy; and over that what the operator wants: Enabled, Draining, Disabled.
+//!   The machine keeps running beneath.
 //! ```
 //!
-//! - The word is `until_ms << 6 | ejected << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for "enabled,
-//!   healthy, in and pickable": the path of such a backend is one relaxed load and one comparison.
+//! - The word is `until_ms << 7 | broken << 6 | ejected << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for
+//!   "enabled, healthy, in, unbroken and pickable": the path of such a backend is one relaxed load and one comparison.
+//! - `broken` says that the breaker is not closed: whoever meets it asks the [`Breaker`], which may let a trial pass.
 //! - A rest is 100 ms, doubling to 10 s with every failed trial. A failure reported *while* it rests does not
 //!   lengthen it: when a backend dies, every attempt under way fails at once, and that is one event, not sixty.
 //! - The end of a rest lets exactly one pick through, among all workers: whoever swaps the word. A trial that
@@ -22,8 +24,10 @@
 //! - The mutex is taken for failures, for successes while the word is not plain pickable, and by control.
 //!   Only the swap to HalfOpen happens outside it; therefore changes under the lock are CAS loops too.
 
+use crate::breaker::{Breaker, BreakerChange, BreakerRecord, BreakerRules, Trial};
 use crate::cache_line::CacheLine;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::tally::Outcome;
 
 /// What the operator wants of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -63,6 +67,8 @@ pub enum GateState {
     Unhealthy,
     /// Its traffic fails. Only a pool in panic picks it.
     Ejected,
+    /// Its circuit breaker is not closed. A trial picks it.
+    Broken,
     Draining,
     Disabled,
 }
@@ -85,6 +91,7 @@ impl GateState {
             Self::HalfOpen { .. } => "half_open",
             Self::Unhealthy => "unhealthy",
             Self::Ejected => "ejected",
+            Self::Broken => "circuit_open",
             Self::Draining => "draining",
             Self::Disabled => "disabled",
         }
@@ -99,6 +106,15 @@ pub struct Rest {
     pub failures: u32,
 }
 
+/// How a gate was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a trial that is not ended counts as under way"]
+pub enum Passed {
+    Freely,
+    /// Past a breaker that is half open: what comes of it decides.
+    OnTrial(Trial),
+}
+
 /// What is remembered behind the word.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Machine {
@@ -111,6 +127,7 @@ pub(crate) struct Machine {
 pub(crate) struct Gate {
     word: CacheLine<AtomicU64>,
     machine: Mutex<Machine>,
+    breaker: Breaker,
 }
 
 impl Gate {
@@ -118,6 +135,7 @@ impl Gate {
         Self {
             word: CacheLine(AtomicU64::new(OPEN)),
             machine: Mutex::new(Machine::default()),
+            breaker: Breaker::new(),
         }
     }
 
@@ -128,6 +146,7 @@ impl Gate {
         Self {
             word: CacheLine(AtomicU64::new(self.load())),
             machine: Mutex::new(machine),
+            breaker: self.breaker.copy(),
         }
     }
 
@@ -142,6 +161,13 @@ impl Gate {
     /// Whether a pick at `now_ms` may choose it. Promises nothing: [`Gate::try_enter`] decides.
     pub(crate) fn entry(&self, now_ms: u64) -> Entry {
         let word = self.load();
+        if word == OPEN {
+            return Entry::Open;
+        }
+        if word & BROKEN != 0 && !self.breaker.may_begin(now_ms) {
+            return Entry::Closed;
+        }
+        let word = word & !BROKEN;
         if is_open(word, now_ms) {
             Entry::Open
         } else if is_open(word & !UNWELL, now_ms) {
@@ -151,33 +177,38 @@ impl Gate {
         }
     }
 
-    /// Passes the gate. After a rest, the one caller that gets `true` makes the trial.
-    pub(crate) fn try_enter(&self, now_ms: u64) -> bool {
+    /// Passes the gate. After a rest, the one caller that gets through makes the trial.
+    pub(crate) fn try_enter(&self, now_ms: u64) -> Option<Passed> {
         self.pass(now_ms, 0)
     }
 
     /// As [`Gate::try_enter`], whatever probes and passive checks say.
-    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> bool {
+    pub(crate) fn try_enter_unwell(&self, now_ms: u64) -> Option<Passed> {
         self.pass(now_ms, UNWELL)
     }
 
-    fn pass(&self, now_ms: u64, ignored: u64) -> bool {
+    fn pass(&self, now_ms: u64, ignored: u64) -> Option<Passed> {
         let word = self.load();
         if word == OPEN {
-            return true;
+            return Some(Passed::Freely);
         }
-        if !is_open(word & !ignored, now_ms) {
-            return false;
+        if !is_open(word & !(ignored | BROKEN), now_ms) {
+            return None;
         }
+        let passed = match word & BROKEN {
+            0 => Passed::Freely,
+            _ => Passed::OnTrial(self.breaker.begin_trial(now_ms)?),
+        };
         if machine_of(word) == PICKABLE {
-            return true; // nothing to win: what stands in the way is ignored
+            return Some(passed); // nothing to win: what stands in the way is ignored
         }
         // Nobody else can have put the same word back: every new one has a later time in it.
         let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), flags_of(word));
-        self.word
-            .0
-            .compare_exchange(word, trial, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        let won = self.swap(word, trial).is_ok();
+        if let (false, Passed::OnTrial(trial)) = (won, passed) {
+            self.breaker.forget_trial(trial);
+        }
+        won.then_some(passed)
     }
 
     /// The moment at which a backend that rests or is on trial may be picked again.
@@ -188,6 +219,7 @@ impl Gate {
             GateState::Pickable
             | GateState::Unhealthy
             | GateState::Ejected
+            | GateState::Broken
             | GateState::Draining
             | GateState::Disabled => None,
         }
@@ -252,6 +284,41 @@ impl Gate {
         self.set_flags(EJECTED, if is_ejected { EJECTED } else { 0 });
     }
 
+    pub(crate) fn set_breaker(&self, rules: Option<BreakerRules>) {
+        self.breaker
+            .set_rules(rules, |is_broken| self.set_broken(is_broken));
+    }
+
+    pub(crate) fn breaker(&self) -> Option<BreakerRecord> {
+        self.breaker.record()
+    }
+
+    /// An attempt failed, as the `row`th in a row.
+    pub(crate) fn on_failed_attempt(&self, now_ms: u64, row: u32) -> Option<BreakerChange> {
+        self.breaker
+            .on_failure(now_ms, row, |is_broken| self.set_broken(is_broken))
+    }
+
+    pub(crate) fn on_trial(
+        &self,
+        now_ms: u64,
+        trial: Trial,
+        outcome: Outcome,
+    ) -> Option<BreakerChange> {
+        self.breaker.on_trial(now_ms, trial, outcome, |is_broken| {
+            self.set_broken(is_broken);
+        })
+    }
+
+    pub(crate) fn forget_trial(&self, trial: Trial) {
+        self.breaker.forget_trial(trial);
+    }
+
+    /// Under the breaker's lock, so that the flag never tells an older state.
+    fn set_broken(&self, is_broken: bool) {
+        self.set_flags(BROKEN, if is_broken { BROKEN } else { 0 });
+    }
+
     /// Whether neither probes nor passive checks keep it out.
     pub(crate) fn is_well(&self) -> bool {
         self.load() & UNWELL == 0
@@ -287,20 +354,24 @@ impl Gate {
 }
 
 fn encode(machine: u64, until_ms: u64, flags: u64) -> u64 {
-    // 58 bits of milliseconds are 9 million years; a caller's absurd clock must still not reach the flags.
+    // 57 bits of milliseconds are 4 million years; a caller's absurd clock must still not reach the flags.
     (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | flags
 }
 
 fn decode(word: u64) -> GateState {
     let until_ms = until_of(word);
-    match (flags_of(word), machine_of(word)) {
-        (0, PICKABLE) => GateState::Pickable,
-        (0, RESTING) => GateState::Resting { until_ms },
-        (0, _) => GateState::HalfOpen { until_ms },
-        (EJECTED, _) => GateState::Ejected,
-        (flags, _) if flags & !UNWELL == 0 => GateState::Unhealthy,
-        _ if admin_of(word) == ADMIN_DRAINING => GateState::Draining,
-        _ => GateState::Disabled,
+    match admin_of(word) {
+        ADMIN_ENABLED => {}
+        ADMIN_DRAINING => return GateState::Draining,
+        _ => return GateState::Disabled,
+    }
+    match machine_of(word) {
+        _ if word & UNHEALTHY != 0 => GateState::Unhealthy,
+        _ if word & EJECTED != 0 => GateState::Ejected,
+        _ if word & BROKEN != 0 => GateState::Broken,
+        PICKABLE => GateState::Pickable,
+        RESTING => GateState::Resting { until_ms },
+        _ => GateState::HalfOpen { until_ms },
     }
 }
 
@@ -311,7 +382,7 @@ fn is_open(word: u64, now_ms: u64) -> bool {
 
 /// What keeps it out whatever the machine says.
 fn flags_of(word: u64) -> u64 {
-    word & (ADMIN_MASK | UNWELL)
+    word & (ADMIN_MASK | UNWELL | BROKEN)
 }
 
 fn admin_of(word: u64) -> u64 {
@@ -354,9 +425,11 @@ const HALF_OPEN: u64 = 2;
 const UNHEALTHY: u64 = 1 << 4;
 const EJECTED: u64 = 1 << 5;
 const UNWELL: u64 = UNHEALTHY | EJECTED;
-const UNTIL_SHIFT: u32 = 6;
+/// The breaker is not closed.
+const BROKEN: u64 = 1 << 6;
+const UNTIL_SHIFT: u32 = 7;
 const UNTIL_MAX_MS: u64 = u64::MAX >> UNTIL_SHIFT;
-/// Enabled, healthy, in and pickable.
+/// Enabled, healthy, in, unbroken and pickable.
 const OPEN: u64 = 0;
 
 #[cfg(test)]

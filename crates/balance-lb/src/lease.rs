@@ -3,12 +3,15 @@
 //! A lease is taken by one guard and given back by its drop. There is one count per backend and one atomic
 //! operation per lease and return.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use crate::backend::Backend;
+use crate::breaker::{BreakerChange, Trial};
 use crate::cache_line::CacheLine;
 use crate::places::{Count, Full};
 use crate::sync::{AtomicU32, Ordering};
+use crate::tally::{Outcome, Tally};
 
 /// One place at a backend, given back when dropped. `B` is `Rc<…>`, `Arc<Backend>` or `&Backend`: a worker that
 /// holds its snapshot by `Rc` pays no atomic for the pointer.
@@ -16,13 +19,37 @@ use crate::sync::{AtomicU32, Ordering};
 #[must_use = "dropping a lease gives the place back"]
 pub struct Lease<B: Deref<Target = Backend>> {
     backend: B,
+    /// Until it is reported.
+    trial: Cell<Option<Trial>>,
 }
 
 impl<B: Deref<Target = Backend>> Lease<B> {
     /// Guards a place that is already taken: by [`Balancer::pick`](crate::Balancer::pick) or
     /// [`Backend::try_lease`].
     pub fn adopt(backend: B) -> Self {
-        Self { backend }
+        Self {
+            backend,
+            trial: Cell::new(None),
+        }
+    }
+
+    /// As [`Lease::adopt`], for a pick that is a trial.
+    pub fn adopt_trial(backend: B, trial: Trial) -> Self {
+        Self {
+            backend,
+            trial: Cell::new(Some(trial)),
+        }
+    }
+
+    /// The attempt that it was taken for ended so. See [`Backend::on_outcome`].
+    pub fn on_outcome(
+        &self,
+        tally: &Tally,
+        outcome: Outcome,
+        now_ms: u64,
+    ) -> Option<BreakerChange> {
+        self.backend
+            .on_outcome(tally, outcome, self.trial.take(), now_ms)
     }
 
     pub fn backend(&self) -> &B {
@@ -32,6 +59,9 @@ impl<B: Deref<Target = Backend>> Lease<B> {
 
 impl<B: Deref<Target = Backend>> Drop for Lease<B> {
     fn drop(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.backend.forget_trial(trial);
+        }
         self.backend.release();
     }
 }

@@ -33,6 +33,7 @@
 
 mod backend;
 mod balancer;
+mod breaker;
 mod cache_line;
 mod cursor;
 mod ejection;
@@ -49,9 +50,12 @@ mod tried;
 
 pub use backend::{Backend, BackendIdentity, BackendState};
 pub use balancer::{Balancer, Member, NoBackend, Pick, PickRequest, Rehearsal};
+pub use breaker::{
+    BreakerChange, BreakerMachine, BreakerRecord, BreakerRules, BreakerState, Trial,
+};
 pub use cursor::Cursor;
 pub use ejection::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, Reason, ejectable};
-pub use gate::{AdminState, GateState, Rest};
+pub use gate::{AdminState, GateState, Passed, Rest};
 pub use hash::{hash_ip, hash_key};
 pub use health::{Health, HealthMachine, HealthRecord, HealthRules};
 pub use lease::{Lease, lease};

@@ -76,15 +76,20 @@ impl Tallies {
         tally
     }
 
-    pub(crate) fn count(&self, tally: &Tally, outcome: Outcome) {
+    /// Returns the failures in a row.
+    pub(crate) fn count(&self, tally: &Tally, outcome: Outcome) -> u32 {
         tally.count(outcome);
         match outcome {
             // A load alone while all is well.
-            Outcome::Success if self.row.0.load(Ordering::Relaxed) == 0 => {}
-            Outcome::Success => self.row.0.store(0, Ordering::Relaxed),
+            Outcome::Success if self.row.0.load(Ordering::Relaxed) == 0 => 0,
+            Outcome::Success => {
+                self.row.0.store(0, Ordering::Relaxed);
+                0
+            }
             Outcome::Failure => {
                 let row = self.row.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
                 self.longest_row.fetch_max(row, Ordering::Relaxed);
+                row
             }
         }
     }

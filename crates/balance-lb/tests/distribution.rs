@@ -336,6 +336,7 @@ proptest! {
             Pick::Full => {
                 prop_assert!(left(true).next().is_some() && left(true).find(has_place).is_none());
             }
+            Pick::OnTrial(..) | Pick::Broken => prop_assert!(false, "there are no breakers"),
             Pick::Unavailable => {
                 prop_assert!(left(false).next().is_none() && left(true).next().is_none());
             }

@@ -9,8 +9,8 @@
 
 use balance_core::{Algorithm, BackendAddress, Weight};
 use balance_lb::{
-    AdminState, Backend, BackendIdentity, Balancer, Cursor, GateState, Lease, Member, Pick,
-    PickRequest, Rng, TriedSet, lease,
+    AdminState, Backend, BackendIdentity, Balancer, BreakerRules, Cursor, GateState, Lease, Member,
+    Outcome, Passed, Pick, PickRequest, Rng, Trial, TriedSet, lease,
 };
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
@@ -61,9 +61,9 @@ fn assert_legal(backend: &Backend) {
         GateState::Resting { .. } | GateState::HalfOpen { .. } => assert!(state.failures > 0),
         other => panic!("{other:?}"),
     }
-    assert!(backend.try_enter(FAR), "it never comes back");
+    assert!(backend.try_enter(FAR).is_some(), "it never comes back");
     if state.failures > 0 {
-        assert!(!backend.try_enter(FAR), "two trials at once");
+        assert!(backend.try_enter(FAR).is_none(), "two trials at once");
     }
 }
 
@@ -71,7 +71,7 @@ fn assert_legal(backend: &Backend) {
 fn one_of_three_picks_makes_the_trial() {
     loom::model(|| {
         let backend = rested();
-        let entered = together((0..3).map(|_| on(&backend, |it| it.try_enter(REST_END))));
+        let entered = together((0..3).map(|_| on(&backend, |it| it.try_enter(REST_END).is_some())));
         assert_eq!(entered.iter().filter(|entered| **entered).count(), 1);
         assert_legal(&backend);
     });
@@ -81,8 +81,9 @@ fn one_of_three_picks_makes_the_trial() {
 fn a_lost_trial_is_replaced_by_one() {
     loom::model(|| {
         let backend = rested();
-        assert!(backend.try_enter(REST_END));
-        let entered = together((0..2).map(|_| on(&backend, |it| it.try_enter(FAR - 1_000_000))));
+        assert!(backend.try_enter(REST_END).is_some());
+        let entered =
+            together((0..2).map(|_| on(&backend, |it| it.try_enter(FAR - 1_000_000).is_some())));
         assert_eq!(entered.iter().filter(|entered| **entered).count(), 1);
         assert_legal(&backend);
     });
@@ -92,7 +93,7 @@ fn a_lost_trial_is_replaced_by_one() {
 fn a_failure_and_a_success_of_a_trial_end_in_a_legal_state() {
     loom::model(|| {
         let backend = rested();
-        assert!(backend.try_enter(REST_END));
+        assert!(backend.try_enter(REST_END).is_some());
         together([
             on(&backend, |it| {
                 it.on_connect_failure(REST_END, 0);
@@ -122,7 +123,7 @@ fn a_trial_beginning_amid_a_failure_and_a_success_is_legal() {
         let backend = rested();
         together([
             on(&backend, |it| {
-                it.try_enter(REST_END);
+                let _ = it.try_enter(REST_END);
             }),
             on(&backend, |it| {
                 it.on_connect_failure(REST_END, 0);
@@ -140,11 +141,11 @@ fn a_drain_is_never_lost_and_lets_no_second_trial_through() {
     loom::model(|| {
         let backend = rested();
         let entered = together([
-            on(&backend, |it| it.try_enter(REST_END)),
+            on(&backend, |it| it.try_enter(REST_END).is_some()),
             on(&backend, |it| {
                 it.set_admin_state(AdminState::Draining);
                 it.set_admin_state(AdminState::Enabled);
-                it.try_enter(REST_END)
+                it.try_enter(REST_END).is_some()
             }),
         ]);
         assert_eq!(entered.iter().filter(|entered| **entered).count(), 1);
@@ -155,7 +156,7 @@ fn a_drain_is_never_lost_and_lets_no_second_trial_through() {
             on(&backend, |it| it.set_admin_state(AdminState::Draining)),
         ]);
         assert_eq!(backend.gate(), GateState::Draining);
-        assert!(!backend.try_enter(FAR));
+        assert!(backend.try_enter(FAR).is_none());
     });
 }
 
@@ -224,6 +225,62 @@ fn picks_share_one_trial_and_give_back_every_place() {
         }));
         assert!(picked.iter().filter(|index| **index == 0).count() <= 1);
         assert!(backends.iter().all(|backend| backend.in_flight() == 0));
+    });
+}
+
+/// A backend whose breaker is open until `REST_END`.
+fn broken() -> Arc<Backend> {
+    let backend = backend();
+    backend.set_breaker(Some(BreakerRules {
+        max_failures: 1,
+        timeout_ms: REST_END,
+        success_threshold: 1,
+        max_concurrent_requests: 1,
+    }));
+    let tally = backend.open_tally();
+    assert!(
+        backend
+            .on_outcome(&tally, Outcome::Failure, None, 0)
+            .is_some()
+    );
+    backend
+}
+
+fn trial_of(passed: Option<Passed>) -> Option<Trial> {
+    match passed? {
+        Passed::Freely => None,
+        Passed::OnTrial(trial) => Some(trial),
+    }
+}
+
+#[test]
+fn one_of_three_picks_makes_the_trial_of_a_breaker() {
+    loom::model(|| {
+        let backend = broken();
+        let passed = together((0..3).map(|_| on(&backend, |it| it.try_enter(REST_END))));
+        assert_eq!(passed.into_iter().filter_map(trial_of).count(), 1);
+        assert_eq!(backend.gate(), GateState::Broken);
+    });
+}
+
+#[test]
+fn a_breaker_that_a_trial_closes_lets_everybody_through_whoever_else_fails() {
+    loom::model(|| {
+        let backend = broken();
+        let tally = backend.open_tally();
+        let trial = trial_of(backend.try_enter(REST_END));
+        together([
+            on(&backend, {
+                let tally = std::sync::Arc::clone(&tally);
+                move |it| drop(it.on_outcome(&tally, Outcome::Success, trial, REST_END))
+            }),
+            // A pick that comes meanwhile is refused or passes freely: the one trial is taken.
+            on(&backend, |it| {
+                assert_ne!(trial_of(it.try_enter(REST_END)).map(|_| ()), Some(()));
+            }),
+        ]);
+        assert_eq!(backend.gate(), GateState::Pickable);
+        assert_eq!(backend.try_enter(REST_END), Some(Passed::Freely));
     });
 }
 

@@ -20,7 +20,7 @@ use crate::filter::{self, Needs};
 use crate::mirror;
 use crate::own_response::OwnResponse;
 use crate::planted;
-use crate::upstream::{ConnectError, Member};
+use crate::upstream::{ConnectError, Member, report};
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -208,7 +208,7 @@ async fn forward<D: Downstream, T: Transport>(
             };
             let mut upstream = match reused {
                 Some(upstream) => upstream,
-                None => match open(context, exchange, down, lease.backend()).await? {
+                None => match open(context, exchange, down, &lease).await? {
                     Some(upstream) => upstream,
                     None => break, // another backend: nothing was sent
                 },
@@ -216,7 +216,7 @@ async fn forward<D: Downstream, T: Transport>(
             let result = attempt(context, exchange, down, &mut upstream).await;
             let was_reused = upstream.is_reused();
             if let Some(outcome) = exchange.outcome(&result, was_reused) {
-                lease.backend().record(outcome);
+                report(&lease, outcome, exchange.known_ms());
             }
             let error = match result {
                 Ok(transferred) => return Ok((transferred, upstream, lease)),
@@ -230,7 +230,7 @@ async fn forward<D: Downstream, T: Transport>(
                 // As if the handshake had failed, which it has for the backend. What was sent is not sent again.
                 let failure = ConnectError::Tls(fault);
                 let selection = &mut exchange.selection;
-                selection.on_connect_failure(context.worker, lease.backend(), failure)?;
+                selection.on_connect_failure(context.worker, &lease, failure)?;
                 return Err(error.cause);
             }
             if !(error.is_unanswered && exchange.may_repeat(down, replay)) {
@@ -259,9 +259,10 @@ async fn open<D: Downstream, T: Transport>(
     context: &Context<'_, T>,
     exchange: &mut Exchange,
     down: &mut D,
-    member: &Member,
+    lease: &Lease<Member>,
 ) -> Result<Option<T::Upstream>, Cause> {
     let worker = context.worker;
+    let member = lease.backend();
     let snapshot = exchange.snapshot_handle();
     let timeouts = exchange.timeouts_in(&snapshot);
     exchange.arm(context.timer, worker.clock.now_ms(), timeouts.connect);
@@ -302,7 +303,7 @@ async fn open<D: Downstream, T: Transport>(
         Err(error) => {
             exchange
                 .selection
-                .on_connect_failure(worker, member, error)?;
+                .on_connect_failure(worker, lease, error)?;
             Ok(None)
         }
     }

@@ -21,7 +21,7 @@ use crate::isolate::{Panicked, isolate};
 use crate::maybe_tls::MaybeTls;
 use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
-use crate::upstream::{Announced, ConnectError, Member, Selection, connect};
+use crate::upstream::{Announced, ConnectError, Member, Selection, connect, report};
 use crate::wheel::Timer;
 use crate::worker::{Connected, Session, Worker, WorkerListener, WorkerSnapshot, ends_of};
 
@@ -193,10 +193,10 @@ async fn connect_backend(
             Ok(stream) => {
                 session.tls_us = stream.handshake_us();
                 member.on_success();
-                member.record(Outcome::Success); // what is in the bytes nobody knows here
+                report(&lease, Outcome::Success, now_ms); // what is in the bytes nobody knows here
                 return Ok((stream, lease));
             }
-            Err(error) => selection.on_connect_failure(worker, member, error)?,
+            Err(error) => selection.on_connect_failure(worker, &lease, error)?,
         }
     }
 }

@@ -4,6 +4,7 @@ mod announced;
 mod connect;
 mod idle;
 mod member;
+mod outcome;
 mod own;
 mod selection;
 
@@ -12,5 +13,6 @@ pub use connect::ConnectError;
 pub(crate) use connect::{cause_of_fault, connect};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
 pub(crate) use member::Member;
+pub(crate) use outcome::report;
 pub use own::{OwnConnection, OwnConnector};
 pub(crate) use selection::{HashSource, Selection, cause_of};

@@ -108,6 +108,7 @@ impl Pools {
             tls: definition.tls.clone(),
             timeouts: timeouts.clone(),
             health: definition.health.clone(),
+            breaker: definition.breaker.clone(),
         };
         self.pools.push(view);
         PoolId::from_index(self.pools.len() - 1)
@@ -165,6 +166,7 @@ impl Pools {
             tls: draft.tls,
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
             health: draft.health,
+            breaker: draft.breaker,
         });
         self.layers.push(draft.timeouts);
     }

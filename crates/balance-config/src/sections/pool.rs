@@ -1,10 +1,10 @@
 //! `pools` and the top-level keys that are shorthand for the pool `default`.
 
-use balance_core::ProxyVersion;
+use balance_core::{CircuitBreaker, ProxyVersion};
 
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
 use super::health::{self, Connecting, HEALTH_CHECK};
-use super::resilience::RESILIENCE;
+use super::resilience::{self, RESILIENCE};
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::tls::{self, UPSTREAM_TLS};
 use crate::config::{PoolHealth, UpstreamTls, Version};
@@ -135,6 +135,7 @@ pub(crate) struct PoolDraft {
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) timeouts: TimeoutsLayer,
     pub(crate) health: PoolHealth,
+    pub(crate) breaker: Option<CircuitBreaker>,
 }
 
 /// Reads an entry of `pools`, over what it inherits.
@@ -169,6 +170,7 @@ pub(crate) fn read(
         tls,
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
         health: read_health(&[defaults, Some(block)], connecting, diagnostics),
+        breaker: read_breaker(&[defaults, Some(block)]),
     }
 }
 
@@ -198,7 +200,12 @@ pub(crate) fn read_default(
         tls,
         timeouts: TimeoutsLayer::default(),
         health: read_health(&owners, connecting, diagnostics),
+        breaker: read_breaker(&owners),
     })
+}
+
+fn read_breaker(owners: &[Option<&Block>]) -> Option<CircuitBreaker> {
+    resilience::read_breaker(&Layers::under(owners, "resilience"))
 }
 
 fn read_health(

@@ -115,7 +115,6 @@ health_check: { enabled: false, http_path: /h, http_method: HEAD, http_expected_
 ",
         &[
             "4:1: warning: `circuit_breaker` is an old name of `resilience.circuit_breaker`",
-            "4:1: error: not supported yet: circuit breakers",
             "4:20: warning: `failure_threshold` is an old name of `max_failures`",
             "5:1: warning: `retry` is an old name of `resilience.retry`",
             "5:1: error: not supported yet: configured retries",

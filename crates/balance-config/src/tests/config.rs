@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendId, ExpectedStatus, HashKey, HealthCheck, Http2Limits, HttpProbe,
-    PassiveChecks, PathPolicy, PoolId, Probe, RouteId, Weight,
+    Algorithm, BackendId, CircuitBreaker, ExpectedStatus, HashKey, HealthCheck, Http2Limits,
+    HttpProbe, PassiveChecks, PathPolicy, PoolId, Probe, RouteId, Weight,
 };
 
 use crate::{
@@ -611,6 +611,38 @@ health_check: { path: /up, passive_checks: { consecutive_failures: 2, ejection_t
         max_ejected: 0.1,
     };
     assert_eq!(written, Some(expected));
+}
+
+#[test]
+fn a_circuit_breaker_is_inherited_key_by_key() {
+    let yaml = "version: 2
+listeners: [{ name: web, listen: \":80\", mode: http, pool: a }]
+defaults:
+  resilience: { circuit_breaker: { max_failures: 7, timeout: 4s } }
+pools:
+  a: { backends: [\"127.0.0.1:1\"] }
+  b: { backends: [\"127.0.0.1:2\"], resilience: { circuit_breaker: { timeout: 1s, success_threshold: 3, max_concurrent_requests: 2 } } }
+  c: { backends: [\"127.0.0.1:3\"], resilience: { circuit_breaker: { enabled: false } } }
+routes: [ { name: r, pool: b }, { name: s, match: { path: /s }, pool: c }, { name: t, match: { path: /t }, pool: b, backends: [\"127.0.0.1:2\"] } ]
+";
+    let config = config(yaml);
+    let breakers: Vec<_> = config.pools.iter().map(|pool| &pool.breaker).collect();
+    let [Some(a), Some(b), None, Some(view)] = breakers[..] else {
+        panic!("{breakers:?}");
+    };
+    let expected = CircuitBreaker {
+        max_failures: 7,
+        timeout: seconds(4),
+        ..CircuitBreaker::default()
+    };
+    assert_eq!(*a, expected);
+    let expected = CircuitBreaker {
+        max_failures: 7,
+        timeout: seconds(1),
+        success_threshold: 3,
+        max_concurrent_requests: 2,
+    };
+    assert_eq!((b, view), (&expected, &expected));
 }
 
 #[test]

@@ -218,7 +218,6 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
         (
             "+resilience: { circuit_breaker: {}, retry: { max_attempts: 0 } }\n",
             &[
-                "4:15: error: not supported yet: circuit breakers…",
                 "4:36: error: not supported yet: configured retries…",
                 "4:59: error: `max_attempts`: 0 is outside 1 to 1000000",
             ],

@@ -301,6 +301,13 @@ impl Subject<'_> {
                 false,
                 format!("{}, and its rest is over: a trial", chosen_by(algorithm)),
             ),
+            (_, GateState::Broken) => (
+                false,
+                format!(
+                    "{}, and its breaker is half open: a trial",
+                    chosen_by(algorithm)
+                ),
+            ),
             _ => (is_certain(algorithm), chosen_by(algorithm).to_owned()),
         };
         Pick {
@@ -454,6 +461,7 @@ fn excluded(candidate: &Candidate) -> Option<String> {
         GateState::Disabled => "it is disabled",
         GateState::Resting { .. } if !state.is_pickable => "it rests after a failed connect",
         GateState::HalfOpen { .. } if !state.is_pickable => "a trial connect is under way",
+        GateState::Broken if !state.is_pickable => "its circuit breaker is open",
         GateState::Ejected if !candidate.is_in_panic => "passive checks have ejected it",
         GateState::Unhealthy if !candidate.is_in_panic => "its health check fails",
         _ if is_full => "it is at its max_connections",

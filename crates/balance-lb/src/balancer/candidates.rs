@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use crate::backend::Backend;
-use crate::gate::{AdminState, Entry, GateState};
+use crate::breaker::Trial;
+use crate::gate::{AdminState, Entry, GateState, Passed};
 use crate::rng::Rng;
 
 use super::{Pick, PickRequest};
@@ -19,6 +20,8 @@ pub(super) struct Candidates<'a, 'r, B> {
     in_panic: Cell<Option<bool>>,
     /// Whether some backend was refused only because it is at its limit.
     saw_full: bool,
+    /// Of the one that was taken, if it is one.
+    trial: Option<Trial>,
 }
 
 impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
@@ -35,6 +38,7 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             panic_threshold,
             in_panic: Cell::new(None),
             saw_full: false,
+            trial: None,
         }
     }
 
@@ -99,12 +103,26 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             return false;
         }
         // Whoever is unwell was let through above by the panic of its pool.
-        let entered = backend.try_enter(self.request.now_ms)
-            || self.in_panic.get() == Some(true) && backend.try_enter_unwell(self.request.now_ms);
-        if !entered {
-            backend.release(); // another worker was faster and makes the trial
+        let entered = match backend.try_enter(self.request.now_ms) {
+            None if self.in_panic.get() == Some(true) => {
+                backend.try_enter_unwell(self.request.now_ms)
+            }
+            entered => entered,
+        };
+        match entered {
+            Some(Passed::Freely) => {}
+            Some(Passed::OnTrial(trial)) => self.trial = Some(trial),
+            None => backend.release(), // another worker was faster and makes the trial
         }
-        entered
+        entered.is_some()
+    }
+
+    /// What taking this one comes to.
+    pub(super) fn picked(&self, index: usize) -> Pick {
+        match self.trial {
+            None => Pick::Picked(index),
+            Some(trial) => Pick::OnTrial(index, trial),
+        }
     }
 
     /// Takes the first eligible one that can be had, from the `start`th on and round to it.
@@ -173,7 +191,7 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
         let untried = |index: &usize| !self.request.tried.contains(*index);
         let indices = self.eligible.iter().map(|index| *index as usize);
         let mut resting: Option<(u64, usize)> = None;
-        let mut saw_full = false;
+        let (mut saw_full, mut saw_broken) = (false, false);
         for index in indices.filter(untried) {
             let backend = &self.backends[index];
             let until_ms = match backend.gate() {
@@ -182,6 +200,10 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
                 GateState::Pickable => 0,
                 // In panic it rests too, or it would have been taken: after those that only rest.
                 GateState::Unhealthy | GateState::Ejected if self.is_in_panic() => u64::MAX,
+                GateState::Broken => {
+                    saw_broken = true;
+                    continue;
+                }
                 GateState::Unhealthy
                 | GateState::Ejected
                 | GateState::Draining
@@ -197,6 +219,7 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             Some((_, index)) if self.backends[index].try_lease().is_ok() => Pick::Picked(index),
             Some(_) => Pick::Full,
             None if saw_full => Pick::Full,
+            None if saw_broken => Pick::Broken,
             None => Pick::Unavailable,
         }
     }

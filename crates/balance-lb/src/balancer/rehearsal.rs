@@ -29,6 +29,8 @@ pub struct Rehearsal {
 pub enum NoBackend {
     /// See [`Pick::Full`].
     Full,
+    /// See [`Pick::Broken`].
+    Broken,
     /// See [`Pick::Unavailable`].
     Unavailable,
 }
@@ -64,7 +66,7 @@ impl Balancer {
                 },
             );
             let end = match pick {
-                Pick::Picked(index) => {
+                Pick::Picked(index) | Pick::OnTrial(index, _) => {
                     order.push(index);
                     tried.insert(index);
                     copies[index].release();
@@ -72,6 +74,7 @@ impl Balancer {
                     continue;
                 }
                 Pick::Full => NoBackend::Full,
+                Pick::Broken => NoBackend::Broken,
                 Pick::Unavailable => NoBackend::Unavailable,
             };
             return Rehearsal {
@@ -123,7 +126,7 @@ mod tests {
     use balance_core::{Algorithm, BackendAddress, Weight};
 
     use super::{NoBackend, Rehearsal};
-    use crate::balancer::tests::unhealthy;
+    use crate::balancer::tests::{break_at, unhealthy};
     use crate::{
         AdminState, Backend, BackendIdentity, Balancer, Cursor, Lease, Member, Pick, PickRequest,
         Rng, TriedSet,
@@ -182,7 +185,7 @@ mod tests {
             let mut order = Vec::new();
             loop {
                 match self.pick(hash, &tried) {
-                    Pick::Picked(index) => {
+                    Pick::Picked(index) | Pick::OnTrial(index, _) => {
                         drop(Lease::adopt(&*self.backends[index]));
                         self.backends[index].on_connect_failure(self.now_ms, 0);
                         tried.insert(index);
@@ -190,6 +193,10 @@ mod tests {
                     }
                     Pick::Full => {
                         let end = Some(NoBackend::Full);
+                        return Rehearsal { order, end };
+                    }
+                    Pick::Broken => {
+                        let end = Some(NoBackend::Broken);
                         return Rehearsal { order, end };
                     }
                     Pick::Unavailable => {
@@ -221,12 +228,14 @@ mod tests {
             }
         }
         for backend in &pool.backends {
-            match random.below(10) {
+            match random.below(12) {
                 0 => backend.set_admin_state(AdminState::Draining),
                 1 => backend.set_max_connections(1),
                 2 => drop(backend.on_connect_failure(950, 0)),
                 3 => drop(backend.on_connect_failure(10, 0)),
                 4 | 5 => backend.set_health(Some(unhealthy())),
+                6 => break_at(backend, 500),
+                7 => break_at(backend, 0), // it waits for a trial
                 _ => {}
             }
         }

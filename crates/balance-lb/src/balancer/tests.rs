@@ -4,7 +4,8 @@ use balance_core::{Algorithm, BackendAddress, Weight};
 
 use super::{Balancer, Member, Pick, PickRequest};
 use crate::{
-    AdminState, Backend, BackendIdentity, Cursor, Health, HealthRecord, Lease, Rng, TriedSet,
+    AdminState, Backend, BackendIdentity, BreakerRules, BreakerState, Cursor, Health, HealthRecord,
+    Lease, Outcome, Rng, TriedSet,
 };
 
 /// A pool view with its backends and the outside of its picks.
@@ -393,7 +394,57 @@ fn in_panic_a_sick_backend_that_refuses_rests_as_any_other() {
     pool.now_ms = 100;
     assert_eq!(pool.pick(0, &tried(&[1, 2, 3])), Pick::Picked(0));
     assert!(
-        !pool.backends[0].try_enter_unwell(100),
+        pool.backends[0].try_enter_unwell(100).is_none(),
         "one trial at a time"
     );
+}
+
+/// Opens at the first failure, for a second.
+pub(super) const BREAKER: BreakerRules = BreakerRules {
+    max_failures: 1,
+    timeout_ms: 1_000,
+    success_threshold: 1,
+    max_concurrent_requests: 1,
+};
+
+/// Its breaker opens at `now_ms`.
+pub(super) fn break_at(backend: &Backend, now_ms: u64) {
+    backend.set_breaker(Some(BREAKER));
+    let change = backend.on_outcome(&backend.open_tally(), Outcome::Failure, None, now_ms);
+    assert!(change.is_some());
+}
+
+#[test]
+fn a_broken_backend_gets_its_trials_and_nothing_else() {
+    for (_, algorithm) in Algorithm::ALL.iter().copied() {
+        let mut pool = Pool::new(algorithm, &[1, 1]);
+        break_at(&pool.backends[0], 0);
+        assert_eq!(pool.hold(6), [0, 6], "{algorithm:?}");
+        assert_eq!(pool.pick(0, &tried(&[1])), Pick::Broken, "{algorithm:?}");
+        pool.backends[1].set_admin_state(AdminState::Draining);
+        assert_eq!(pool.pick(0, &tried(&[])), Pick::Broken, "{algorithm:?}");
+        assert_eq!(
+            pool.pick(0, &tried(&[0])),
+            Pick::Unavailable,
+            "{algorithm:?}"
+        );
+
+        pool.now_ms = 1_000;
+        let Pick::OnTrial(0, trial) = pool.pick(0, &tried(&[])) else {
+            panic!("{algorithm:?}: no trial");
+        };
+        assert_eq!(pool.pick(0, &tried(&[])), Pick::Broken, "{algorithm:?}");
+        // One whose client went away lets another one try.
+        drop(Lease::adopt_trial(&pool.backends[0], trial));
+        assert_eq!(pool.backends[0].in_flight(), 0, "{algorithm:?}");
+        let Pick::OnTrial(0, trial) = pool.pick(0, &tried(&[])) else {
+            panic!("{algorithm:?}: no other trial");
+        };
+        let tally = pool.backends[0].open_tally();
+        let lease = Lease::adopt_trial(&pool.backends[0], trial);
+        let change = lease.on_outcome(&tally, Outcome::Success, 1_001).unwrap();
+        assert_eq!(change.to, BreakerState::Closed);
+        drop(lease);
+        assert_eq!(pool.pick(0, &tried(&[])), Pick::Picked(0), "{algorithm:?}");
+    }
 }

@@ -1,7 +1,9 @@
 use super::{
-    AdminState, Entry, Gate, GateState, REST_FIRST_MS, REST_MAX_MS, Rest, TRIAL_MS, UNTIL_MAX_MS,
-    rest_ms,
+    AdminState, Entry, Gate, GateState, Passed, REST_FIRST_MS, REST_MAX_MS, Rest, TRIAL_MS,
+    UNTIL_MAX_MS, UNWELL, rest_ms,
 };
+use crate::breaker::{BreakerRules, BreakerState};
+use crate::tally::Outcome;
 
 fn fail(gate: &Gate, now_ms: u64) -> Option<Rest> {
     gate.on_failure(now_ms, 0)
@@ -19,8 +21,8 @@ fn a_failure_rests_and_a_success_after_it_recovers() {
     let rest = fail(&gate, 1_000).unwrap();
     assert_eq!((rest.rest_ms, rest.failures), (REST_FIRST_MS, 1));
     assert_eq!(gate.state(), GateState::Resting { until_ms: 1_100 });
-    assert!(!is_open(&gate, 1_099) && !gate.try_enter(1_099));
-    assert!(is_open(&gate, 1_100) && gate.try_enter(1_100));
+    assert!(!is_open(&gate, 1_099) && gate.try_enter(1_099).is_none());
+    assert!(is_open(&gate, 1_100) && gate.try_enter(1_100).is_some());
     assert!(gate.on_success());
     assert_eq!(gate.state(), GateState::Pickable);
     assert_eq!(gate.machine().failures, 0);
@@ -31,20 +33,20 @@ fn a_failure_rests_and_a_success_after_it_recovers() {
 fn only_one_trial_passes_after_a_rest() {
     let gate = Gate::new();
     fail(&gate, 0);
-    assert!(gate.try_enter(100));
-    assert!(!is_open(&gate, 101) && !gate.try_enter(101));
+    assert!(gate.try_enter(100).is_some());
+    assert!(!is_open(&gate, 101) && gate.try_enter(101).is_none());
 }
 
 #[test]
 fn a_lost_trial_is_replaced_after_its_deadline() {
     let gate = Gate::new();
     fail(&gate, 0);
-    assert!(gate.try_enter(100));
+    assert!(gate.try_enter(100).is_some());
     let deadline = 100 + TRIAL_MS;
     assert_eq!(gate.state(), GateState::HalfOpen { until_ms: deadline });
-    assert!(!gate.try_enter(deadline - 1));
-    assert!(gate.try_enter(deadline));
-    assert!(!gate.try_enter(deadline));
+    assert!(gate.try_enter(deadline - 1).is_none());
+    assert!(gate.try_enter(deadline).is_some());
+    assert!(gate.try_enter(deadline).is_none());
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn every_failed_trial_doubles_the_rest_up_to_the_maximum() {
         let rest = fail(&gate, now_ms).unwrap();
         seen.push(rest.rest_ms);
         now_ms += rest.rest_ms;
-        assert!(gate.try_enter(now_ms));
+        assert!(gate.try_enter(now_ms).is_some());
     }
     assert_eq!(
         seen,
@@ -91,7 +93,7 @@ fn the_operator_overrides_the_machine_and_the_machine_goes_on_beneath() {
     let gate = Gate::new();
     gate.set_admin_state(AdminState::Draining);
     assert_eq!(gate.state(), GateState::Draining);
-    assert!(!is_open(&gate, u64::MAX) && !gate.try_enter(u64::MAX));
+    assert!(!is_open(&gate, u64::MAX) && gate.try_enter(u64::MAX).is_none());
     fail(&gate, 0);
     gate.set_admin_state(AdminState::Disabled);
     assert_eq!(gate.state(), GateState::Disabled);
@@ -109,12 +111,12 @@ fn health_lies_between_the_operator_and_the_machine() {
     gate.set_healthy(false);
     assert_eq!(gate.state(), GateState::Unhealthy);
     assert_eq!(gate.entry(0), Entry::Unwell);
-    assert!(!gate.try_enter(0) && gate.try_enter_unwell(0));
+    assert!(gate.try_enter(0).is_none() && gate.try_enter_unwell(0).is_some());
     assert!(!gate.on_success(), "an answer does not make it healthy");
 
     fail(&gate, 0);
     assert_eq!(gate.entry(99), Entry::Closed, "it rests beneath");
-    assert!(gate.try_enter_unwell(100) && !gate.try_enter_unwell(101));
+    assert!(gate.try_enter_unwell(100).is_some() && gate.try_enter_unwell(101).is_none());
 
     gate.set_ejected(true);
     assert_eq!(gate.state(), GateState::Unhealthy);
@@ -125,7 +127,7 @@ fn health_lies_between_the_operator_and_the_machine() {
 
     gate.set_admin_state(AdminState::Draining);
     assert_eq!(gate.state(), GateState::Draining);
-    assert!(!gate.try_enter_unwell(u64::MAX));
+    assert!(gate.try_enter_unwell(u64::MAX).is_none());
     gate.set_admin_state(AdminState::Enabled);
     gate.set_healthy(true);
     assert_eq!(
@@ -147,4 +149,48 @@ fn an_absurd_clock_does_not_reach_the_flags() {
         }
     );
     assert_eq!(gate.admin_state(), AdminState::Enabled);
+}
+
+#[test]
+fn a_broken_one_lets_trials_through_and_nobody_else() {
+    let gate = Gate::new();
+    gate.set_breaker(Some(BreakerRules {
+        max_failures: 2,
+        timeout_ms: 1_000,
+        success_threshold: 1,
+        max_concurrent_requests: 1,
+    }));
+    assert_eq!(gate.on_failed_attempt(0, 1), None);
+    assert_eq!(gate.try_enter(0), Some(Passed::Freely));
+    assert!(gate.on_failed_attempt(0, 2).is_some());
+    assert_eq!(gate.state(), GateState::Broken);
+    for ignored in [0, UNWELL] {
+        assert_eq!(gate.pass(999, ignored), None, "a pool in panic, too");
+    }
+    assert_eq!(gate.entry(999), Entry::Closed);
+    assert!(is_open(&gate, 1_000));
+    let Some(Passed::OnTrial(trial)) = gate.try_enter(1_000) else {
+        panic!("a trial");
+    };
+    assert!(!is_open(&gate, 1_000) && gate.try_enter(1_000).is_none());
+    let change = gate.on_trial(1_001, trial, Outcome::Success).unwrap();
+    assert_eq!(change.to, BreakerState::Closed);
+    assert_eq!(gate.state(), GateState::Pickable);
+    assert_eq!(gate.try_enter(1_001), Some(Passed::Freely));
+}
+
+#[test]
+fn a_trial_that_does_not_pass_the_rest_is_given_back() {
+    let gate = Gate::new();
+    gate.set_breaker(Some(BreakerRules {
+        max_failures: 1,
+        timeout_ms: 10,
+        success_threshold: 1,
+        max_concurrent_requests: 1,
+    }));
+    assert!(gate.on_failed_attempt(0, 1).is_some());
+    fail(&gate, 0);
+    assert!(gate.try_enter(50).is_none(), "it rests");
+    assert!(matches!(gate.try_enter(100), Some(Passed::OnTrial(_))));
+    assert!(gate.try_enter(100).is_none());
 }

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use balance_lb::Lease;
+use balance_lb::{Lease, Outcome};
 use balance_proto::{RequestView, ResponseBody};
 use balance_telemetry::MirrorOutcome;
 
@@ -20,7 +20,7 @@ use crate::exchange::decision::name_backend;
 use crate::exchange::sides::{BackendError, Form, Piece, ResponseStep, Transport, Upstream};
 use crate::exchange::transfer::is_empty;
 use crate::planted;
-use crate::upstream::{ConnectError, Member, Selection};
+use crate::upstream::{ConnectError, Member, Selection, report};
 use crate::wheel::Timer;
 use crate::worker::{DRAIN_IDLE_MS, Worker};
 
@@ -63,6 +63,8 @@ pub(crate) async fn send<V: RequestView, T: Transport>(
     if delivery.phase != Phase::Awaiting {
         let member = lease.backend();
         member.on_success();
+        // An answer of any status: nobody hears of it.
+        report(&lease, Outcome::Success, worker.clock.now_ms());
         member
             .series()
             .record(worker.clock.now_us().saturating_sub(started_us));
@@ -103,7 +105,7 @@ async fn open<V, T: Transport>(
         None => ConnectError::TimedOut,
     };
     // Whose fault it was decides whether another backend is asked. None is.
-    let (Ok(()) | Err(_)) = selection.on_connect_failure(worker, member, error);
+    let (Ok(()) | Err(_)) = selection.on_connect_failure(worker, lease, error);
     None
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance_core::ProxyVersion;
-use balance_lb::{Backend, Outcome, Tally};
+use balance_lb::{Backend, Tally};
 use balance_telemetry::BackendSeries;
 use balance_tls::{ClientPolicy, TlsIdentity};
 
@@ -88,9 +88,9 @@ impl Member {
         &self.0.series
     }
 
-    /// An attempt at it ended so, for passive checks.
-    pub(crate) fn record(&self, outcome: Outcome) {
-        self.0.endpoint.on_outcome(&self.0.tally, outcome);
+    /// This worker's count of how attempts at it end.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.0.tally
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -7,6 +7,7 @@ use balance_lb::{Lease, NoBackend, Outcome, Pick, PickRequest, TriedSet, hash_ip
 
 use super::connect::ConnectError;
 use super::member::Member;
+use super::outcome::{announce_trial, report};
 use crate::snapshot::PoolRules;
 use crate::worker::{Worker, WorkerSnapshot};
 
@@ -120,20 +121,35 @@ impl Selection {
             };
             match picked {
                 Pick::Picked(index) => {
-                    self.tried.insert(index);
-                    self.attempts += 1;
-                    if self.attempts > 1 {
-                        members[index].series().retried();
-                    }
+                    self.on_pick(index, &members[index]);
                     return Ok(Lease::adopt(members[index].clone()));
                 }
-                Pick::Full => wait_for_place(Queue::None).await?,
-                Pick::Unavailable => {
-                    let last = self.last_connect_error;
-                    return Err(last.map_or(cause_of(NoBackend::Unavailable), ConnectError::cause));
+                Pick::OnTrial(index, trial) => {
+                    self.on_pick(index, &members[index]);
+                    if trial.is_first {
+                        announce_trial(&members[index]);
+                    }
+                    return Ok(Lease::adopt_trial(members[index].clone(), trial));
                 }
+                Pick::Full => wait_for_place(Queue::None).await?,
+                Pick::Broken => return Err(self.cause_of_none(NoBackend::Broken)),
+                Pick::Unavailable => return Err(self.cause_of_none(NoBackend::Unavailable)),
             }
         }
+    }
+
+    fn on_pick(&mut self, index: usize, member: &Member) {
+        self.tried.insert(index);
+        self.attempts += 1;
+        if self.attempts > 1 {
+            member.series().retried();
+        }
+    }
+
+    /// Of an exchange that has tried some what happened there is what is told.
+    fn cause_of_none(&self, end: NoBackend) -> Cause {
+        self.last_connect_error
+            .map_or(cause_of(end), ConnectError::cause)
     }
 
     /// A backend could not be reached: it rests for a while, and another one may be tried.
@@ -143,17 +159,19 @@ impl Selection {
     pub(crate) fn on_connect_failure(
         &mut self,
         worker: &Worker,
-        member: &Member,
+        lease: &Lease<Member>,
         error: ConnectError,
     ) -> Result<(), Cause> {
+        let member = lease.backend();
         member.series().connect_failed();
         self.last_connect_error = Some(error);
         if error.is_ours() {
             return Err(error.cause());
         }
-        member.record(Outcome::Failure);
+        let now_ms = worker.clock.now_ms();
+        report(lease, Outcome::Failure, now_ms);
         let jitter = worker.rng.borrow_mut().next_u64();
-        if let Some(rest) = member.on_connect_failure(worker.clock.now_ms(), jitter) {
+        if let Some(rest) = member.on_connect_failure(now_ms, jitter) {
             tracing::warn!(
                 backend = member.name(),
                 reason = %error,
@@ -177,6 +195,7 @@ async fn wait_for_place(queue: Queue) -> Result<(), Cause> {
 pub(crate) fn cause_of(end: NoBackend) -> Cause {
     match end {
         NoBackend::Full => Cause::ConnectionLimitReached,
+        NoBackend::Broken => Cause::CircuitOpen,
         NoBackend::Unavailable => Cause::DestinationUnavailable,
     }
 }

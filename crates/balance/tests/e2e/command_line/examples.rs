@@ -54,15 +54,16 @@ fn start(example: &str) -> Process {
 
 /// Origins on 9001 to 9003 that answer with their name.
 fn origins(names: [&'static str; 3]) -> Vec<Origin> {
-    let start = |(name, port): (&'static str, u16)| {
-        let options = OriginOptions {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], port))),
-            ..OriginOptions::default()
-        };
-        let script = Script::ok(name).header("Server", "origin");
-        Origin::with_options(options, move |_| script.clone())
-    };
+    let start = |(name, port)| origin_at(port, Script::ok(name).header("Server", "origin"));
     names.into_iter().zip(9001..).map(start).collect()
+}
+
+fn origin_at(port: u16, script: Script) -> Origin {
+    let options = OriginOptions {
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], port))),
+        ..OriginOptions::default()
+    };
+    Origin::with_options(options, move |_| script.clone())
 }
 
 fn count(texts: impl Iterator<Item = String>) -> HashMap<String, usize> {
@@ -210,6 +211,26 @@ fn the_health_example_leaves_out_who_does_not_answer_well() {
         "it is found out",
     );
     assert_eq!(who(), 2);
+    assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
+}
+
+#[test]
+fn the_resilience_example_stops_sending_to_who_fails() {
+    let _ports = FixedPorts::take();
+    let _well = origin_at(9001, Script::ok("one"));
+    let failing = origin_at(9002, Script::status(500));
+    let mut process = start("resilience.yaml");
+    let web = process.listener("web");
+    let pools = SocketAddr::from(([127, 0, 0, 1], 9090));
+    wait_until(
+        || {
+            get(web, "/");
+            get(pools, "/pools").text().contains("failures in a row")
+        },
+        "its breaker opens",
+    );
+    // One trial may have been made since, on a machine that stood still.
+    assert!((5..=6).contains(&failing.requests().len()));
     assert_eq!(process.terminate().code(), Some(0), "{}", process.stderr());
 }
 

@@ -1,0 +1,31 @@
+//! How the attempt at a backend ended, told to whoever judges it: passive checks and its circuit breaker.
+
+use balance_lb::{BreakerState, Lease, Outcome};
+
+use super::member::Member;
+
+/// The attempt that the lease was taken for ended so. One log line for each change of the breaker.
+pub(crate) fn report(lease: &Lease<Member>, outcome: Outcome, now_ms: u64) {
+    let member = lease.backend();
+    let Some(change) = lease.on_outcome(member.tally(), outcome, now_ms) else {
+        return;
+    };
+    let identity = member.identity();
+    let (pool, backend, reason) = (&identity.pool, &identity.name, &*change.reason);
+    if change.to == BreakerState::Open {
+        tracing::warn!(pool, backend, reason, "circuit breaker opens");
+    } else {
+        tracing::info!(pool, backend, reason, "circuit breaker closes");
+    }
+}
+
+/// A trial begins: the first after the breaker's timeout is logged.
+pub(super) fn announce_trial(member: &Member) {
+    let identity = member.identity();
+    tracing::info!(
+        pool = identity.pool,
+        backend = identity.name,
+        reason = "its timeout has passed",
+        "circuit breaker is half open"
+    );
+}
