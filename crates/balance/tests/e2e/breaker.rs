@@ -8,7 +8,7 @@ use balance_testkit::{Origin, Process, RawClient, Script};
 
 use crate::subject::{
     Config, backend, balance, cause, check_output, dead_address, get, metric, reload,
-    run_to_its_end, text_of, wait_until,
+    run_to_its_end, text_of, wait_for_cause, wait_until,
 };
 
 /// An origin that can be told to fail.
@@ -79,7 +79,7 @@ fn failures_in_a_row_open_it_and_nothing_is_sent_until_it_is_tried() {
         Some("balance; details=\"circuit_open\"")
     );
     assert_eq!(moody.origin.requests().len(), 3);
-    assert_eq!(cause(&process, "circuit_open"), 1.0);
+    wait_for_cause(&process, "circuit_open", 1);
 
     assert_eq!(backend(&process, "a")["state"], "circuit_open");
     assert_eq!(backend(&process, "a")["pickable"], false);
