@@ -1,7 +1,7 @@
 //! TLS in front of an origin: handshakes, and then what it carries is passed on in the clear.
 //!
 //! rustls speaks, over its own buffered interface, which the proxy under test does not use. How the connection ends is
-//! ours: announced, as servers should, or cut off.
+//! ours: announced, as servers should, or cut off. What the origin resets is reset.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,6 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::accepting::{ANY_PORT, Accepting, Threads};
+use crate::client::reset;
 
 /// How it serves.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +52,8 @@ pub struct TlsFront {
 #[derive(Debug, Default)]
 struct Shared {
     secured: Mutex<Vec<Secured>>,
-    open: Mutex<Vec<TcpStream>>,
+    /// With what a connection is known by.
+    open: Mutex<Vec<(u64, TcpStream)>>,
     /// Connections whose handshake failed.
     failures: Mutex<Vec<String>>,
 }
@@ -73,10 +75,10 @@ impl TlsFront {
         let (taken, cuts) = (Arc::clone(&shared), options.cuts);
         let accepting = Accepting::start(ANY_PORT, &stopping, move |incoming| {
             let mut threads = Threads::default();
-            for (stream, _) in incoming {
+            for ((stream, _), number) in incoming.zip(0..) {
                 let (shared, config) = (Arc::clone(&taken), Arc::clone(&config));
                 threads.spawn(move || {
-                    if let Err(error) = serve(&shared, config, stream, target, cuts) {
+                    if let Err(error) = serve(&shared, config, (number, stream), target, cuts) {
                         lock(&shared.failures).push(error.to_string());
                     }
                 });
@@ -104,7 +106,7 @@ impl TlsFront {
 impl Drop for TlsFront {
     fn drop(&mut self) {
         self.accepting.stop();
-        for stream in lock(&self.shared.open).drain(..) {
+        for (_, stream) in lock(&self.shared.open).drain(..) {
             // It may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -145,11 +147,13 @@ fn config(
 fn serve(
     shared: &Shared,
     config: Arc<ServerConfig>,
-    mut client: TcpStream,
+    (number, mut client): (u64, TcpStream),
     target: SocketAddr,
     cuts: bool,
 ) -> anyhow::Result<()> {
-    lock(&shared.open).push(client.try_clone()?);
+    lock(&shared.open).push((number, client.try_clone()?));
+    // What waits to be sent would be lost with a reset.
+    client.set_nodelay(true)?;
     let mut session = ServerConnection::new(config)?;
     while session.is_handshaking() {
         session.complete_io(&mut client)?;
@@ -166,22 +170,31 @@ fn serve(
         secured.len() - 1
     };
     let origin = TcpStream::connect(target)?;
-    lock(&shared.open).push(origin.try_clone()?);
+    origin.set_nodelay(true)?;
+    lock(&shared.open).push((number, origin.try_clone()?));
     let carrying = Carrying {
         session: Mutex::new(session),
         client,
         origin,
     };
+    let mut has_ended = false;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // A broken connection is a way to end.
-            let _ = carrying.down();
-            let _ = carrying.finish(cuts);
+            let _ = match carrying.down() {
+                Ok(()) => carrying.finish(cuts),
+                Err(_) => reset(&carrying.client),
+            };
         });
         let ended = carrying.up();
         lock(&shared.secured)[index].is_ended = matches!(ended, Ok(true));
         let _ = carrying.origin.shutdown(Shutdown::Write);
+        has_ended = ended.is_ok();
     });
+    // Else something may be unread, and closing would reset what the client has not read.
+    if has_ended {
+        lock(&shared.open).retain(|(other, _)| *other != number);
+    }
     Ok(())
 }
 

@@ -10,12 +10,16 @@ mod standstill;
 mod table;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 
-use balance_testkit::{FaultProxy, Origin, Process, Recorded, SilentAddress, TempDir};
+use balance_testkit::{
+    FaultProxy, Origin, Process, Recorded, SilentAddress, TempDir, TlsFront, TlsFrontOptions,
+};
 
 use crate::robustness::{THREADS, run_all};
 use crate::subject::{Config, dead_address, get, json, metric, wait_until};
+use crate::tls::Files;
 use lane::{BIG_BYTE, Lane, request_body, script};
 
 #[test]
@@ -32,6 +36,8 @@ struct Road {
     lanes: Vec<Mutex<Lane>>,
     log: TempDir,
     _silent: SilentAddress,
+    /// In front of each lane's proxy: one that announces its ends, and one that does not.
+    _fronts: Vec<[TlsFront; 2]>,
 }
 
 impl Road {
@@ -46,9 +52,23 @@ impl Road {
                 (origin, proxy)
             })
             .collect();
+        let files = Files::new();
+        let fronts: Vec<[TlsFront; 2]> = makings
+            .iter()
+            .map(|(_, proxy)| fronts(&files, proxy.addr()))
+            .collect();
         let (mut pools, mut routes) = (String::new(), String::from("routes:\n"));
         for (number, (_, proxy)) in makings.iter().enumerate() {
             add_pools(&mut pools, &mut routes, number, proxy, &silent);
+            let tls = files.trusted("server_name: a.test");
+            for (name, front) in ["tls", "cut"].into_iter().zip(&fronts[number]) {
+                add_pool(
+                    (&mut pools, &mut routes),
+                    &format!("{name}-{number}"),
+                    &[front.addr()],
+                    &tls,
+                );
+            }
         }
         let file = log.path().join(LOG_NAME);
         let config = Config {
@@ -67,6 +87,7 @@ impl Road {
             process,
             log,
             _silent: silent,
+            _fronts: fronts,
         }
     }
 
@@ -142,19 +163,43 @@ fn add_pools(
         ("silent", vec![silent], hasty),
         ("silent-next", vec![silent, first], hasty),
     ] {
-        let named = backends.iter().zip('a'..);
-        let backends: Vec<String> = named
-            .map(|(address, name)| format!("{{ name: {name}, address: '{address}' }}"))
-            .collect();
-        let backends = backends.join(", ");
-        let name = format!("{name}-{number}");
-        pools.push_str(&format!(
-            "  {name}: {{ backends: [ {backends} ], {more} }}\n"
-        ));
-        routes.push_str(&format!(
-            "- {{ name: {name}, match: {{ path_prefix: '/{name}/' }}, pool: {name} }}\n"
-        ));
+        add_pool(
+            (pools, routes),
+            &format!("{name}-{number}"),
+            &backends,
+            more,
+        );
     }
+}
+
+/// A pool, with more keys, and its route.
+fn add_pool(
+    (pools, routes): (&mut String, &mut String),
+    name: &str,
+    backends: &[SocketAddr],
+    more: &str,
+) {
+    let named = backends.iter().zip('a'..);
+    let backends: Vec<String> = named
+        .map(|(address, name)| format!("{{ name: {name}, address: '{address}' }}"))
+        .collect();
+    let backends = backends.join(", ");
+    pools.push_str(&format!(
+        "  {name}: {{ backends: [ {backends} ], {more} }}\n"
+    ));
+    routes.push_str(&format!(
+        "- {{ name: {name}, match: {{ path_prefix: '/{name}/' }}, pool: {name} }}\n"
+    ));
+}
+
+fn fronts(files: &Files, target: SocketAddr) -> [TlsFront; 2] {
+    [false, true].map(|cuts| {
+        let options = TlsFrontOptions {
+            cuts,
+            ..TlsFrontOptions::default()
+        };
+        files.front(target, "server", &options)
+    })
 }
 
 /// What the backends saw: nothing that a strict one refuses, every body its own, no POST twice.

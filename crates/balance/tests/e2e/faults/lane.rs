@@ -129,11 +129,15 @@ impl Lane {
         let (case, response) = (self.next_case(), &setting.response);
         self.proxy.begin([]);
         let mut client = RawClient::connect(self.web).unwrap();
-        let target = self.target(&setting.pool, case, CASE, response);
+        let pool = match setting.pool.as_str() {
+            "cut" => "tls", // the same bytes, with an end that can be told
+            other => other,
+        };
+        let target = self.target(pool, case, CASE, response);
         let sent = self.encode(request, &target);
         client.exchange(sent).unwrap();
         let carried = self.proxy.carried();
-        self.follow(&mut client, &setting.pool, case, LAST).unwrap();
+        self.follow(&mut client, pool, case, LAST).unwrap();
         let shape = Shape {
             request_head: head_len(&carried.up),
             request: carried.up.len() as u64,
@@ -305,7 +309,7 @@ impl Lane {
             other => other,
         };
         self.follow(client, working, case, LAST)?;
-        if working != "one" && working != "hasty" {
+        if !["one", "hasty", "tls", "cut"].contains(&working) {
             self.proxy.close_connections();
         }
         Ok(())
