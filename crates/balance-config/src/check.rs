@@ -375,7 +375,9 @@ fn parse_value(text: &str, kind: &Kind) -> Parsed {
         }
         Kind::Share => {
             let share = scalar::parse_share(text).ok_or_else(|| not_a(text, expectation(kind)))?;
-            in_range(share, 0.0, 1.0).map(Value::Number)
+            let help = format!("{}; 100% is the whole", expectation(kind));
+            let in_range = in_range(share, 0.0, 1.0).map(Value::Number);
+            in_range.map_err(|(message, _)| (message, Some(help)))
         }
         Kind::Size { min, max } => {
             let bytes = scalar::parse_size(text).map_err(|error| (error.message, error.help))?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, BackendId, CircuitBreaker, HashKey, HealthCheck, IdleSettings,
-    Limits, ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RouteId,
-    Timeouts, TlsVersion, Weight,
+    Limits, ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RetryPolicy,
+    RouteId, Timeouts, TlsVersion, Weight,
 };
 use ipnet::IpNet;
 
@@ -201,6 +201,8 @@ pub struct Pool {
     pub health: PoolHealth,
     /// Of each backend, those that only a view knows included. `None`: they have none.
     pub breaker: Option<CircuitBreaker>,
+    /// How failed attempts are repeated, beyond what needs no configuration. Of a view: that of its definition.
+    pub retry: Option<RetryPolicy>,
 }
 
 /// How a pool learns which of its backends are healthy, and what it does when few are.

@@ -166,7 +166,7 @@ fn warn_orphans(
         );
     }
     if !root.has("backends") {
-        for key in ["load_balancer", "health_check"] {
+        for key in ["load_balancer", "health_check", "resilience"] {
             warn(key, "the pool that top-level `backends` make");
         }
         if let Some(tls) = root.enabled_block("tls").filter(|tls| tls.has("backend")) {

@@ -10,6 +10,7 @@ pub(crate) mod listener;
 pub(crate) mod mirror;
 pub(crate) mod pool;
 pub(crate) mod resilience;
+pub(crate) mod retry;
 pub(crate) mod root;
 pub(crate) mod route;
 pub(crate) mod security;

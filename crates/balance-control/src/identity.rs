@@ -1,4 +1,5 @@
-//! What outlives a reload: backends by their identity, cursors by their pool or route, counts of copies by their route.
+//! What outlives a reload: backends by their identity, cursors by their pool or route, counts of copies by their route,
+//! counts of retries by their pool.
 //!
 //! Compiling makes a successor of the registry that shares what stays; the old one is not touched, so a
 //! reload that fails has changed nothing.
@@ -6,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use balance_config::{Action, Backend as BackendConfig, Config, Route};
+use balance_config::{Action, Backend as BackendConfig, Config, Pool, Route};
 use balance_core::BackendAddress;
 use balance_lb::{Backend, BackendIdentity, Cursor, Places};
 use balance_proxy::{Endpoint, UpstreamAddress};
@@ -21,6 +22,8 @@ pub(crate) struct Identities {
     splits: HashMap<String, Arc<Cursor>>,
     /// By the name of the route that mirrors.
     mirrors: HashMap<String, Arc<Places>>,
+    /// Retries under way, by the name of the pool or view.
+    retries: HashMap<String, Arc<Places>>,
 }
 
 impl Identities {
@@ -46,11 +49,17 @@ impl Identities {
             let known = self.mirrors.get(&route.name).cloned();
             (route.name.clone(), known.unwrap_or_default())
         });
+        let does_retry = |pool: &&Pool| pool.retry.is_some();
+        let retries = config.pools.iter().filter(does_retry).map(|pool| {
+            let known = self.retries.get(&pool.name).cloned();
+            (pool.name.clone(), known.unwrap_or_default())
+        });
         Self {
             endpoints: endpoints.collect(),
             cursors: cursors.collect(),
             splits: splits.collect(),
             mirrors: mirrors.collect(),
+            retries: retries.collect(),
         }
     }
 
@@ -82,6 +91,14 @@ impl Identities {
             .get(route)
             .cloned()
             .expect("the registry has every mirror")
+    }
+
+    /// The retries of a pool that are under way.
+    pub(crate) fn retries(&self, pool: &str) -> Arc<Places> {
+        self.retries
+            .get(pool)
+            .cloned()
+            .expect("the registry has every pool that retries")
     }
 
     /// All backends, in no order.

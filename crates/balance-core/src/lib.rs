@@ -14,6 +14,7 @@ mod health;
 mod id;
 mod method;
 mod resilience;
+mod retry;
 mod settings;
 mod tls_version;
 
@@ -23,6 +24,9 @@ pub use health::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe};
 pub use id::{BackendId, ListenerId, MirrorId, PoolId, RouteId, SplitId, Weight, WorkerId};
 pub use method::Method;
 pub use resilience::CircuitBreaker;
+pub use retry::{
+    Backoff, RetryConditions, RetryPolicy, RetryReason, RetryRefusal, UnknownCondition,
+};
 pub use settings::{
     Algorithm, HashKey, Http2Limits, IdleSettings, Limits, PathPolicy, ProtocolSettings,
     ProxyVersion, Timeouts, UnderscorePolicy,

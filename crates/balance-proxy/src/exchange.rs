@@ -26,6 +26,7 @@ use crate::worker::Worker;
 
 pub(crate) mod decision;
 mod facts;
+pub(crate) mod retry;
 pub(crate) mod sides;
 mod state;
 pub(crate) mod transfer;
@@ -99,6 +100,9 @@ pub(crate) async fn run<D: Downstream, T: Transport>(
     }
     let pool = destination.draw(&exchange.snapshot().rules);
     exchange.on_pool(pool, down.request());
+    if !transfer::is_empty(down.request_body()) {
+        exchange.keep_body(down);
+    }
     if let Some(mirror) = needs.mirror {
         mirror::begin(context.worker, context.transport, exchange, down, mirror);
     }
@@ -195,12 +199,20 @@ async fn forward<D: Downstream, T: Transport>(
             .selection
             .pick(context.worker, &snapshot, pool, now_ms)
             .await;
-        // When nobody else is left to ask, what happened at the first one is what is told.
-        let lease = picked.map_err(|cause| left_behind.unwrap_or(cause))?;
+        let lease = match picked {
+            Ok(lease) => lease,
+            Err(cause) => {
+                // When nobody else is left to ask, what happened at the first one is what is told.
+                let cause = left_behind.take().unwrap_or(cause);
+                Box::pin(retry::again(context, exchange, down, cause, false)).await?;
+                continue;
+            }
+        };
         exchange.on_attempt(lease.backend());
         // A request that two connections lost already gets a fresh one: it is sent three times at most.
         let mut may_reuse = left_behind.is_none();
         loop {
+            exchange.on_try(context.worker);
             let reused = if may_reuse {
                 context.transport.reuse(lease.backend(), now_ms)
             } else {
@@ -209,8 +221,14 @@ async fn forward<D: Downstream, T: Transport>(
             let mut upstream = match reused {
                 Some(upstream) => upstream,
                 None => match open(context, exchange, down, &lease).await? {
-                    Some(upstream) => upstream,
-                    None => break, // another backend: nothing was sent
+                    Ok(upstream) => upstream,
+                    Err(error) => {
+                        // Another backend: nothing was sent. Of a configured retry that was the last, this is the end.
+                        if exchange.is_used_up() {
+                            return Err(error.cause());
+                        }
+                        break;
+                    }
                 },
             };
             let result = attempt(context, exchange, down, &mut upstream).await;
@@ -222,10 +240,18 @@ async fn forward<D: Downstream, T: Transport>(
                 Ok(transferred) => return Ok((transferred, upstream, lease)),
                 Err(error) => error,
             };
-            let replay = upstream.reclaim_body();
+            let is_unsent = exchange.take_back(upstream.reclaim_body());
+            let is_clean = error.put_aside.is_some_and(|put_aside| put_aside.is_whole);
             context
                 .transport
-                .settle(lease.backend(), upstream, false, exchange.known_ms());
+                .settle(lease.backend(), upstream, is_clean, exchange.known_ms());
+            if let Some(put_aside) = error.put_aside {
+                drop(lease);
+                let after_ms = put_aside.after_ms;
+                Box::pin(retry::pause(context, exchange, down, after_ms)).await?;
+                left_behind = None;
+                break;
+            }
             if let Some(fault) = error.tls {
                 // As if the handshake had failed, which it has for the backend. What was sent is not sent again.
                 let failure = ConnectError::Tls(fault);
@@ -233,39 +259,50 @@ async fn forward<D: Downstream, T: Transport>(
                 selection.on_connect_failure(context.worker, &lease, failure)?;
                 return Err(error.cause);
             }
-            if !(error.is_unanswered && exchange.may_repeat(down, replay)) {
-                return Err(error.cause);
+            if error.is_unanswered && exchange.may_repeat(down, is_unsent) {
+                if was_reused {
+                    // BE-02: once, on a fresh connection to the same backend.
+                    may_reuse = false;
+                    lease.backend().series().retried();
+                    continue;
+                }
+                // A backend that closes even a fresh connection is ending, and others are not: a process that
+                // is killed may accept until the moment before. RFC 9110 §9.2.2 advises against a second
+                // automatic retry; it goes to another server, and it is the last, so that a request which
+                // kills backends does not kill all of them.
+                if left_behind.is_none() && !exchange.is_used_up() {
+                    left_behind = Some(error.cause);
+                    break;
+                }
             }
-            if was_reused {
-                // BE-02: once, on a fresh connection to the same backend.
-                may_reuse = false;
-                lease.backend().series().retried();
-                continue;
-            }
-            // A backend that closes even a fresh connection is ending, and others are not: a process that
-            // is killed may accept until the moment before. RFC 9110 §9.2.2 advises against a second
-            // automatic retry; it goes to another server, and it is the last, so that a request which
-            // kills backends does not kill all of them.
-            if left_behind.replace(error.cause).is_some() {
-                return Err(error.cause);
-            }
+            drop(lease);
+            Box::pin(retry::again(
+                context,
+                exchange,
+                down,
+                error.cause,
+                is_unsent,
+            ))
+            .await?;
+            left_behind = None;
             break;
         }
     }
 }
 
-/// Opens a connection; `None` when the backend cannot be reached and another may be tried.
+/// Opens a connection. The inner error: the backend cannot be reached, and another may be tried.
 async fn open<D: Downstream, T: Transport>(
     context: &Context<'_, T>,
     exchange: &mut Exchange,
     down: &mut D,
     lease: &Lease<Member>,
-) -> Result<Option<T::Upstream>, Cause> {
+) -> Result<Result<T::Upstream, ConnectError>, Cause> {
     let worker = context.worker;
     let member = lease.backend();
     let snapshot = exchange.snapshot_handle();
     let timeouts = exchange.timeouts_in(&snapshot);
-    exchange.arm(context.timer, worker.clock.now_ms(), timeouts.connect);
+    let now_ms = worker.clock.now_ms();
+    exchange.arm_try(context.timer, now_ms, timeouts.connect);
     let result = {
         // Boxed: connecting is rare beside reuse, and its state would make every idle connection larger.
         let mut opening = pin!(Box::pin(context.transport.open(member, timeouts)));
@@ -298,13 +335,13 @@ async fn open<D: Downstream, T: Transport>(
         Ok(upstream) => {
             exchange.on_handshake(upstream.handshake_us());
             member.on_success();
-            Ok(Some(upstream))
+            Ok(Ok(upstream))
         }
         Err(error) => {
             exchange
                 .selection
                 .on_connect_failure(worker, lease, error)?;
-            Ok(None)
+            Ok(Err(error))
         }
     }
 }
@@ -329,6 +366,7 @@ async fn attempt<D: Downstream, T: Transport>(
     if transfer::is_empty(body) {
         exchange.upload_is_complete = true;
     }
+    exchange.rewind_body();
     if let Some(replay) = exchange.replay.take() {
         upstream.replay_body(&replay);
     }
@@ -422,23 +460,35 @@ impl Exchange {
         was_reused: bool,
     ) -> Option<Outcome> {
         match result {
-            Ok(_) if self.has_failure_status() => Some(Outcome::Failure),
+            Ok(_) if is_failure_status(self.status()) => Some(Outcome::Failure),
             Ok(_) => Some(Outcome::Success),
             Err(error) if error.is_unanswered && was_reused => None,
             Err(error) if error.tls.is_some() => None, // it counts as a failed connect
+            Err(TransferError {
+                put_aside: Some(put_aside),
+                ..
+            }) if !is_failure_status(put_aside.status) => Some(Outcome::Success),
             Err(error) => (error.cause.fault() == Fault::Upstream).then_some(Outcome::Failure),
         }
     }
 
-    /// Whether a request may be sent again after a reused connection turned out to be closed: its method
-    /// is idempotent and no part of its body is lost, or nothing of it was sent (robustness BE-02).
-    fn may_repeat<D: Downstream>(&mut self, down: &D, replay: Option<Vec<u8>>) -> bool {
-        match replay {
-            Some(body) => {
-                self.replay = Some(body);
-                true
-            }
-            None => down.request().method_kind().is_idempotent() && !self.upload_began,
-        }
+    /// Takes back a body of which nothing was sent, to send it elsewhere; whether that is so.
+    fn take_back(&mut self, unsent: Option<Vec<u8>>) -> bool {
+        let is_unsent = unsent.is_some();
+        // What is kept as payload fits every backend; this is framed for one.
+        self.replay = unsent.filter(|_| !self.reads_payload());
+        is_unsent
     }
+
+    /// Whether a request may be sent again after its connection was closed without an answer: its method
+    /// is idempotent and no part of its body is lost, or nothing of it was sent (robustness BE-02).
+    fn may_repeat<D: Downstream>(&self, down: &D, is_unsent: bool) -> bool {
+        let is_idempotent = down.request().method_kind().is_idempotent();
+        self.replay.is_some() || (is_unsent || is_idempotent) && self.has_whole_body()
+    }
+}
+
+/// Whether the backend says itself that it failed. 501 and 505 are about what the client asked for.
+fn is_failure_status(status: u16) -> bool {
+    matches!(status, 500 | 502..=504 | 506..=599)
 }

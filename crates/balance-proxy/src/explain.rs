@@ -25,6 +25,7 @@ use balance_route::Trace;
 use balance_tls::Certificates;
 
 use crate::exchange::decision::{self, Plan, Scope, Sender};
+use crate::exchange::retry::may_be_sent_again;
 use crate::filter;
 use crate::http1::{offered_upgrade, write_request};
 use crate::own_response::OwnResponse;
@@ -141,6 +142,8 @@ pub struct Forward {
     pub timeouts: Timeouts,
     /// Whether it may be sent again after a connection was lost without an answer.
     pub is_repeatable: bool,
+    /// Whether the retries of its pool, if it has any, may send it again after a backend has got it.
+    pub is_retryable: bool,
 }
 
 /// The bytes are not exactly one request head.
@@ -307,12 +310,14 @@ impl Explainer<'_> {
         let upgrade = offered_upgrade(head, self.rules().protocol.enable_websocket);
         write_request(&mut encoded, head, &edits, head.body(), upgrade);
         let failure = destination.failure();
+        let retry = self.snapshot.pools[destination.pool.index()].retry.as_ref();
         let forward = Box::new(Forward {
             head: recorder.finish(head, &edits, &encoded),
             waiting_filters,
             destination,
             timeouts: scope.timeouts(self.snapshot).clone(),
             is_repeatable: head.method_kind().is_idempotent(),
+            is_retryable: retry.is_some_and(|rules| may_be_sent_again(&rules.policy, head)),
         });
         match failure {
             None => Outcome::Forwarded(forward),

@@ -44,7 +44,7 @@ pub use listener::{ListenerKey, ListenerSocket};
 pub use mirror::{MirrorRules, Sample};
 pub use own_response::{Redirect, Respond};
 pub use shared::{Shared, SharedOptions};
-pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
+pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RetryRules, RouteRules, Snapshot};
 pub use split::{ShareRules, SplitRules};
 pub use upstream::{ConnectError, OwnConnection, OwnConnector};
 pub use worker::{Message, SendError, Workers};

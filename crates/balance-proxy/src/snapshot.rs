@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use balance_core::{
-    HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, ProxyVersion, RouteId,
-    SplitId, Timeouts,
+    HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, ProxyVersion, RetryPolicy,
+    RouteId, SplitId, Timeouts,
 };
-use balance_lb::Balancer;
+use balance_lb::{Balancer, Places};
 use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_proto::http2::ConnectionSettings;
@@ -125,6 +125,15 @@ pub struct PoolRules {
     pub timeouts: Timeouts,
     /// Runs for requests that reach the pool without a route (top-level `transform`).
     pub filters: Vec<Filter>,
+    /// How failed attempts are repeated, beyond what needs no configuration.
+    pub retry: Option<RetryRules>,
+}
+
+/// How the exchanges of a pool repeat failed attempts.
+pub struct RetryRules {
+    pub policy: RetryPolicy,
+    /// The retries under way, over all workers; outlives reloads.
+    pub under_way: Arc<Places>,
 }
 
 impl Snapshot {

@@ -36,5 +36,7 @@ pub use exposition::{Format, encode};
 pub use family::{Collect, Family, Kind, Sample, Samples, Value};
 pub use histogram::{BUCKETS, HistogramTotals};
 pub use registry::{BuildInfo, Registry};
-pub use series::{BackendSeries, ListenerSeries, MirrorOutcome, MirrorSeries, RequestSeries};
+pub use series::{
+    BackendSeries, ListenerSeries, MirrorOutcome, MirrorSeries, RequestSeries, RetrySeries,
+};
 pub use worker::{BufferedBytes, WorkerMetrics};

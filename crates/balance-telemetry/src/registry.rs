@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use balance_core::{Cause, TlsVersion};
+use balance_core::{Cause, RetryReason, RetryRefusal, TlsVersion};
 
 use crate::family::{Collect, Family, Kind, Samples, Value};
 use crate::process;
@@ -93,6 +93,7 @@ impl Registry {
         add_tls(&mut samples, &totals);
         add_backends(&mut samples, &totals);
         add_mirrors(&mut samples, &totals);
+        add_retries(&mut samples, &totals);
         add_causes(&mut samples, &totals);
         self.add_process_wide(&mut samples, &totals);
         for collector in lock(&self.collectors).iter() {
@@ -325,6 +326,28 @@ fn add_mirrors(samples: &mut Samples, totals: &Totals) {
                     ("pool", &labels.pool),
                     ("outcome", outcome.name()),
                 ],
+                count,
+            );
+        }
+    }
+}
+
+/// All reasons and refusals, those that never happened too.
+fn add_retries(samples: &mut Samples, totals: &Totals) {
+    for (pool, series) in &totals.retries {
+        for (reason, count) in RetryReason::ALL.iter().zip(series.granted) {
+            samples.counter(
+                "balance_retries",
+                "Configured retries of a pool, by what they followed.",
+                &[("pool", pool), ("reason", reason.name())],
+                count,
+            );
+        }
+        for (refusal, count) in RetryRefusal::ALL.iter().zip(series.refused) {
+            samples.counter(
+                "balance_retries_refused",
+                "Failures that the retries of a pool are for and that were not repeated, by why not.",
+                &[("pool", pool), ("reason", refusal.name())],
                 count,
             );
         }

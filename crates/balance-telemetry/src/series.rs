@@ -13,11 +13,14 @@ use crate::cell::Counter;
 use crate::histogram::Histogram;
 
 mod mirror;
+mod retry;
 mod status_table;
 
 pub use mirror::{MirrorOutcome, MirrorSeries};
+pub use retry::RetrySeries;
 
 pub(crate) use mirror::{MirrorCells, MirrorLabels};
+pub(crate) use retry::RetryCells;
 pub(crate) use status_table::StatusTable;
 
 /// Requests of one listener, route and pool.

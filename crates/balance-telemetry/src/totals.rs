@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use balance_core::{Cause, Method, TlsVersion};
+use balance_core::{Cause, Method, RetryReason, RetryRefusal, TlsVersion};
 
 use crate::histogram::HistogramTotals;
 use crate::series::{
     BackendCells, BackendLabels, ListenerCells, MirrorCells, MirrorLabels, MirrorOutcome,
-    RequestCells, RequestLabels,
+    RequestCells, RequestLabels, RetryCells,
 };
 use crate::worker::{SeriesMaps, Shard};
 
@@ -32,6 +32,8 @@ pub(crate) struct Totals {
     pub(crate) backends: BTreeMap<BackendLabels, BackendTotals>,
     pub(crate) listeners: BTreeMap<Box<str>, ListenerTotals>,
     pub(crate) mirrors: BTreeMap<MirrorLabels, MirrorTotals>,
+    /// By pool.
+    pub(crate) retries: BTreeMap<Box<str>, RetryTotals>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,15 @@ pub(crate) struct MirrorTotals {
     order: u64,
 }
 
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RetryTotals {
+    /// By reason, in their order.
+    pub(crate) granted: [u64; RetryReason::ALL.len()],
+    /// By refusal, in their order.
+    pub(crate) refused: [u64; RetryRefusal::ALL.len()],
+    order: u64,
+}
+
 impl Totals {
     /// Adds what a worker has counted so far.
     pub(crate) fn add_shard(&mut self, shard: &Shard) {
@@ -85,6 +96,9 @@ impl Totals {
             for (labels, cells) in &series.mirrors {
                 self.mirrors.entry(labels.clone()).or_default().add(cells);
             }
+            for (pool, cells) in &series.retries {
+                self.retries.entry(pool.clone()).or_default().add(cells);
+            }
         });
     }
 
@@ -95,6 +109,7 @@ impl Totals {
         retire(&mut series.backends, &mut self.backends, order);
         retire(&mut series.listeners, &mut self.listeners, order);
         retire(&mut series.mirrors, &mut self.mirrors, order);
+        retire(&mut series.retries, &mut self.retries, order);
     }
 
     /// Adds the counters without labels.
@@ -127,6 +142,7 @@ impl Default for Totals {
             backends: BTreeMap::new(),
             listeners: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            retries: BTreeMap::new(),
         }
     }
 }
@@ -194,6 +210,23 @@ impl SeriesTotals for MirrorTotals {
 
     fn add(&mut self, cells: &MirrorCells) {
         for (total, cell) in self.outcomes.iter_mut().zip(&cells.0) {
+            *total += cell.value();
+        }
+    }
+
+    fn retired_at(&mut self) -> &mut u64 {
+        &mut self.order
+    }
+}
+
+impl SeriesTotals for RetryTotals {
+    type Cells = RetryCells;
+
+    fn add(&mut self, cells: &RetryCells) {
+        for (total, cell) in self.granted.iter_mut().zip(&cells.granted) {
+            *total += cell.value();
+        }
+        for (total, cell) in self.refused.iter_mut().zip(&cells.refused) {
             *total += cell.value();
         }
     }

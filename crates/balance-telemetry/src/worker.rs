@@ -10,7 +10,8 @@ use balance_core::{Cause, TlsVersion};
 use crate::cell::{Counter, Gauge};
 use crate::series::{
     BackendCells, BackendLabels, BackendSeries, ListenerCells, ListenerSeries, MirrorCells,
-    MirrorLabels, MirrorSeries, RequestCells, RequestLabels, RequestSeries,
+    MirrorLabels, MirrorSeries, RequestCells, RequestLabels, RequestSeries, RetryCells,
+    RetrySeries,
 };
 
 /// The metrics of one worker. Made on its thread, and stays there.
@@ -59,6 +60,14 @@ impl WorkerMetrics {
             .shard
             .with_series(|series| Arc::clone(series.mirrors.entry(labels).or_default()));
         Rc::new(MirrorSeries::new(cells))
+    }
+
+    /// The retries of a pool. As [`WorkerMetrics::request_series`], to be kept.
+    pub fn retry_series(&self, pool: &str) -> Rc<RetrySeries> {
+        let cells = self
+            .shard
+            .with_series(|series| Arc::clone(series.retries.entry(pool.into()).or_default()));
+        Rc::new(RetrySeries::new(cells))
     }
 
     /// The connections of a listener. As [`WorkerMetrics::request_series`], to be kept.
@@ -163,6 +172,8 @@ pub(crate) struct SeriesMaps {
     pub(crate) backends: HashMap<BackendLabels, Arc<BackendCells>>,
     pub(crate) listeners: HashMap<Box<str>, Arc<ListenerCells>>,
     pub(crate) mirrors: HashMap<MirrorLabels, Arc<MirrorCells>>,
+    /// By pool.
+    pub(crate) retries: HashMap<Box<str>, Arc<RetryCells>>,
 }
 
 impl SeriesMaps {
@@ -171,6 +182,7 @@ impl SeriesMaps {
             && self.backends.is_empty()
             && self.listeners.is_empty()
             && self.mirrors.is_empty()
+            && self.retries.is_empty()
     }
 }
 

@@ -109,6 +109,7 @@ impl Pools {
             timeouts: timeouts.clone(),
             health: definition.health.clone(),
             breaker: definition.breaker.clone(),
+            retry: definition.retry.clone(),
         };
         self.pools.push(view);
         PoolId::from_index(self.pools.len() - 1)
@@ -167,6 +168,7 @@ impl Pools {
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
             health: draft.health,
             breaker: draft.breaker,
+            retry: draft.retry,
         });
         self.layers.push(draft.timeouts);
     }

@@ -1,10 +1,11 @@
 //! `pools` and the top-level keys that are shorthand for the pool `default`.
 
-use balance_core::{CircuitBreaker, ProxyVersion};
+use balance_core::{CircuitBreaker, ProxyVersion, RetryPolicy};
 
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
 use super::health::{self, Connecting, HEALTH_CHECK};
 use super::resilience::{self, RESILIENCE};
+use super::retry;
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::tls::{self, UPSTREAM_TLS};
 use crate::config::{PoolHealth, UpstreamTls, Version};
@@ -136,6 +137,7 @@ pub(crate) struct PoolDraft {
     pub(crate) timeouts: TimeoutsLayer,
     pub(crate) health: PoolHealth,
     pub(crate) breaker: Option<CircuitBreaker>,
+    pub(crate) retry: Option<RetryPolicy>,
 }
 
 /// Reads an entry of `pools`, over what it inherits.
@@ -171,6 +173,7 @@ pub(crate) fn read(
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
         health: read_health(&[defaults, Some(block)], connecting, diagnostics),
         breaker: read_breaker(&[defaults, Some(block)]),
+        retry: read_retry(&[defaults, Some(block)], diagnostics),
     }
 }
 
@@ -201,6 +204,7 @@ pub(crate) fn read_default(
         timeouts: TimeoutsLayer::default(),
         health: read_health(&owners, connecting, diagnostics),
         breaker: read_breaker(&owners),
+        retry: read_retry(&owners, diagnostics),
     })
 }
 
@@ -215,4 +219,9 @@ fn read_health(
 ) -> PoolHealth {
     let layers = Layers::under(owners, "health_check");
     health::read(&layers, connecting, diagnostics)
+}
+
+fn read_retry(owners: &[Option<&Block>], diagnostics: &mut Diagnostics) -> Option<RetryPolicy> {
+    let layers = Layers::under(owners, "resilience").inner("retry");
+    retry::read(&layers, diagnostics)
 }

@@ -1,8 +1,8 @@
-//! `resilience`, in `defaults` and in pools: circuit breakers, and retries (known and checked; switching them on is an
-//! error as long as nothing acts on them).
+//! `resilience`, in `defaults` and in pools: circuit breakers, and retries.
 
 use balance_core::CircuitBreaker;
 
+use super::retry::RETRY;
 use crate::layers::Layers;
 use crate::table::{ENABLED, Key, Kind, POSITIVE_COUNT, POSITIVE_DURATION, Table};
 
@@ -17,8 +17,11 @@ pub(crate) static RESILIENCE: Table = Table {
             "",
             "Stops sending to a backend that fails.",
         ),
-        Key::new("retry", Kind::Block(&RETRY), "", "Repeats attempts that failed.").later(
-            "configured retries (a failed connect goes to another backend without any configuration)",
+        Key::new(
+            "retry",
+            Kind::Block(&RETRY),
+            "",
+            "Repeats attempts that failed.",
         ),
     ],
 };
@@ -79,81 +82,3 @@ pub(crate) fn read_breaker(layers: &Layers<'_>) -> Option<CircuitBreaker> {
         max_concurrent_requests: count("max_concurrent_requests", defaults.max_concurrent_requests),
     })
 }
-
-static RETRY: Table = Table {
-    name: "retry",
-    doc: "Repeats attempts that failed.",
-    main: None,
-    keys: &[
-        ENABLED,
-        Key::new(
-            "max_attempts",
-            POSITIVE_COUNT,
-            "3",
-            "The first one included.",
-        ),
-        Key::new(
-            "initial_delay",
-            POSITIVE_DURATION,
-            "100ms",
-            "Before the second attempt.",
-        ),
-        Key::new(
-            "max_delay",
-            POSITIVE_DURATION,
-            "10s",
-            "Never longer than this.",
-        ),
-        Key::new(
-            "multiplier",
-            Kind::Number {
-                min: 1.0,
-                max: 100.0,
-            },
-            "2.0",
-            "From one delay to the next.",
-        ),
-        Key::new("jitter", Kind::Share, "0.1", "The random share of a delay."),
-        Key::new(
-            "on",
-            Kind::OneOrMany(&Kind::Text),
-            "",
-            "Causes and statuses that are repeated.",
-        )
-        .example("[connection_refused, 503]"),
-        Key::new(
-            "per_try",
-            POSITIVE_DURATION,
-            "",
-            "The deadline of one attempt.",
-        ),
-        Key::new(
-            "budget",
-            Kind::Share,
-            "20%",
-            "Retries among live requests, at most.",
-        ),
-        Key::new(
-            "methods",
-            Kind::OneOrMany(&Kind::Token),
-            "",
-            "Methods that may be repeated; by default the idempotent ones.",
-        )
-        .example("[GET, HEAD]"),
-        Key::new(
-            "body_bytes_max",
-            Kind::Size {
-                min: 0,
-                max: 1 << 30,
-            },
-            "64KiB",
-            "Larger bodies are not kept for a retry.",
-        ),
-        Key::new(
-            "hedge_after",
-            POSITIVE_DURATION,
-            "",
-            "When a second attempt starts beside the first.",
-        ),
-    ],
-};

@@ -117,7 +117,6 @@ health_check: { enabled: false, http_path: /h, http_method: HEAD, http_expected_
             "4:1: warning: `circuit_breaker` is an old name of `resilience.circuit_breaker`",
             "4:20: warning: `failure_threshold` is an old name of `max_failures`",
             "5:1: warning: `retry` is an old name of `resilience.retry`",
-            "5:1: error: not supported yet: configured retries",
             "5:27: warning: `backoff_base` is an old name of `initial_delay`",
             "5:45: warning: `backoff_max` is an old name of `max_delay`",
             "6:1: warning: `rate_limit` is an old name of `security.rate_limit`",
@@ -132,7 +131,7 @@ health_check: { enabled: false, http_path: /h, http_method: HEAD, http_expected_
         "retry: { enabled: false, max_attempts: 0 }\n",
         &[
             "4:1: warning: `retry` is an old name",
-            "4:40: error: `max_attempts`: 0 is outside 1 to 1000000",
+            "4:40: error: `max_attempts`: `0` is refused",
         ],
     );
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use balance_core::{
-    Algorithm, BackendId, CircuitBreaker, ExpectedStatus, HashKey, HealthCheck, Http2Limits,
-    HttpProbe, PassiveChecks, PathPolicy, PoolId, Probe, RouteId, Weight,
+    Algorithm, BackendId, Backoff, CircuitBreaker, ExpectedStatus, HashKey, HealthCheck,
+    Http2Limits, HttpProbe, PassiveChecks, PathPolicy, PoolId, Probe, RetryConditions, RetryPolicy,
+    RouteId, Weight,
 };
 
 use crate::{
@@ -679,4 +680,60 @@ routes: [ { name: r, pool: b }, { name: s, match: { path: /s }, pool: c }, { nam
     let (Some(d), _) = d else { panic!("{d:?}") };
     assert_eq!(d.probe, Probe::Tcp);
     assert_eq!(d.fast_interval, Duration::from_millis(100));
+}
+
+/// `defaults` and the pool's own, key by key; a view has those of its pool.
+#[test]
+fn retries_are_inherited_and_switched_off_by_pool() {
+    let retry = |yaml: &str| config(&format!("{BASE}{yaml}")).pools[0].retry.clone();
+    assert_eq!(retry(""), None);
+    assert_eq!(retry("resilience: {}\n"), None);
+    assert_eq!(
+        retry("resilience: { retry: { enabled: false, budget: 5% } }\n"),
+        None
+    );
+    assert_eq!(
+        retry("resilience: { retry: {} }\n"),
+        Some(RetryPolicy::default())
+    );
+    let written = retry(
+        "defaults: { resilience: { retry: { max_attempts: 5, initial_delay: 20ms, on: 429, budget: 10% } } }
+resilience: { retry: { max_delay: 1s, multiplier: 3, jitter: 0.1, per_try: 2s, on: [connection_refused, 503], methods: [GET, POST], body_bytes_max: 1MiB } }
+",
+    );
+    let mut on = RetryConditions::NONE;
+    for word in ["connection_refused", "503"] {
+        on.add(word).unwrap();
+    }
+    let expected = RetryPolicy {
+        max_attempts: 5,
+        backoff: Backoff {
+            initial: Duration::from_millis(20),
+            max: seconds(1),
+            multiplier: 3.0,
+            jitter: 0.1,
+        },
+        on,
+        per_try: seconds(2),
+        budget: 0.1,
+        methods: Some(vec!["GET".to_owned(), "POST".to_owned()]),
+        body_bytes_max: 1 << 20,
+    };
+    assert_eq!(written, Some(expected));
+    let pools = config(
+        "version: 2
+listeners: [{ name: a, listen: ':80', mode: http, pool: p }]
+defaults: { resilience: { retry: 4 } }
+pools:
+  p: { backends: [{ name: b, address: '1.2.3.4:5' }] }
+  q: { backends: ['1.2.3.4:6'], resilience: { retry: { enabled: false } } }
+routes: [{ name: r, match: { host: a.test }, pool: p, backends: [b] }, { name: s, match: { host: b.test }, pool: q }]
+",
+    )
+    .pools;
+    let attempts: Vec<Option<u32>> = pools
+        .iter()
+        .map(|pool| pool.retry.as_ref().map(|policy| policy.max_attempts))
+        .collect();
+    assert_eq!(attempts, [Some(4), None, Some(4)]);
 }

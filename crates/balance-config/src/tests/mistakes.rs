@@ -1,6 +1,7 @@
 //! Bad files: every mistake at its place, in words.
 
 mod names;
+mod retry;
 mod values;
 
 use std::cell::RefCell;
@@ -63,6 +64,7 @@ pub(super) fn samples() -> Vec<String> {
         names::splits_and_mirrors,
         names::listeners,
         names::routes_of_sessions,
+        retry::impossible_policies,
         values::types_and_ranges,
         values::words_and_shapes,
         values::addresses,
@@ -216,11 +218,8 @@ fn what_comes_later_is_an_error_only_when_it_is_on() {
             ],
         ),
         (
-            "+resilience: { circuit_breaker: {}, retry: { max_attempts: 0 } }\n",
-            &[
-                "4:36: error: not supported yet: configured retries…",
-                "4:59: error: `max_attempts`: 0 is outside 1 to 1000000",
-            ],
+            "+resilience: { circuit_breaker: {}, retry: { hedge_after: 1s } }\n",
+            &["4:45: error: not supported yet: hedging…"],
         ),
         (
             "+security: { rate_limit: { requests_per_second: 5 }, ip_blocklist: { blocked_ips: [1.2.3.4] }, connection_protection: { max_connection_rate: 1.5 } }\n",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity};
 use balance_lb::{Balancer, Member};
-use balance_proxy::PoolRules;
+use balance_proxy::{PoolRules, RetryRules};
 
 use super::routes;
 use crate::identity::Identities;
@@ -54,5 +54,9 @@ fn compile_pool(
         idle: config.idle.clone(),
         timeouts: pool.timeouts.clone(),
         filters: routes::filters(&config.transform, &pool.place, errors),
+        retry: pool.retry.as_ref().map(|policy| RetryRules {
+            policy: policy.clone(),
+            under_way: identities.retries(&pool.name),
+        }),
     }
 }

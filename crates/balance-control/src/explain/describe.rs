@@ -10,7 +10,7 @@ use balance_proxy::explain::{
     Answer as OwnAnswer, Author, Candidate, Destination, Explainer, Forward, Hashed,
     Outcome as Fate, REQUEST_ID, RequestExplanation, SentHead, SessionExplanation, Stage,
 };
-use balance_proxy::{Action, Filter as FilterRules, ShareRules};
+use balance_proxy::{Action, Filter as FilterRules, RetryRules, ShareRules};
 use balance_route::Trace;
 
 use super::{
@@ -52,7 +52,8 @@ impl Subject<'_> {
             explanation.filters = self.filters(explained.route, forward);
             explanation.sent = Some(sent(&forward.head));
             explanation.timeouts = http_timeouts(&forward.timeouts);
-            explanation.retries = http_retries(forward);
+            let pool = &self.snapshot.pools[forward.destination.pool.index()];
+            explanation.retries = http_retries(forward, pool.retry.as_ref());
         }
         explanation
     }
@@ -526,13 +527,55 @@ fn list(timeouts: &[(&str, Duration)]) -> Vec<Timeout> {
 }
 
 /// What `exchange::forward` does.
-fn http_retries(forward: &Forward) -> Vec<String> {
+fn http_retries(forward: &Forward, configured: Option<&RetryRules>) -> Vec<String> {
     let after_loss = if forward.is_repeatable {
         "a connection lost without an answer: sent again, three times at most, while none of a body is lost"
     } else {
         "a connection lost without an answer: sent again only if nothing of it was sent"
     };
-    vec![NEXT_BACKEND.to_owned(), after_loss.to_owned()]
+    let mut retries = vec![NEXT_BACKEND.to_owned(), after_loss.to_owned()];
+    if let Some(rules) = configured {
+        retries.extend(configured_retries(forward, rules));
+    }
+    retries
+}
+
+fn configured_retries(forward: &Forward, rules: &RetryRules) -> Vec<String> {
+    let policy = &rules.policy;
+    let what = policy.on.describe().join(", ");
+    let attempts = format!(
+        "then by configuration, {} attempts in all: {what}",
+        policy.max_attempts
+    );
+    let again = if forward.is_retryable {
+        format!(
+            "its method may be sent again, with a body of {} bytes at most",
+            policy.body_bytes_max
+        )
+    } else {
+        "its method is not sent again after a backend has got it".to_owned()
+    };
+    let backoff = &policy.backoff;
+    let delays = format!(
+        "retries wait {:?}, times {} each, {:?} at most; {:.0}% of that is random",
+        backoff.initial,
+        backoff.multiplier,
+        backoff.max,
+        backoff.jitter * 100.0
+    );
+    let budget = format!(
+        "{:.0}% of the pool's live requests may be retries, and 3 always; {} are under way",
+        policy.budget * 100.0,
+        rules.under_way.in_use()
+    );
+    let mut lines = vec![attempts, again, delays, budget];
+    if !policy.per_try.is_zero() {
+        lines.push(format!(
+            "an attempt has {:?} for the head of its response",
+            policy.per_try
+        ));
+    }
+    lines
 }
 
 fn place(place: &Place) -> String {

@@ -24,6 +24,7 @@ pools:
       - { name: a2, address: '10.0.1.2:80' }
       - { name: a3, address: '10.0.1.3:80' }
   hashed:
+    resilience: { retry: { on: [reset, 503], per_try: 2s, jitter: 50% } }
     load_balancer: { algorithm: consistent-hash, hash_key: 'header:X-User' }
     backends: [ { name: h1, address: 'h1.test:80' }, { name: h2, address: 'h2.test:80' } ]
   sticky:
@@ -354,6 +355,23 @@ fn deadlines_and_repeats_are_told() {
     assert!(get.retries[1].contains("sent again, three times at most"));
     let post = answered("POST http://a.test:8080/ | X-Env: live");
     assert!(post.retries[1].contains("only if nothing of it was sent"));
+    assert_eq!(post.retries.len(), 2, "its pool has no policy");
+    let configured = answered("http://127.0.0.1:81/").retries;
+    assert_eq!(
+        configured[2..],
+        [
+            "then by configuration, 3 attempts in all: reset, 503",
+            "its method may be sent again, with a body of 65536 bytes at most",
+            "retries wait 100ms, times 2 each, 10s at most; 50% of that is random",
+            "20% of the pool's live requests may be retries, and 3 always; 0 are under way",
+            "an attempt has 2s for the head of its response",
+        ]
+    );
+    let post = answered("POST http://127.0.0.1:81/").retries;
+    assert_eq!(
+        post[3],
+        "its method is not sent again after a backend has got it"
+    );
     let session = answered("tcp://127.0.0.1:5432");
     assert_eq!(
         timeouts(&session),

@@ -12,6 +12,7 @@ use balance_proto::{HeadEdits, RequestView, ResponseView, Scheme};
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::decision::{Scope, Sender, client_of, filter_context, forward_context, name_backend};
+use super::retry::RetryState;
 use super::sides::{ClientEvent, Downstream};
 use crate::budget::Held;
 use crate::buffers::KEPT_BYTES;
@@ -48,6 +49,8 @@ pub(crate) struct Exchange {
     pub(crate) response_edits: HeadEdits,
     pub(super) selection: Selection,
     pub(crate) replay: Option<Vec<u8>>,
+    /// `None` where the pool has no policy, and before there is a pool.
+    pub(super) retry: Option<RetryState>,
     /// The copy of a request whose body is still coming.
     pub(crate) collecting: Option<Box<Collecting>>,
     /// A part of the request body was taken from the client.
@@ -105,6 +108,7 @@ impl Exchange {
             response_edits: HeadEdits::default(),
             selection: Selection::default(),
             replay: None,
+            retry: None,
             collecting: None,
             upload_began: false,
             upload_is_complete: false,
@@ -141,6 +145,7 @@ impl Exchange {
         self.response_edits.clear();
         self.selection.clear();
         self.replay = None;
+        self.retry = None;
         self.upload_began = false;
         self.upload_is_complete = false;
         self.response_began = false;
@@ -157,6 +162,7 @@ impl Exchange {
         self.response_edits.shrink(KEPT_BYTES);
         self.arrival = None;
         self.backend = None;
+        self.retry = None;
         self.collecting = None;
         if let Some(held) = &mut self.held {
             held.set(0);
@@ -210,6 +216,7 @@ impl Exchange {
         self.pool = Some(pool);
         self.bound();
         let snapshot = self.snapshot_handle();
+        self.retry = RetryState::of(&snapshot, pool);
         self.selection
             .set_hash(&snapshot, pool, self.client, |name| {
                 request.get(name.as_bytes())
@@ -342,9 +349,19 @@ impl Exchange {
         }
     }
 
-    /// Whether the backend says itself that it failed. 501 and 505 are about what the client asked for.
-    pub(super) fn has_failure_status(&self) -> bool {
-        matches!(self.status, 500 | 502..=504 | 506..=599)
+    /// A response was put aside for another attempt: the backend was asked and has answered.
+    pub(super) fn on_put_aside(&mut self, worker: &Worker) {
+        let now_us = self.read_clock(worker);
+        if let Some(backend) = &self.backend {
+            backend.on_success();
+            let duration_us = now_us.saturating_sub(self.times.attempt);
+            backend.series().record(duration_us);
+        }
+    }
+
+    /// Of the response that is passed on.
+    pub(super) fn status(&self) -> u16 {
+        self.status
     }
 
     pub(super) fn on_own_response(&mut self, worker: &Worker, status: u16) {

@@ -6,6 +6,7 @@ mod failures;
 mod mirror;
 mod paths;
 mod requests;
+mod retry;
 mod routing;
 mod setup;
 mod split;

@@ -11,12 +11,14 @@
 //!
 //! While it waits, exactly one deadline runs, chosen by what it waits for ([`Wait`]); progress renews it.
 
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use balance_core::{Cause, Timeouts};
-use balance_proto::{BodyLength, HeadView, ResponseBody};
+use balance_lb::AttemptFailure;
+use balance_proto::{BodyLength, HeadView, ResponseBody, ResponseView};
 use balance_tls::TlsFault;
 
 use super::Exchange;
@@ -46,6 +48,18 @@ pub(crate) struct TransferError {
     pub(crate) is_unanswered: bool,
     /// Why the backend ended TLS in place of an answer.
     pub(crate) tls: Option<TlsFault>,
+    /// There is a response, and another attempt takes its place. `cause` says nothing then.
+    pub(crate) put_aside: Option<PutAside>,
+}
+
+/// A response that the client does not get to see: its status is one that is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PutAside {
+    pub(crate) status: u16,
+    /// Request and response are complete: the connection may serve another exchange.
+    pub(crate) is_whole: bool,
+    /// Until the next attempt.
+    pub(crate) after_ms: u64,
 }
 
 /// One attempt's transfer.
@@ -98,7 +112,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         down: &'a mut D,
         up: &'a mut T::Upstream,
     ) -> Self {
-        let upload = if exchange.upload_is_complete {
+        let upload = if exchange.upload_is_pushed() {
             Upload::Flushing
         } else {
             Upload::Sending
@@ -129,6 +143,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         let held_bytes = self.down.held_bytes() + self.up.held_bytes();
+        let held_bytes = held_bytes + self.exchange.kept_body().len();
         self.exchange.hold(self.worker, held_bytes);
         if self.waits_for != Some(waits_for) || self.progress() != before {
             self.waits_for = Some(waits_for);
@@ -223,12 +238,21 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
                 }
             }
         }
+        let room = self.room(self.up.room());
+        if let Some((range, last)) = self.exchange.next_kept(room) {
+            let bytes = &self.exchange.kept_body()[range];
+            let pushed = self.up.push(cx, bytes, Form::Payload, last);
+            self.on_pushed(pushed, last);
+            return Ok(Poll::Ready(()));
+        }
+        let form = if self.exchange.reads_payload() {
+            Form::Payload
+        } else {
+            self.up.form()
+        };
         let mut scratch = self.worker.scratch.borrow();
-        let room = self.room(self.up.room()).min(scratch.len());
-        let piece = match self
-            .down
-            .poll_piece(cx, &mut scratch[..room], self.up.form())
-        {
+        let room = room.min(scratch.len());
+        let piece = match self.down.poll_piece(cx, &mut scratch[..room], form) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Ok(piece)) => piece,
             Poll::Ready(Err(error)) => return Err(fail(error.cause())),
@@ -237,6 +261,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         self.exchange.upload_began = true;
         self.exchange.upload_is_complete = piece.last;
         let bytes = &scratch[piece.range];
+        self.exchange.on_upload_piece(self.worker, bytes);
         if self.exchange.collecting.is_some() {
             let copied = (bytes, piece.form, piece.last);
             mirror::on_piece(
@@ -249,12 +274,16 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         }
         let pushed = self.up.push(cx, bytes, piece.form, piece.last);
         drop(scratch);
+        self.on_pushed(pushed, piece.last);
+        Ok(Poll::Ready(()))
+    }
+
+    fn on_pushed(&mut self, pushed: io::Result<()>, last: bool) {
         match pushed {
             Err(_) => self.stop_upload(),
-            Ok(()) if piece.last => self.upload = Upload::Flushing,
+            Ok(()) if last => self.upload = Upload::Flushing,
             Ok(()) => {}
         }
-        Ok(Poll::Ready(()))
     }
 
     /// How much may be read for a sink with this much room.
@@ -311,6 +340,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
                         BackendError::Tls(fault) => Some(fault),
                         _ => None,
                     },
+                    put_aside: None,
                 });
             }
         };
@@ -323,6 +353,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
                 self.exchange
                     .on_response_head(self.worker, self.up.response());
                 self.exchange.response_began = true;
+                self.exchange.on_committed();
                 self.down
                     .start_switch(self.up.response(), &self.exchange.response_edits);
                 self.push_down(cx, &[], Form::Payload, true)?;
@@ -368,6 +399,14 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         rest: Range<usize>,
     ) -> Result<(), TransferError> {
         planted::panic_for("response-head", self.down.request());
+        if may_be_repeated(self.up.response().status())
+            && let Some(put_aside) = self.put_aside(scratch, rest.clone())
+        {
+            return Err(TransferError {
+                put_aside: Some(put_aside),
+                ..fail(Cause::DestinationUnavailable)
+            });
+        }
         self.exchange
             .on_response_head(self.worker, self.up.response());
         let body = self.up.response_body();
@@ -401,12 +440,33 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             }
         };
         self.exchange.response_began = true;
+        self.exchange.on_committed();
         self.download = if piece.last {
             Download::Flushing
         } else {
             Download::Streaming
         };
         self.push_down(cx, &scratch[piece.range], piece.form, piece.last)
+    }
+
+    /// Whether another attempt takes the place of this response.
+    fn put_aside(&mut self, scratch: &mut [u8], rest: Range<usize>) -> Option<PutAside> {
+        let status = self.up.response().status();
+        let failure = AttemptFailure::Status(status);
+        let after_ms = self
+            .exchange
+            .grant_retry(self.worker, self.down, failure, false)?;
+        self.exchange.on_put_aside(self.worker);
+        let body = self.up.response_body();
+        let has_no_body = matches!(body, ResponseBody::None | ResponseBody::Exact(0));
+        // A body that is not there yet is not waited for: closing costs less.
+        let is_read = has_no_body
+            || matches!(self.up.first_piece(scratch, rest, Form::Payload), Ok(piece) if piece.last);
+        Some(PutAside {
+            status,
+            is_whole: is_read && self.upload == Upload::Done,
+            after_ms,
+        })
     }
 
     fn poll_download_piece(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
@@ -479,7 +539,12 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Wait::BackendHead => self.timeouts.first_byte,
         };
         let now_ms = self.exchange.recent_ms(self.worker);
-        self.exchange.arm(self.timer, now_ms, timeout);
+        match waits_for {
+            Wait::BackendRead | Wait::BackendHead => {
+                self.exchange.arm_try(self.timer, now_ms, timeout);
+            }
+            _ => self.exchange.arm(self.timer, now_ms, timeout),
+        }
     }
 
     fn timeout_cause(&self, waits_for: Wait) -> Cause {
@@ -508,5 +573,11 @@ fn fail(cause: Cause) -> TransferError {
         cause,
         is_unanswered: false,
         tls: None,
+        put_aside: None,
     }
+}
+
+/// Statuses that a policy can name; all others pay for one look.
+fn may_be_repeated(status: u16) -> bool {
+    status == 429 || status >= 500
 }

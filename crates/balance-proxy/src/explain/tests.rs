@@ -60,6 +60,7 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
             idle: Default::default(),
             timeouts: Default::default(),
             filters: Vec::new(),
+            retry: None,
         }],
         access_log: None,
     }

@@ -18,6 +18,8 @@ pub(crate) struct Selection {
     tried: TriedSet,
     attempts: u32,
     last_connect_error: Option<ConnectError>,
+    /// A retry was granted: when all have been tried, they may be tried again.
+    may_return: bool,
 }
 
 /// What a hash algorithm hashes.
@@ -77,6 +79,12 @@ impl Selection {
         self.tried.clear();
         self.attempts = 0;
         self.last_connect_error = None;
+        self.may_return = false;
+    }
+
+    /// Another backend is preferred from now on, and where there is none, one that was tried will do.
+    pub(crate) fn may_return(&mut self) {
+        self.may_return = true;
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -97,7 +105,7 @@ impl Selection {
         }
     }
 
-    /// Picks a backend that was not tried yet and takes a place at it.
+    /// Picks a backend that was not tried yet, or any after [`Selection::may_return`], and takes a place at it.
     pub(crate) async fn pick(
         &mut self,
         worker: &Worker,
@@ -130,6 +138,12 @@ impl Selection {
                         announce_trial(&members[index]);
                     }
                     return Ok(Lease::adopt_trial(members[index].clone(), trial));
+                }
+                Pick::Full | Pick::Broken | Pick::Unavailable
+                    if self.may_return && !self.tried.is_empty() =>
+                {
+                    self.may_return = false;
+                    self.tried.clear();
                 }
                 Pick::Full => wait_for_place(Queue::None).await?,
                 Pick::Broken => return Err(self.cause_of_none(NoBackend::Broken)),

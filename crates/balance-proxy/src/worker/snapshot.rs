@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance_core::{MirrorId, PoolId, RouteId};
-use balance_telemetry::{MirrorSeries, RequestSeries, WorkerMetrics};
+use balance_telemetry::{MirrorSeries, RequestSeries, RetrySeries, WorkerMetrics};
 
 use super::Worker;
 use super::series::RequestHandles;
@@ -36,6 +36,8 @@ pub(crate) struct WorkerSnapshot {
 pub(crate) struct WorkerPool {
     pub(crate) members: Vec<Member>,
     pub(crate) needs: Needs,
+    /// Of a pool that repeats failed attempts.
+    pub(crate) retry_series: Option<Rc<RetrySeries>>,
 }
 
 /// What a worker snapshot is made with.
@@ -61,6 +63,10 @@ impl WorkerSnapshot {
             .iter()
             .map(|pool| WorkerPool {
                 needs: Needs::of(&pool.filters),
+                retry_series: pool
+                    .retry
+                    .as_ref()
+                    .map(|_| parts.metrics.retry_series(&pool.name)),
                 members: pool
                     .members
                     .iter()

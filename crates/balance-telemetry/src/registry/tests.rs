@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use balance_core::{Cause, Method};
+use balance_core::{Cause, Method, RetryReason, RetryRefusal};
 
 use super::{BuildInfo, Registry};
 use crate::family::{Samples, Value};
@@ -62,6 +62,9 @@ fn workers_add_up() {
             let outcomes = MirrorOutcome::ALL.into_iter();
             outcomes.for_each(|outcome| mirror.record(outcome));
             mirror.record(MirrorOutcome::SkippedLimit);
+            let retries = metrics.retry_series("main");
+            retries.granted(RetryReason::Reset);
+            retries.refused(RetryRefusal::Budget);
             metrics.cause(Cause::Completed);
             metrics.bytes_received(10);
             metrics.bytes_sent(100);
@@ -121,6 +124,11 @@ fn workers_add_up() {
     check("balance_mirror_requests", &copies("failed"), 3);
     check("balance_mirror_requests", &copies("skipped_limit"), 6);
     check("balance_mirror_requests", &copies("skipped_upgrade"), 3);
+    let of_main = |reason| [("pool", "main"), ("reason", reason)];
+    check("balance_retries", &of_main("reset"), 3);
+    check("balance_retries", &of_main("timeout"), 0);
+    check("balance_retries_refused", &of_main("budget"), 3);
+    check("balance_retries_refused", &of_main("deadline"), 0);
     check("balance_exchange_cause", &[("cause", "completed")], 3);
     check("balance_exchange_cause", &[("cause", "no_route")], 0);
     check("balance_bytes_received", &[], 30);

@@ -154,6 +154,8 @@ fn add_pools(
     let (first, second) = (proxy.addresses()[0], proxy.addresses()[1]);
     let (dead, silent) = (dead_address(), silent.addr());
     let hasty = "timeouts: { connect: 1s, first_byte: 1s, read: 1s, write_progress: 1s }";
+    let again = "resilience: { retry: { initial_delay: 1ms, max_delay: 1ms } }";
+    let again_hasty = "resilience: { retry: { initial_delay: 1ms, max_delay: 1ms, per_try: 1s, max_attempts: 6 } }";
     for (name, backends, more) in [
         ("one", vec![first], ""),
         ("two", vec![first, second], ""),
@@ -162,6 +164,9 @@ fn add_pools(
         ("dead-next", vec![dead, first], ""),
         ("silent", vec![silent], hasty),
         ("silent-next", vec![silent, first], hasty),
+        ("again", vec![first, second], again),
+        ("again-hasty", vec![first, second], again_hasty),
+        ("again-dead", vec![dead], again),
     ] {
         add_pool(
             (pools, routes),

@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod real_clients;
 mod real_origins;
 mod resources;
+mod retries;
 mod robustness;
 mod routing;
 mod server_names;

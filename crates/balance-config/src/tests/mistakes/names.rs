@@ -300,7 +300,7 @@ pub(super) fn splits_and_mirrors() {
             "+routes:\n  - { name: r, mirror: { pool: default, sample: 110%, in_flight_max: 0, timeout: 0 } }\n",
             &[
                 "5:32: error: `mirror`: pool `default` serves the route, and would get each request twice\n  help: name a pool of its own",
-                "5:49: error: `sample`: 1.1 is outside 0 to 1",
+                "5:49: error: `sample`: 1.1 is outside 0 to 1…",
                 "5:70: error: `in_flight_max`: 0 is outside 1 to 100000",
                 "5:82: error: `timeout`: `0` is too short…",
             ],

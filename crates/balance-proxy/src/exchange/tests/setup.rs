@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use balance_core::{
     Algorithm, BackendAddress, HashKey, IdleSettings, Limits, ListenAddress, MirrorId, PoolId,
-    ProtocolSettings, Timeouts, Weight,
+    ProtocolSettings, RetryPolicy, Timeouts, Weight,
 };
-use balance_lb::{Backend, BackendIdentity, Balancer, Cursor};
+use balance_lb::{Backend, BackendIdentity, Balancer, Cursor, Places};
 use balance_route::{RouteSpec, RouteTable};
 use balance_telemetry::{BuildInfo, Registry, Value};
 use tokio::runtime::{Builder, LocalOptions};
@@ -19,8 +19,8 @@ use crate::exchange::{Arrival, Context, Ended, Exchange, Next, run};
 use crate::filter::Filter;
 use crate::worker::Worker;
 use crate::{
-    Action, Endpoint, ListenerKey, ListenerRules, MirrorRules, Mode, PoolRules, RouteRules, Shared,
-    SharedOptions, Snapshot, SplitRules, UpstreamAddress,
+    Action, Endpoint, ListenerKey, ListenerRules, MirrorRules, Mode, PoolRules, RetryRules,
+    RouteRules, Shared, SharedOptions, Snapshot, SplitRules, UpstreamAddress,
 };
 
 /// What an exchange is played on. By default a listener without routes, whose pool has the backend `a`.
@@ -34,6 +34,10 @@ pub(super) struct Setup {
     /// Each pool's backends.
     pub(super) pools: &'static [&'static [&'static str]],
     pub(super) listener_pool: Option<PoolId>,
+    /// Of every pool.
+    pub(super) retry: Option<RetryPolicy>,
+    /// Retries of others that are under way in every pool.
+    pub(super) retries_under_way: u32,
     pub(super) max_connections: u32,
     /// Places that are taken at every backend.
     pub(super) taken: u32,
@@ -55,6 +59,8 @@ impl Default for Setup {
             filters: Vec::new(),
             pools: &[&["a"]],
             listener_pool: Some(PoolId(0)),
+            retry: None,
+            retries_under_way: 0,
             max_connections: 0,
             taken: 0,
             timeouts: Timeouts::default(),
@@ -79,6 +85,10 @@ pub(super) struct Seen {
     pub(super) copies: String,
     /// The same, when the exchange was over and no task had run since.
     pub(super) copies_at_end: String,
+    /// Reasons of retries, then of refusals, and how many.
+    pub(super) retries: String,
+    /// Places of the retry budget that were not given back.
+    pub(super) retries_under_way: u32,
     /// What was counted as its duration.
     pub(super) duration: Duration,
     backends: Vec<Arc<Endpoint>>,
@@ -102,6 +112,11 @@ impl Seen {
     /// Failed connects that a backend is blamed for.
     pub(super) fn failures(&self, name: &str) -> u32 {
         self.backend(name).snapshot_state(self.now_ms).failures
+    }
+
+    /// Attempts that passive checks hold against a backend.
+    pub(super) fn backend_failures(&self, name: &str) -> u64 {
+        self.backend(name).take_tallied().failures
     }
 
     pub(super) fn is_resting(&self, name: &str) -> bool {
@@ -144,9 +159,15 @@ pub(super) fn play(
         seed: 1,
     }));
     let (peer, is_draining, is_retired) = (setup.peer, setup.is_draining, setup.is_retired);
-    let taken = setup.taken;
+    let (taken, others_retrying) = (setup.taken, setup.retries_under_way);
     let backends = setup.endpoints();
     let snapshot = Arc::new(setup.compile(&backends));
+    let budgets = snapshot.pools.iter().filter_map(|pool| pool.retry.as_ref());
+    let budgets: Vec<Arc<Places>> = budgets.map(|rules| Arc::clone(&rules.under_way)).collect();
+    let others = budgets
+        .iter()
+        .flat_map(|budget| (0..others_retrying).map(|_| budget.take(0)));
+    let others: Vec<_> = others.collect();
     for endpoint in backends.iter().flatten() {
         for _ in 0..taken {
             endpoint.try_lease().expect("fewer than max_connections");
@@ -172,6 +193,7 @@ pub(super) fn play(
     for endpoint in &backends {
         assert_eq!(endpoint.in_flight(), taken, "a place was not given back");
     }
+    drop(others);
     let (sum, series) = counted(&registry, ended);
     Seen {
         sum,
@@ -179,6 +201,8 @@ pub(super) fn play(
         series,
         copies: copies(&registry),
         copies_at_end,
+        retries: retries(&registry),
+        retries_under_way: budgets.iter().map(|budget| budget.in_use()).sum(),
         duration: duration(&registry),
         backends,
         now_ms: worker.clock.now_ms(),
@@ -277,13 +301,22 @@ fn counted(registry: &Registry, ended: &str) -> (String, String) {
 }
 
 fn copies(registry: &Registry) -> String {
+    happened(registry, &["balance_mirror_requests"])
+}
+
+fn retries(registry: &Registry) -> String {
+    happened(registry, &["balance_retries", "balance_retries_refused"])
+}
+
+/// The last labels of what was counted at all, and how often.
+fn happened(registry: &Registry, names: &[&str]) -> String {
     let families = registry.families();
     let counted = families
         .iter()
-        .filter(|family| family.name == "balance_mirror_requests")
+        .filter(|family| names.contains(&family.name))
         .flat_map(|family| &family.samples)
         .filter_map(|sample| match (&sample.value, sample.labels.last()) {
-            (Value::Integer(count @ 1..), Some((_, outcome))) => Some(format!("{outcome} {count}")),
+            (Value::Integer(count @ 1..), Some((_, label))) => Some(format!("{label} {count}")),
             _ => None,
         });
     counted.collect::<Vec<_>>().join(", ")
@@ -360,6 +393,10 @@ impl Setup {
                 idle: IdleSettings::default(),
                 timeouts: self.timeouts.clone(),
                 filters: pool_filters.take().unwrap_or_default(),
+                retry: self.retry.clone().map(|policy| RetryRules {
+                    policy,
+                    under_way: Arc::default(),
+                }),
             });
         let listener = ListenerRules {
             key: ListenerKey {

@@ -256,7 +256,7 @@ impl Lane {
         let pool = setting.pool.as_str();
         if setting.is_reused {
             // In turn, so that each backend has an idle connection.
-            for part in WARM_UPS.chars().take(if pool == "two" { 2 } else { 1 }) {
+            for part in WARM_UPS.chars().take(warm_ups(pool)) {
                 self.follow(&mut self.connect(), pool, case, part)?;
             }
         }
@@ -269,7 +269,7 @@ impl Lane {
         let met_fresh = match attempts.first() {
             Some(first) => *first >= known,
             // Sent to who had closed: nobody saw it.
-            None => self.proxy.connections() > known || matches!(pool, "dead" | "silent"),
+            None => self.proxy.connections() > known || is_out_of_reach(pool),
         };
         if met_fresh == setting.is_reused {
             self.proxy.wait_until_struck();
@@ -304,10 +304,7 @@ impl Lane {
 
     /// The next request after a case, on whatever pool can serve one. Idle connections do not outlive it.
     fn follow_in(&self, client: &mut RawClient, pool: &str, case: usize) -> Result<(), String> {
-        let working = match pool {
-            "dead" | "silent" => "one",
-            other => other,
-        };
+        let working = if is_out_of_reach(pool) { "one" } else { pool };
         self.follow(client, working, case, LAST)?;
         if !["one", "hasty", "tls", "cut"].contains(&working) {
             self.proxy.close_connections();
@@ -428,6 +425,19 @@ fn fault_at(place: Place, fault: &TableFault) -> Fault {
     Fault {
         place,
         action: fault.action.clone(),
+    }
+}
+
+/// Whether no attempt at the pool gets as far as a connection.
+fn is_out_of_reach(pool: &str) -> bool {
+    matches!(pool, "dead" | "silent" | "again-dead")
+}
+
+/// As many exchanges as it takes for each backend to have an idle connection.
+fn warm_ups(pool: &str) -> usize {
+    match pool {
+        "two" | "again" | "again-hasty" => 2,
+        _ => 1,
     }
 }
 
