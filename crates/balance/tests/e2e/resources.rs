@@ -6,7 +6,7 @@ mod logs;
 use std::time::Duration;
 
 use balance_testkit::{
-    Origin, Process, ProcessOptions, RawClient, Response, Script, StrictError, pause,
+    Origin, PATIENCE, Process, ProcessOptions, RawClient, Script, StrictError, pause,
 };
 
 use crate::subject::{BINARY, Config, get, get_on, series_of, wait_until};
@@ -39,6 +39,7 @@ fn use_up_descriptors(process: &Process) -> Vec<RawClient> {
                 other => break other,
             }
         };
+        client.set_read_timeout(PATIENCE).unwrap();
         clients.push(client);
         match answer {
             Ok(response) => assert_eq!(response.status, 204),
@@ -52,11 +53,6 @@ fn use_up_descriptors(process: &Process) -> Vec<RawClient> {
             }
         }
     }
-}
-
-fn answered(client: &mut RawClient) -> Response {
-    client.set_read_timeout(balance_testkit::PATIENCE).unwrap();
-    client.read_response().unwrap()
 }
 
 #[test]
@@ -100,7 +96,7 @@ fn without_descriptors_it_serves_what_it_has_and_recovers() {
 
     let mut waiting = clients.pop().unwrap();
     drop(clients);
-    assert_eq!(answered(&mut waiting).status, 204);
+    assert_eq!(waiting.read_response().unwrap().status, 204);
     drop(waiting);
     for _ in 0..20 {
         assert_eq!(get(process.listener("web"), "/").text(), "here");
