@@ -21,7 +21,8 @@ pub(crate) const fn is_label_byte(byte: u8) -> bool {
 }
 
 /// Whether all bytes may stand in a field value. It looks at 16 bytes at a time, of which the
-/// compiler makes a few vector instructions; the last 16 may overlap those before.
+/// compiler makes a few vector instructions; the last 16 may overlap those before. Of fewer, the
+/// first and the last 8 or 4 are looked at.
 pub(crate) const fn is_value(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<16>() else {
         return is_short_value(bytes);
@@ -42,7 +43,7 @@ pub(crate) const fn is_value(bytes: &[u8]) -> bool {
     clippy::arithmetic_side_effects,
     reason = "the index is below the length, and constants cannot iterate"
 )]
-const fn is_value_chunk(chunk: &[u8; 16]) -> bool {
+const fn is_value_chunk<const N: usize>(chunk: &[u8; N]) -> bool {
     let mut is_bad = false;
     let mut index = 0;
     while index < chunk.len() {
@@ -54,6 +55,12 @@ const fn is_value_chunk(chunk: &[u8; 16]) -> bool {
 }
 
 const fn is_short_value(bytes: &[u8]) -> bool {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return is_value_chunk(first) && is_value_chunk(last);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return is_value_chunk(first) && is_value_chunk(last);
+    }
     let mut rest = bytes;
     while let [byte, tail @ ..] = rest {
         if !is_value_byte(*byte) {

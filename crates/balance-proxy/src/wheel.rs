@@ -117,6 +117,11 @@ impl Timer {
         self.wheel.inner.borrow_mut().clear(self.key);
     }
 
+    /// As [`Timer::clear`], and forgets whom it would wake: it serves somebody else next.
+    pub(crate) fn rest(&self) {
+        self.wheel.inner.borrow_mut().rest(self.key);
+    }
+
     /// Whether the deadline has passed; if not, the task is woken when it does.
     pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.wheel.inner.borrow_mut().poll_expired(self.key, cx)
@@ -226,6 +231,11 @@ impl Inner {
         let entry = &mut self.entries[key as usize];
         entry.deadline_ms = u64::MAX;
         entry.fired = false;
+    }
+
+    fn rest(&mut self, key: u32) {
+        self.clear(key);
+        self.entries[key as usize].waker = None;
     }
 
     fn poll_expired(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<()> {

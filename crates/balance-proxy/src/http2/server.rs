@@ -16,6 +16,7 @@ use crate::coroutine::{Coroutine, Desk};
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
 use crate::http1::Http1Transport;
 use crate::isolate::{Panicked, isolate};
+use crate::wheel::Timer;
 use crate::worker::{Worker, WorkerListener};
 
 /// Serves one stream at a time. Dropped in the middle of one, it takes the exchange's connection to a backend with it.
@@ -83,9 +84,13 @@ impl StreamServer {
 
 async fn serve_all(desk: Rc<Desk<Job, Served>>) -> Infallible {
     let mut state = Exchange::new();
+    // Kept from stream to stream: to move a deadline is less work than to place one.
+    let mut timer = None;
     loop {
         let Job { stream, mut parts } = desk.next_job().await;
-        let code = serve_one(&mut state, &stream, &mut parts).await;
+        let timer = timer.get_or_insert_with(|| stream.worker.wheel.timer());
+        let code = serve_one(&mut state, timer, &stream, &mut parts).await;
+        timer.rest();
         state.end();
         parts.clear();
         desk.give_back(Served {
@@ -96,7 +101,12 @@ async fn serve_all(desk: Rc<Desk<Job, Served>>) -> Infallible {
     }
 }
 
-async fn serve_one(state: &mut Exchange, job: &StreamJob, parts: &mut StreamParts) -> ErrorCode {
+async fn serve_one(
+    state: &mut Exchange,
+    timer: &Timer,
+    job: &StreamJob,
+    parts: &mut StreamParts,
+) -> ErrorCode {
     let StreamJob {
         worker, listener, ..
     } = job;
@@ -114,11 +124,9 @@ async fn serve_one(state: &mut Exchange, job: &StreamJob, parts: &mut StreamPart
         settings: listener.head_settings(),
         ends: job.client.ends,
     };
-    // Of its own, and gone with the exchange: what waits for it is this connection's.
-    let timer = worker.wheel.timer();
     let context = exchange::Context {
         worker,
-        timer: &timer,
+        timer,
         transport: &transport,
     };
     let body_bytes_max = state.listener().limits.body_bytes_max;

@@ -90,6 +90,30 @@ fn a_cleared_timer_does_not_fire_and_a_removed_one_leaves_no_trace() {
 }
 
 #[test]
+fn a_timer_that_rests_wakes_nobody_and_serves_again() {
+    let mut inner = Inner::new(0);
+    let key = inner.insert();
+    let (before, after) = (
+        Arc::new(CountingWaker::default()),
+        Arc::new(CountingWaker::default()),
+    );
+    for (count, deadline_ms) in [(&before, 50), (&after, 100)] {
+        inner.rest(key);
+        inner.set(key, 0, deadline_ms);
+        let waker = Waker::from(Arc::clone(count));
+        let mut cx = Context::from_waker(&waker);
+        assert!(inner.poll_expired(key, &mut cx).is_pending());
+    }
+    turn(&mut inner, 60);
+    turn(&mut inner, 110);
+    assert_eq!(before.0.load(Ordering::Relaxed), 0);
+    assert_eq!(after.0.load(Ordering::Relaxed), 1);
+    inner.rest(key);
+    assert_eq!(Arc::strong_count(&after), 1, "its waker is gone");
+    assert_eq!(turn(&mut inner, 10_000), None);
+}
+
+#[test]
 fn when_all_have_expired_no_timer_waits() {
     let wheel = Wheel::new(0);
     let (unset, set) = (wheel.timer(), wheel.timer());

@@ -160,13 +160,16 @@ impl<'a> RequestAssembly<'a> {
         let missing = RequestFault::Malformed(Malformed::PseudoMissing);
         let invalid = RequestFault::Malformed(Malformed::PseudoInvalid);
         let method = get(self.pseudo.method).ok_or(missing)?;
-        if !is_token(method) {
-            return Err(invalid);
+        let method_kind = Method::parse(method);
+        if method_kind == Method::Other {
+            if !is_token(method) {
+                return Err(invalid);
+            }
+            if method.len() > METHOD_BYTES_MAX {
+                return Err(RequestFault::Refused(RequestError::MethodTooLong));
+            }
         }
-        if method.len() > METHOD_BYTES_MAX {
-            return Err(RequestFault::Refused(RequestError::MethodTooLong));
-        }
-        if method == b"CONNECT" {
+        if method_kind == Method::Connect {
             // RFC 9113 §8.5: neither of them. What is left is well-formed, and not supported.
             return Err(match (self.pseudo.scheme, self.pseudo.path) {
                 (None, None) => RequestFault::Refused(RequestError::ConnectUnsupported),
@@ -177,13 +180,13 @@ impl<'a> RequestAssembly<'a> {
         let target = self.pseudo.path.ok_or(missing)?;
         match target.get(&self.scratch.pseudo) {
             [b'/', ..] => {}
-            b"*" if method == b"OPTIONS" => {}
+            b"*" if method_kind == Method::Options => {}
             _ => return Err(invalid),
         }
         let own = self.settings.scheme.name().as_bytes();
         let known = [Scheme::Http, Scheme::Https];
         match scheme {
-            _ if scheme.eq_ignore_ascii_case(own) => Ok(target),
+            _ if scheme == own || scheme.eq_ignore_ascii_case(own) => Ok(target),
             _ if known
                 .iter()
                 .any(|known| scheme.eq_ignore_ascii_case(known.name().as_bytes())) =>
