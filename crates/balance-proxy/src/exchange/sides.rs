@@ -170,6 +170,11 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
     /// Watches a client that waits: becomes ready once per event, and not for pipelined requests.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent>;
 
+    /// Whether the client is known to be gone without being watched. For versions whose connections read ahead.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Whether the client waits for a 100 before it sends the body.
     fn expects_continue(&self) -> bool;
 

@@ -189,6 +189,10 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
     /// Watches the client while nothing is read from it anyway.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
         let is_reading = self.upload == Upload::Sending;
+        if is_reading && self.down.is_lost() {
+            // Its request is not read while the backend does not take it.
+            return Poll::Ready(ClientEvent::Gone);
+        }
         if is_reading || self.client_is_half_closed {
             return Poll::Pending;
         }
@@ -329,7 +333,11 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             return Err(fail(Cause::ClientClosed));
         }
         let mut scratch = self.worker.scratch.borrow();
-        let step = match self.up.poll_response(cx, &mut scratch) {
+        // With the head comes content, which a client without a window makes us keep: no more than a piece of it. What
+        // is kept of the head already has to fit beside it.
+        let room = self.room(self.down.room()).max(self.up.held_bytes());
+        let room = room.min(scratch.len());
+        let step = match self.up.poll_response(cx, &mut scratch[..room]) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Ok(step)) => step,
             Poll::Ready(Err(error)) => {

@@ -430,6 +430,7 @@ impl ClientConnection {
                 }
                 Poll::Pending => {
                     self.is_blocked = true;
+                    link.on_blocked();
                     self.held.set(link.out.len());
                     return false;
                 }

@@ -36,8 +36,8 @@ impl StreamParts {
 
 /// One exchange of a client's connection.
 ///
-/// What it sends goes into the connection's output, and counts as sent then: the connection has a deadline of its own
-/// for a client that does not read.
+/// What it sends goes into the connection's output, and counts as sent then. It is over when that was written: a client
+/// that vanishes before did not get it. The connection has a deadline of its own for a client that does not read.
 pub(super) struct Http2Downstream<'p> {
     link: SharedLink,
     place: usize,
@@ -56,6 +56,8 @@ pub(super) struct Http2Downstream<'p> {
     kept_ends: bool,
     /// The response's end is in the output.
     has_ended: bool,
+    /// Where that is.
+    output_end: u64,
     is_blocked: bool,
     /// Something could not be put on the stream any more.
     is_lost: bool,
@@ -85,6 +87,7 @@ impl<'p> Http2Downstream<'p> {
             head_start: 0,
             kept_ends: false,
             has_ended: false,
+            output_end: 0,
             is_blocked: false,
             is_lost: false,
             is_watched: true,
@@ -189,8 +192,8 @@ impl BodySink for Http2Downstream<'_> {
 
     fn room(&self) -> usize {
         let link = self.link.borrow();
-        let window = link.engine.room(self.stream);
-        window.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+        let room = link.engine.room(self.stream).min(link.room());
+        room.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
     fn push(&mut self, _: &mut Context<'_>, bytes: &[u8], _: Form, last: bool) -> io::Result<()> {
@@ -213,11 +216,17 @@ impl BodySink for Http2Downstream<'_> {
         if !self.parts.kept.is_empty() && self.link.borrow_mut().has_room(self.place) {
             self.send_kept();
         }
-        if self.has_ended {
-            self.is_blocked = false;
-            return Poll::Ready(Ok(()));
-        }
         let mut link = self.link.borrow_mut();
+        if self.has_ended {
+            if self.output_end == 0 {
+                self.output_end = link.output_end();
+            }
+            self.is_blocked = !link.is_sent(self.place, self.output_end);
+            return match self.is_blocked {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            };
+        }
         let may_send = link.engine.room(self.stream) > 0;
         if !may_send {
             link.engine.await_room(self.stream);
@@ -302,6 +311,10 @@ impl Downstream for Http2Downstream<'_> {
         Poll::Ready(ClientEvent::Gone)
     }
 
+    fn is_lost(&self) -> bool {
+        self.link.borrow().fate(self.place) == Some(ClientError::Closed)
+    }
+
     fn expects_continue(&self) -> bool {
         self.parts.head.expects_continue()
     }
@@ -323,7 +336,7 @@ impl Downstream for Http2Downstream<'_> {
 
     fn held_bytes(&self) -> usize {
         let arrived = self.link.borrow().arrived_bytes(self.place);
-        self.parts.head.bytes().len() + self.parts.kept.len() + self.unreleased + arrived
+        self.parts.head.bytes().len() + self.parts.kept.len() + arrived
     }
 
     /// The other streams go on whatever becomes of this one.
@@ -338,4 +351,5 @@ impl Downstream for Http2Downstream<'_> {
 
 /// At least a record of TLS, which is read as a whole.
 const PIECE_BYTES_MIN: usize = 16 * 1024;
-const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// A body of 64 KiB comes in one piece with its head.
+const PIECE_BYTES_MAX: usize = 68 * 1024;

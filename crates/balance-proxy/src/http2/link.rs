@@ -16,6 +16,10 @@ pub(super) struct Link {
     pub(super) engine: Connection,
     /// What is to be written, and was not.
     pub(super) out: Vec<u8>,
+    /// How much was written before `out`.
+    written: u64,
+    /// The socket did not take all of `out` when it was offered.
+    is_blocked: bool,
     inboxes: Vec<Inbox>,
     /// Places of `inboxes` that no exchange has.
     free: Vec<usize>,
@@ -43,6 +47,8 @@ impl Link {
         Self {
             engine,
             out: Vec::new(),
+            written: 0,
+            is_blocked: false,
             inboxes: Vec::new(),
             free: Vec::new(),
             open: Vec::new(),
@@ -151,17 +157,52 @@ impl Link {
         self.inbox_bytes
     }
 
+    /// How much may be put into `out` at once. Content that comes with a head is put there without asking whether there
+    /// is room, by all exchanges of a turn.
+    pub(super) fn room(&self) -> usize {
+        TURN_BYTES_MAX.saturating_sub(self.out.len())
+    }
+
     /// Whether more may be put into `out`; if not, the exchange in this place is told when it is written.
     pub(super) fn has_room(&mut self, place: usize) -> bool {
         let has_room = self.out.len() < OUT_BYTES_MAX;
-        if !has_room && !self.waiting.contains(&place) {
-            self.waiting.push(place);
+        if !has_room {
+            self.wait_for_output(place);
         }
         has_room
     }
 
+    /// How far the output goes, counted from the beginning of the connection.
+    pub(super) fn output_end(&self) -> u64 {
+        self.written + self.out.len() as u64
+    }
+
+    /// Whether the output up to `end` is in the kernel, or will be in this turn: little of it goes where the last was
+    /// taken. If not, the exchange in this place is told when it is.
+    pub(super) fn is_sent(&mut self, place: usize, end: u64) -> bool {
+        let is_sent =
+            end <= self.written || (!self.is_blocked && self.out.len() <= SENT_AT_ONCE_BYTES_MAX);
+        if !is_sent {
+            self.wait_for_output(place);
+        }
+        is_sent
+    }
+
+    fn wait_for_output(&mut self, place: usize) {
+        if !self.waiting.contains(&place) {
+            self.waiting.push(place);
+        }
+    }
+
+    /// The socket does not take more.
+    pub(super) fn on_blocked(&mut self) {
+        self.is_blocked = true;
+    }
+
     /// `out` was written. Whoever waited for that is told.
     pub(super) fn on_written(&mut self, on_place: impl FnMut(usize)) {
+        self.written = self.output_end();
+        self.is_blocked = false;
         self.out.clear();
         self.waiting.drain(..).for_each(on_place);
     }
@@ -193,3 +234,44 @@ impl Link {
 
 /// Above it, exchanges wait until it is written: four records of TLS, and a body of 64 KiB in one write.
 const OUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Above it, exchanges read small pieces: four bodies of 64 KiB go out in one write.
+const TURN_BYTES_MAX: usize = 4 * OUT_BYTES_MAX;
+
+/// One record of TLS. The smallest buffer that Linux gives a socket holds it, and one that takes less is blocked.
+const SENT_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use balance_proto::http2::{Connection, ConnectionSettings, Role};
+
+    use super::{Link, SENT_AT_ONCE_BYTES_MAX};
+
+    /// A client that vanishes while its response is here did not get it: that must not be told as complete.
+    #[test]
+    fn output_is_sent_when_it_was_written_or_will_be_at_once() {
+        let settings = ConnectionSettings::default();
+        let mut link = Link::new(Connection::new(Role::Server, settings));
+        let mut told = Vec::new();
+
+        link.out.resize(SENT_AT_ONCE_BYTES_MAX, 0);
+        let end = link.output_end();
+        assert!(link.is_sent(1, end));
+        link.on_blocked();
+        assert!(!link.is_sent(1, end) && !link.is_sent(1, end));
+        link.on_written(|place| told.push(place));
+        assert_eq!(told, [1], "once");
+        assert!(link.is_sent(1, end));
+
+        link.out.resize(SENT_AT_ONCE_BYTES_MAX + 1, 0);
+        assert!(link.is_sent(1, end), "what comes behind it changes nothing");
+        let end = link.output_end();
+        assert!(!link.is_sent(2, end));
+        link.on_written(|place| told.push(place));
+        assert_eq!(told, [1, 2]);
+        link.out.push(0);
+        assert!(link.is_sent(2, end));
+        let end = link.output_end();
+        assert!(link.is_sent(3, end), "it is blocked no more");
+    }
+}

@@ -4,4 +4,5 @@ mod clients;
 mod exchanges;
 mod floods;
 mod limits;
+mod pressure;
 mod raw;

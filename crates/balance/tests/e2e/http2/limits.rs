@@ -104,11 +104,17 @@ fn a_connection_ends_after_its_last_request() {
     let mut client = RawHttp2::connect(process.listener("web"));
     let first = client.ask("/");
     assert_eq!(client.response(first), Ok((200, b"here".to_vec())));
-    let second = client.begin("POST", "/", &[], 0);
+    let (second, third) = (3, 5_u32);
+    // Together: the third one is on its way when the second one is read.
+    let heads = [("POST", second, 0), ("GET", third, END_STREAM)];
+    let heads = heads.map(|(method, stream, flags)| {
+        let head = request(method, "/", &[]);
+        Frame::new(HEADERS, flags | END_HEADERS, stream, head).bytes()
+    });
+    client.send_bytes(&heads.concat());
     let goaway = client.read_kind(GOAWAY);
     assert_eq!(goaway.payload, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
     let ping = client.read_kind(PING);
-    let third = client.ask("/");
     client.send(&Frame::new(PING, ACK, 0, ping.payload));
     let goaway = client.read_kind(GOAWAY);
     assert_eq!(goaway.payload[..4], third.to_be_bytes());
