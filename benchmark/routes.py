@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "main_job"))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
 
 import machine
 import proxies

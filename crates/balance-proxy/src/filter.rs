@@ -57,8 +57,7 @@ pub(crate) struct FilterContext {
     pub(crate) paths: balance_core::PathPolicy,
 }
 
-/// What a route does beyond forwarding, computed when the snapshot is compiled: which of its filters have to be run at
-/// all, and whether it mirrors.
+/// What a route does beyond forwarding: which of its filters have to be run at all, and whether it mirrors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) request: bool,

@@ -87,14 +87,16 @@ impl Mode {
     }
 }
 
-/// What happens to a request that a route matched.
+/// What happens to a request that a route matched. On one cache line of its own as far as an exchange reads it: of ten
+/// thousand routes the time to find out what to do is that of fetching it.
+#[repr(align(64))]
 pub struct RouteRules {
-    pub name: String,
+    pub name: Box<str>,
     pub action: Action,
     /// Where copies of what it forwards go.
     pub mirror: Option<MirrorId>,
     /// In the order they run.
-    pub filters: Vec<Filter>,
+    pub filters: Box<[Filter]>,
     /// Of a split, until a pool is drawn: each share has its own. Shared by routes that have the same: of ten thousand
     /// routes the ones in use stay in the processor's cache then.
     pub timeouts: Arc<Timeouts>,
@@ -104,8 +106,8 @@ pub struct RouteRules {
 pub enum Action {
     Forward(PoolId),
     Split(SplitId),
-    Redirect(Redirect),
-    Respond(Respond),
+    Redirect(Box<Redirect>),
+    Respond(Box<Respond>),
 }
 
 /// A named group of backends with one balancing policy, or a route's view of some of them.

@@ -85,7 +85,7 @@ async fn run(
     if let Some(route) = route {
         session
             .route
-            .clone_from(&snapshot.rules.routes[route.index()].name);
+            .push_str(&snapshot.rules.routes[route.index()].name);
     }
     let Some(pool) = server_name::pool(&snapshot.rules, rules, route) else {
         let _ = set_linger_zero(&*downstream);

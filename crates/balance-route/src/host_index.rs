@@ -2,23 +2,18 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::FixedState;
-
+use crate::host_map::HostMap;
 use crate::path_index::PathIndex;
 use crate::pattern::{HOST_BYTES_MAX, HostPattern};
 use crate::route::Route;
-
-/// Lookups with a client's text, insertions only from the configuration: nobody outside can make them collide, so a
-/// fixed seed is safe.
-type HostMap<V> = HashMap<Box<[u8]>, V, FixedState>;
 
 /// Three places where the routes for a host may be; the least rank of all three wins. Merging them into one list per
 /// host at compile time would multiply hosts by catch-all routes.
 #[derive(Debug)]
 pub(crate) struct HostIndex {
-    exact: HostMap<PathIndex>,
+    exact: HostMap,
     /// By suffix, without `*.`.
-    suffix: HostMap<PathIndex>,
+    suffix: HostMap,
     /// The most labels of any suffix: a client's host of a hundred labels costs no more lookups.
     suffix_labels_max: usize,
     any: Option<PathIndex>,
@@ -27,8 +22,8 @@ pub(crate) struct HostIndex {
 impl HostIndex {
     /// From routes in order of rank.
     pub(crate) fn compile(routes: &[Route]) -> Self {
-        let mut exact: HostMap<Vec<u32>> = HostMap::default();
-        let mut suffix: HostMap<Vec<u32>> = HostMap::default();
+        let mut exact: Ranks<'_> = HashMap::new();
+        let mut suffix: Ranks<'_> = HashMap::new();
         let mut any = Vec::new();
         for (rank, route) in (0_u32..).zip(routes) {
             if route.spec.hosts.is_empty() {
@@ -37,8 +32,8 @@ impl HostIndex {
             for host in &route.spec.hosts {
                 let ranks = match host {
                     HostPattern::Any => &mut any,
-                    HostPattern::Exact(host) => exact.entry(key(host)).or_default(),
-                    HostPattern::Suffix(host) => suffix.entry(key(host)).or_default(),
+                    HostPattern::Exact(host) => exact.entry(host.as_bytes()).or_default(),
+                    HostPattern::Suffix(host) => suffix.entry(host.as_bytes()).or_default(),
                 };
                 // A route may name a host twice.
                 if ranks.last() != Some(&rank) {
@@ -51,7 +46,7 @@ impl HostIndex {
             exact: index_all(exact, routes),
             suffix: index_all(suffix, routes),
             suffix_labels_max,
-            any: (!any.is_empty()).then(|| index(&any, routes)),
+            any: (!any.is_empty()).then(|| index(&[], &any, routes)),
         }
     }
 
@@ -98,19 +93,17 @@ impl HostIndex {
     }
 }
 
-fn index_all(ranks: HostMap<Vec<u32>>, routes: &[Route]) -> HostMap<PathIndex> {
-    ranks
-        .into_iter()
-        .map(|(host, ranks)| (host, index(&ranks, routes)))
-        .collect()
+/// The ranks of the routes that name a host.
+type Ranks<'a> = HashMap<&'a [u8], Vec<u32>>;
+
+fn index_all(ranks: Ranks<'_>, routes: &[Route]) -> HostMap {
+    let indexes = ranks.iter().map(|(host, ranks)| index(host, ranks, routes));
+    HostMap::new(indexes.collect())
 }
 
-fn index(ranks: &[u32], routes: &[Route]) -> PathIndex {
-    PathIndex::compile(ranks.iter().map(|rank| (*rank, &routes[*rank as usize])))
-}
-
-fn key(host: &str) -> Box<[u8]> {
-    host.as_bytes().into()
+fn index(name: &[u8], ranks: &[u32], routes: &[Route]) -> PathIndex {
+    let routes = ranks.iter().map(|rank| (*rank, &routes[*rank as usize]));
+    PathIndex::compile(name, routes)
 }
 
 fn labels(host: &[u8]) -> usize {

@@ -35,6 +35,7 @@
 mod condition;
 mod facts;
 mod host_index;
+mod host_map;
 mod params;
 mod path_index;
 mod pattern;

@@ -14,26 +14,28 @@
 //! together: all texts in one piece, all entries in another, and a route itself is looked at only when it asks for more
 //! than host and path.
 
-use std::ops::Range;
-
 use crate::pattern::{PathMatch, is_segment_end, without_trailing_slash};
 use crate::route::Route;
 
+/// What leads to the rest is one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct PathIndex {
-    /// Ascending by text, all different. The first is the empty text, a prefix of everything.
+    /// Ascending by text, all different. The first is the empty text, a prefix of everything; behind the last stands
+    /// one that only says where texts and entries end.
     nodes: Box<[Node]>,
-    /// The texts of the nodes, one behind the other.
+    /// The name of the host, and behind it the texts of the nodes, one behind the other.
     texts: Box<[u8]>,
     /// The entries of the nodes, one behind the other; those of a node ascending by rank.
     entries: Box<[Entry]>,
     /// The smallest rank in it.
     rank_min: u32,
+    name_len: u32,
 }
 
 impl PathIndex {
-    /// From pairs of rank and route, ascending by rank.
-    pub(crate) fn compile<'a>(routes: impl Iterator<Item = (u32, &'a Route)>) -> Self {
+    /// From pairs of rank and route, ascending by rank, and the name by which the index itself is found.
+    pub(crate) fn compile<'a>(name: &[u8], routes: impl Iterator<Item = (u32, &'a Route)>) -> Self {
         let mut found: Vec<(&[u8], Entry)> = routes
             .map(|(rank, route)| {
                 let (text, kind) = split(&route.spec.path);
@@ -48,28 +50,31 @@ impl PathIndex {
             .collect();
         let rank_min = found.first().map_or(u32::MAX, |(_, entry)| entry.rank);
         found.sort_by_key(|(text, entry)| (*text, entry.rank));
-        let entries: Box<[Entry]> = found.iter().map(|(_, entry)| *entry).collect();
 
-        let mut texts = Vec::new();
-        let mut nodes = vec![Node::new(0..0)];
-        for (at, (text, _)) in (0_u32..).zip(&found) {
-            let mut node = nodes.last_mut().expect("the empty text was pushed first");
-            if texts[range(&node.text)] != **text {
-                let begin = position(texts.len());
+        let mut texts = name.to_vec();
+        let mut nodes = vec![Node::new(texts.len(), 0)];
+        let mut last: &[u8] = &[];
+        for (at, (text, _)) in found.iter().enumerate() {
+            if *text != last {
+                nodes.push(Node::new(texts.len(), at));
                 texts.extend_from_slice(text);
-                nodes.push(Node::new(begin..position(texts.len())));
-                node = nodes.last_mut().expect("it was pushed now");
-                node.entries.start = at;
+                last = text;
             }
-            node.entries.end = at + 1;
         }
-        link(&mut nodes, &texts, &entries);
-        Self {
+        nodes.push(Node::new(texts.len(), found.len()));
+        let mut index = Self {
             nodes: nodes.into_boxed_slice(),
             texts: texts.into_boxed_slice(),
-            entries,
+            entries: found.iter().map(|(_, entry)| *entry).collect(),
             rank_min,
-        }
+            name_len: position(name.len()),
+        };
+        index.link();
+        index
+    }
+
+    pub(crate) fn name(&self) -> &[u8] {
+        &self.texts[..self.name_len as usize]
     }
 
     pub(crate) fn rank_min(&self) -> u32 {
@@ -79,17 +84,18 @@ impl PathIndex {
     /// The smallest rank below `best` whose path takes `path` and for which `is_match` holds; else `best`. `is_match` is
     /// asked of routes that ask for more, a regular expression among it.
     pub(crate) fn least(&self, path: &[u8], mut best: u32, is_match: impl Fn(u32) -> bool) -> u32 {
-        // The empty text is not above any path, so there is always one before.
-        let mut at = self.nodes.partition_point(|node| self.text(node) <= path) - 1;
+        let mut at = self.greatest_not_above(path);
         loop {
             let node = &self.nodes[at];
             if node.chain_rank_min >= best {
                 return best;
             }
-            let text = self.text(node);
+            let text = self.text(at);
             if path.starts_with(text) {
-                let entries = &self.entries[range(&node.entries)];
-                let candidates = entries.iter().take_while(|entry| entry.rank < best);
+                let candidates = self
+                    .entries(at)
+                    .iter()
+                    .take_while(|entry| entry.rank < best);
                 let found = candidates
                     .filter(|entry| entry.kind.is_match(path, text.len()))
                     .find(|entry| !entry.asks_more || is_match(entry.rank));
@@ -102,28 +108,72 @@ impl PathIndex {
         }
     }
 
-    fn text(&self, node: &Node) -> &[u8] {
-        &self.texts[range(&node.text)]
+    /// The position of the greatest text that is not above this one. The empty text is above none.
+    fn greatest_not_above(&self, path: &[u8]) -> usize {
+        let (mut found, mut above) = (0, self.nodes.len() - 1);
+        while above - found > 1 {
+            let middle = usize::midpoint(found, above);
+            if self.text(middle) <= path {
+                found = middle;
+            } else {
+                above = middle;
+            }
+        }
+        found
+    }
+
+    fn text(&self, at: usize) -> &[u8] {
+        &self.texts[self.nodes[at].text as usize..self.nodes[at + 1].text as usize]
+    }
+
+    fn entries(&self, at: usize) -> &[Entry] {
+        &self.entries[self.nodes[at].entries as usize..self.nodes[at + 1].entries as usize]
+    }
+
+    /// Sets parents and chains. In sorted order a text's prefixes come before it, and those that are still open
+    /// form a stack.
+    fn link(&mut self) {
+        let mut open: Vec<usize> = Vec::new();
+        for at in 0..self.nodes.len() - 1 {
+            while let Some(top) = open.last()
+                && !self.text(at).starts_with(self.text(*top))
+            {
+                open.pop();
+            }
+            let own = self
+                .entries(at)
+                .first()
+                .map_or(u32::MAX, |entry| entry.rank);
+            let (parent, above) = match open.last() {
+                Some(top) => (*top, self.nodes[*top].chain_rank_min),
+                None => (0, u32::MAX),
+            };
+            self.nodes[at].parent = position(parent);
+            self.nodes[at].chain_rank_min = own.min(above);
+            open.push(at);
+        }
     }
 }
 
 #[derive(Debug)]
 struct Node {
-    text: Range<u32>,
+    /// Where its text begins.
+    text: u32,
+    /// Where its entries begin.
+    entries: u32,
     /// The longest other text that is a prefix of this one. The root's is itself.
     parent: u32,
     /// The smallest rank here and among the parents: above it there is nothing to win.
     chain_rank_min: u32,
-    entries: Range<u32>,
 }
 
 impl Node {
-    fn new(text: Range<u32>) -> Self {
+    fn new(text: usize, entries: usize) -> Self {
         Self {
-            text,
+            text: position(text),
+            entries: position(entries),
             parent: 0,
             chain_rank_min: u32::MAX,
-            entries: 0..0,
         }
     }
 }
@@ -164,34 +214,6 @@ fn split(pattern: &PathMatch) -> (&[u8], Kind) {
         PathMatch::Exact(path) => (path.as_bytes(), Kind::Nothing),
         PathMatch::Regex(regex) => (regex.prefix(), Kind::Anything),
     }
-}
-
-/// Sets parents and chains. In sorted order a text's prefixes come before it, and those that are still open
-/// form a stack.
-fn link(nodes: &mut [Node], texts: &[u8], entries: &[Entry]) {
-    let mut open: Vec<usize> = Vec::new();
-    for at in 0..nodes.len() {
-        let text = &texts[range(&nodes[at].text)];
-        while let Some(top) = open.last()
-            && !text.starts_with(&texts[range(&nodes[*top].text)])
-        {
-            open.pop();
-        }
-        let own = entries[range(&nodes[at].entries)]
-            .first()
-            .map_or(u32::MAX, |entry| entry.rank);
-        let (parent, above) = match open.last() {
-            Some(top) => (*top, nodes[*top].chain_rank_min),
-            None => (0, u32::MAX),
-        };
-        nodes[at].parent = position(parent);
-        nodes[at].chain_rank_min = own.min(above);
-        open.push(at);
-    }
-}
-
-fn range(range: &Range<u32>) -> Range<usize> {
-    range.start as usize..range.end as usize
 }
 
 fn position(at: usize) -> u32 {

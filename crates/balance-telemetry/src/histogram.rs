@@ -26,11 +26,13 @@ pub const BUCKETS: [(u32, &str); 19] = [
     (10_000_000, "10.0"),
 ];
 
-/// A histogram that one thread writes. The last bucket is +Inf.
+/// A histogram that one thread writes. The last bucket is +Inf. The sum lies beside the buckets of what is fast, and
+/// most requests are: one cache line less to fetch.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Histogram {
-    buckets: [Counter; BUCKETS.len() + 1],
     sum_us: Counter,
+    buckets: [Counter; BUCKETS.len() + 1],
 }
 
 /// What a histogram held when it was read, or several of them together. Buckets are not cumulative here.

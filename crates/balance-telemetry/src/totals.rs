@@ -160,7 +160,7 @@ impl SeriesTotals for RequestTotals {
     type Cells = RequestCells;
 
     fn add(&mut self, cells: &RequestCells) {
-        cells.requests.for_each(|combination, count| {
+        cells.for_each_status(|combination, count| {
             let method = combination.map_or(Method::Other, |(method, _)| method);
             let key = combination.map(|(method, status)| (method as u8, status));
             self.requests.entry(key).or_insert((method, 0)).1 += count;

@@ -26,7 +26,7 @@ impl WorkerMetrics {
     /// handle is kept. The same names give the same cells, also after a reload.
     ///
     /// What did not get as far has the empty string as route or pool.
-    pub fn request_series(&self, listener: &str, route: &str, pool: &str) -> Rc<RequestSeries> {
+    pub fn request_series(&self, listener: &str, route: &str, pool: &str) -> RequestSeries {
         let labels = RequestLabels {
             listener: listener.into(),
             route: route.into(),
@@ -35,7 +35,7 @@ impl WorkerMetrics {
         let cells = self
             .shard
             .with_series(|series| Arc::clone(series.requests.entry(labels).or_default()));
-        Rc::new(RequestSeries::new(cells))
+        RequestSeries::new(cells)
     }
 
     /// The attempts at a backend. As [`WorkerMetrics::request_series`], to be kept.

@@ -46,7 +46,7 @@ pub(super) fn compile(
             timeouts = Arc::new(route.timeouts.clone());
         }
         let rules = RouteRules {
-            name: route.name.clone(),
+            name: route.name.as_str().into(),
             action: compiled.action(route, identities, errors),
             mirror: route.mirror.as_ref().map(|mirror| {
                 let in_flight = identities.mirror(&route.name);
@@ -57,7 +57,7 @@ pub(super) fn compile(
                     .push(mirror_rules(route, mirror, in_flight));
                 id
             }),
-            filters: filters(&route.transform, &route.place, errors),
+            filters: filters(&route.transform, &route.place, errors).into(),
             timeouts: Arc::clone(&timeouts),
         };
         compiled.routes.push(rules);
@@ -83,7 +83,9 @@ impl CompiledRoutes {
                 }
                 Action::Split(id)
             }
-            ActionConfig::Redirect(redirect) => Action::Redirect(compile_redirect(redirect)),
+            ActionConfig::Redirect(redirect) => {
+                Action::Redirect(Box::new(compile_redirect(redirect)))
+            }
             ActionConfig::Respond(respond) => {
                 for (name, value) in &respond.headers {
                     if !Respond::check_header(name, value) {
@@ -92,7 +94,7 @@ impl CompiledRoutes {
                         errors.push(refuse(&route.place, message));
                     }
                 }
-                Action::Respond(compile_respond(respond))
+                Action::Respond(Box::new(compile_respond(respond)))
             }
         }
     }

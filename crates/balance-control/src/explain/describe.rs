@@ -164,7 +164,7 @@ impl Subject<'_> {
         Routes {
             asked: asked.collect(),
             unasked: trace.unasked,
-            decided: decided.map(|route| self.snapshot.routes[route.index()].name.clone()),
+            decided: decided.map(|route| self.snapshot.routes[route.index()].name.to_string()),
             mirror: decided.and_then(|route| self.mirror(route)),
             action: match (decided, rules.pool) {
                 (Some(route), _) => self.action(&self.snapshot.routes[route.index()].action),
@@ -321,7 +321,7 @@ impl Subject<'_> {
 
     fn answer(&self, answer: &OwnAnswer, explained: &RequestExplanation) -> Answer {
         let route = explained.route;
-        let name = route.map(|route| self.snapshot.routes[route.index()].name.as_str());
+        let name = route.map(|route| &*self.snapshot.routes[route.index()].name);
         let by = match (answer.stage, name) {
             (Stage::Parser, _) => "the request is refused as it is read".to_owned(),
             (Stage::Host, _) => {

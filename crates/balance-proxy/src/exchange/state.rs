@@ -254,7 +254,7 @@ impl Exchange {
 
     pub(crate) fn needs(&self) -> Needs {
         match (self.route, self.pool.or(self.listener().pool)) {
-            (Some(route), _) => self.snapshot().route_needs[route.index()],
+            (Some(route), _) => self.snapshot().route_needs(route),
             (None, Some(pool)) => self.snapshot().pools[pool.index()].needs,
             (None, None) => Needs::default(),
         }

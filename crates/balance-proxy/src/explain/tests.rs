@@ -42,10 +42,10 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
             timeouts: Default::default(),
         }],
         routes: vec![RouteRules {
-            name: "r".to_owned(),
+            name: "r".into(),
             action: Action::Forward(PoolId(0)),
             mirror: None,
-            filters,
+            filters: filters.into(),
             timeouts: Default::default(),
         }],
         splits: Vec::new(),

@@ -1,7 +1,6 @@
 //! The handles that count requests, found by position: one for each listener, route and pool that belong together.
 
 use std::cell::OnceCell;
-use std::rc::Rc;
 
 use balance_core::{PoolId, RouteId};
 use balance_telemetry::{RequestSeries, WorkerMetrics};
@@ -14,9 +13,9 @@ use crate::snapshot::{Action, Snapshot};
 /// handle keeps its labels, so two of them must not share a slot.
 pub(super) struct RequestHandles {
     /// By listener.
-    slots: Vec<Box<[OnceCell<Rc<RequestSeries>>]>>,
-    /// Where the slots of each route begin, by [`RouteId`].
-    begins: Box<[usize]>,
+    slots: Vec<Box<[OnceCell<RequestSeries>]>>,
+    /// Where the slots of each route begin, by [`RouteId`]. Small, to be in a cache when it is asked.
+    begins: Box<[u32]>,
 }
 
 impl RequestHandles {
@@ -26,7 +25,7 @@ impl RequestHandles {
             .routes
             .iter()
             .map(|route| {
-                let begin = end;
+                let begin = u32::try_from(end).expect("fewer than 2^32 routes and pools of them");
                 end += 1 + match &route.action {
                     Action::Forward(_) => 1,
                     Action::Split(split) => rules.splits[split.index()].shares().len(),
@@ -53,9 +52,9 @@ impl RequestHandles {
         let slot = match (route, pool) {
             (None, None) => 0,
             (None, Some(_)) => 1,
-            (Some(route), None) => self.begins[route.index()],
+            (Some(route), None) => self.begins[route.index()] as usize,
             (Some(route), Some(pool)) => {
-                self.begins[route.index()] + 1 + position(rules, route, pool)
+                self.begins[route.index()] as usize + 1 + position(rules, route, pool)
             }
         };
         self.slots[listener][slot].get_or_init(|| {

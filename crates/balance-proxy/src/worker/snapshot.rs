@@ -20,8 +20,6 @@ pub(crate) struct WorkerSnapshot {
     pub(crate) rules: Arc<Snapshot>,
     /// Indexed by [`PoolId`].
     pub(crate) pools: Vec<WorkerPool>,
-    /// Indexed by [`RouteId`].
-    pub(crate) route_needs: Vec<Needs>,
     /// Whether some pool wants to be told who the clients are.
     pub(crate) sends_proxy: bool,
     series: RequestHandles,
@@ -97,20 +95,22 @@ impl WorkerSnapshot {
             .collect();
         Self {
             pools,
-            route_needs: rules
-                .routes
-                .iter()
-                .map(|route| Needs {
-                    mirror: route.mirror,
-                    ..Needs::of(&route.filters)
-                })
-                .collect(),
             sends_proxy: rules.pools.iter().any(|pool| pool.send_proxy.is_some()),
             series: RequestHandles::new(&rules),
             mirrors: mirror_handles(&rules, parts.metrics),
             members,
             positions,
             rules,
+        }
+    }
+
+    /// What the route does beyond forwarding. Found when it is asked for: of a route without filters all of it lies on
+    /// the cache line of its rules.
+    pub(crate) fn route_needs(&self, route: RouteId) -> Needs {
+        let rules = &self.rules.routes[route.index()];
+        Needs {
+            mirror: rules.mirror,
+            ..Needs::of(&rules.filters)
         }
     }
 

@@ -19,12 +19,44 @@ pub(crate) struct StatusTable {
     other: Counter,
 }
 
+/// The combination that came first. Nearly all that a route answers has it, so it has a place beside what else is
+/// written for each request.
+#[derive(Debug)]
+pub(crate) struct FirstStatus(Slot);
+
 /// `key` is written once, before the first count.
 #[derive(Debug)]
 struct Slot {
     /// 0 while unused.
     key: AtomicU32,
     count: Counter,
+}
+
+impl FirstStatus {
+    pub(crate) const fn new() -> Self {
+        Self(Slot::new())
+    }
+
+    /// Whether the combination has its place here, and is counted.
+    #[inline]
+    pub(crate) fn count(&self, method: Method, status: u16) -> bool {
+        let key = key_of(method, status);
+        self.0.key.load(Ordering::Relaxed) == key && {
+            self.0.count.increment();
+            true
+        } || self.claim(key)
+    }
+
+    /// As [`StatusTable::for_each`].
+    pub(crate) fn for_each(&self, visit: impl FnMut(Option<(Method, u16)>, u64)) {
+        visit_all([&self.0], visit);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim(&self, key: u32) -> bool {
+        probe(std::slice::from_ref(&self.0), 0, 1, key)
+    }
 }
 
 impl StatusTable {
@@ -52,12 +84,7 @@ impl StatusTable {
     /// for those that found no place.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Option<(Method, u16)>, u64)) {
         let far = self.far.get().into_iter().flat_map(|slots| slots.iter());
-        for slot in self.near.iter().chain(far) {
-            let key = slot.key.load(Ordering::Acquire);
-            if key != 0 {
-                visit(Some(parts_of(key)), slot.count.value());
-            }
-        }
+        visit_all(self.near.iter().chain(far), &mut visit);
         let other = self.other.value();
         if other > 0 {
             visit(None, other);
@@ -85,6 +112,18 @@ impl Slot {
         Self {
             key: AtomicU32::new(0),
             count: Counter::new(),
+        }
+    }
+}
+
+fn visit_all<'a>(
+    slots: impl IntoIterator<Item = &'a Slot>,
+    mut visit: impl FnMut(Option<(Method, u16)>, u64),
+) {
+    for slot in slots {
+        let key = slot.key.load(Ordering::Acquire);
+        if key != 0 {
+            visit(Some(parts_of(key)), slot.count.value());
         }
     }
 }

@@ -81,20 +81,20 @@ fn own_responses_ask_no_backend() {
         routes: vec![
             (
                 under(0, 0, "/tea"),
-                Action::Respond(Respond {
+                Action::Respond(Box::new(Respond {
                     status: 299,
                     body: b"teapot".to_vec(),
                     content_type: "text/plain".to_owned(),
                     headers: vec![("X-Own".to_owned(), "yes".to_owned())],
-                }),
+                })),
             ),
             (
                 under(1, 0, "/old"),
-                Action::Redirect(Redirect {
+                Action::Redirect(Box::new(Redirect {
                     scheme: Some("https".to_owned()),
                     status: 308,
                     ..Redirect::default()
-                }),
+                })),
             ),
         ],
         ..Setup::default()
@@ -122,7 +122,10 @@ fn redirects_lead_to_a_path_of_a_known_host() {
         };
         let setup = Setup {
             listener_pool: None,
-            routes: vec![(RouteSpec::any(RouteId(0)), Action::Redirect(redirect))],
+            routes: vec![(
+                RouteSpec::any(RouteId(0)),
+                Action::Redirect(Box::new(redirect)),
+            )],
             ..Setup::default()
         };
         let mut client = Client::get(target);

@@ -373,10 +373,10 @@ impl Setup {
             .into_iter()
             .enumerate()
             .map(|(index, action)| RouteRules {
-                name: format!("route{index}"),
+                name: format!("route{index}").into(),
                 action,
                 mirror: (index == 0 && has_mirror).then_some(MirrorId(0)),
-                filters: route_filters.take().unwrap_or_default(),
+                filters: route_filters.take().unwrap_or_default().into(),
                 timeouts: Arc::new(self.timeouts.clone()),
             });
         let mut pool_filters = Some(pool_filters);
