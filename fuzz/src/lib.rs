@@ -40,6 +40,8 @@ pub mod route_regex;
 )]
 mod script;
 mod sender;
+pub mod tls_client;
+mod tls_peer;
 pub mod tls_server;
 
 pub use dictionary::TOKENS;
@@ -113,6 +115,8 @@ pub const TARGETS: &[Target] = &[
     target("route_match", 5_000, route_match::check, route_match::seeds),
     // Compiling a pattern takes milliseconds without optimisation.
     target("route_regex", 200, route_regex::check, route_regex::seeds),
+    // Each input meets a hello with fresh keys, twice.
+    target("tls_client", 1_000, tls_client::check, tls_client::seeds),
     // A hello that is good is answered with a signature.
     target("tls_server", 2_000, tls_server::check, tls_server::seeds),
 ];

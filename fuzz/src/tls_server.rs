@@ -9,10 +9,12 @@ use balance_tls::{
     ServerPolicy, ServerSettings,
 };
 
+use crate::tls_peer::{End, feed};
+
 /// The bytes of a connection.
 pub fn check(input: &[u8]) {
-    let whole = feed(input, input.len().max(1));
-    let ragged = feed(input, 7);
+    let whole = end(input, input.len().max(1));
+    let ragged = end(input, 7);
     assert_eq!(whole, ragged);
 }
 
@@ -21,48 +23,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     crate::client_hello::seeds()
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Refused(String),
-    /// How much of it waits for more.
-    Waiting(usize),
-}
-
-fn feed(input: &[u8], piece_bytes: usize) -> End {
+fn end(input: &[u8], piece_bytes: usize) -> End {
     // All of it, as the choice of the suites' order must not depend on how it is cut here.
     let mut session = policy().accept(input).expect("there is randomness");
-    let mut held = Vec::new();
-    let mut replies = Vec::new();
-    for piece in input.chunks(piece_bytes) {
-        held.extend_from_slice(piece);
-        while session.has_record(&held) {
-            let opened = session.open(&mut held, &mut [], &mut replies);
-            are_records(&replies);
-            match opened {
-                Ok(opened) => {
-                    assert_eq!(opened.plaintext, 0, "nobody has the keys");
-                    held.drain(..opened.consumed);
-                }
-                Err(error) => return End::Refused(error.to_string()),
-            }
-        }
-        assert!(
-            session.is_handshaking(),
-            "nobody can finish without the keys"
-        );
-    }
-    End::Waiting(held.len())
-}
-
-/// RFC 8446 §5.1: whole ones, of a type that there is, none longer than it may be.
-fn are_records(mut bytes: &[u8]) {
-    while let [kind, major, _, high, low, rest @ ..] = bytes {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        assert!((20..=23).contains(kind) && *major == 3, "{bytes:?}");
-        assert!(length <= rest.len() && length <= (1 << 14) + 256);
-        bytes = &rest[length..];
-    }
-    assert!(bytes.is_empty(), "half a record");
+    feed(&mut session, input, piece_bytes)
 }
 
 fn policy() -> &'static ServerPolicy {

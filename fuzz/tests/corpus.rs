@@ -73,6 +73,7 @@ targets! {
     response_head
     route_match
     route_regex
+    tls_client
     tls_server
 }
 

@@ -6,5 +6,6 @@
 mod choice;
 mod client;
 mod client_auth;
+mod cover;
 mod pair;
 mod transfer;
