@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+use crate::planted::{self, Bug};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::tally::Outcome;
 
@@ -162,7 +163,7 @@ impl BreakerMachine {
         if was == State::Closed || now_ms < self.trial_ms() {
             return None;
         }
-        let max = self.rules.max_concurrent_requests;
+        let max = self.trials_max();
         let (under_way, successes) = match was {
             State::HalfOpen {
                 under_way,
@@ -222,14 +223,19 @@ impl BreakerMachine {
         self.leave(trial);
     }
 
+    fn trials_max(&self) -> u32 {
+        if planted::has(Bug::AdmitsEveryTrial) {
+            return u32::MAX;
+        }
+        self.rules.max_concurrent_requests
+    }
+
     /// When a trial may begin: 0 = at once, or it needs none.
     pub fn trial_ms(&self) -> u64 {
         match self.state {
             State::Closed => 0,
             State::Open { since_ms } => since_ms.saturating_add(self.rules.timeout_ms),
-            State::HalfOpen { under_way, .. } if under_way < self.rules.max_concurrent_requests => {
-                0
-            }
+            State::HalfOpen { under_way, .. } if under_way < self.trials_max() => 0,
             State::HalfOpen { last_ms, .. } => last_ms.saturating_add(self.rules.timeout_ms),
         }
     }

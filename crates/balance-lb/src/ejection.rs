@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+use crate::planted::{self, Bug};
 use crate::tally::Tallied;
 
 /// What a machine follows.
@@ -99,7 +100,7 @@ impl EjectionMachine {
     pub fn judge(&mut self, now_ms: u64, seen: Tallied, may_eject: bool) -> Option<Judgement> {
         self.window.add(now_ms, self.rules.window_ms, seen);
         if let Some(until_ms) = self.until_ms {
-            if now_ms < until_ms {
+            if now_ms < until_ms || planted::has(Bug::EjectsForEver) {
                 return None;
             }
             self.until_ms = None;

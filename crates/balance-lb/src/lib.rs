@@ -42,8 +42,11 @@ mod hash;
 mod health;
 mod lease;
 mod places;
+mod planted;
 mod retry;
 mod rng;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 mod split;
 mod sync;
 mod tally;

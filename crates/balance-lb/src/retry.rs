@@ -19,6 +19,7 @@ use std::sync::Arc;
 use balance_core::{Backoff, Cause, RetryPolicy, RetryReason, RetryRefusal};
 
 use crate::places::{Place, Places};
+use crate::planted::{self, Bug};
 
 /// How an attempt failed, before anything of its response was passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Retries {
         let Some(reason) = listed(policy, question.failure) else {
             return Retry::NotListed;
         };
-        if !question.is_repeatable {
+        if !question.is_repeatable && !planted::has(Bug::RepeatsEverything) {
             return Retry::Refused(RetryRefusal::NotRepeatable);
         }
         if question.attempts >= policy.max_attempts {
@@ -93,7 +94,12 @@ impl Retries {
         if after_ms >= question.time_left_ms {
             return Retry::Refused(RetryRefusal::Deadline);
         }
-        match budget.take(retries_max(policy.budget, question.live)) {
+        let max = if planted::has(Bug::SpendsWithoutBudget) {
+            0
+        } else {
+            retries_max(policy.budget, question.live)
+        };
+        match budget.take(max) {
             Ok(place) => self.place = Some(place),
             Err(_) => return Retry::Refused(RetryRefusal::Budget),
         }
