@@ -70,9 +70,11 @@ impl Axis {
     pub(crate) fn nines(samples: u64) -> Self {
         let nines = (samples.max(10) as f64).log10().floor().clamp(2.0, 6.0);
         let mut ticks = vec![(0.0, "0".to_owned()), (nine_place(0.5), "50 %".to_owned())];
-        ticks.extend((1..=nines as i32).map(|n| {
-            let percent = 100.0 * (1.0 - 10f64.powi(-n));
-            (f64::from(n), format!("{percent} %"))
+        ticks.extend((1..=nines as u8).map(|n| {
+            let percent = 100.0 * (1.0 - 10f64.powi(-i32::from(n)));
+            // As many places as it has nines: a binary fraction has more.
+            let places = usize::from(n.saturating_sub(2));
+            (f64::from(n), format!("{percent:.places$} %"))
         }));
         Self {
             scale: Scale::Linear,
@@ -246,6 +248,10 @@ mod tests {
         assert_eq!(
             ticks(&Axis::nines(1_500)),
             ["0", "50 %", "90 %", "99 %", "99.9 %"]
+        );
+        assert_eq!(
+            ticks(&Axis::nines(1_000_000))[4..],
+            ["99.9 %", "99.99 %", "99.999 %", "99.9999 %"]
         );
         assert_eq!(number(1_250_000.0), "1.25M");
     }

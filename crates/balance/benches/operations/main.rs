@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench                                        everything, compared with the run before
 //! cargo bench -- router                              what has this in its name
-//! cargo bench -- --save-baseline main                to be compared with later (`balance bench compare`)
+//! cargo bench -- --save-baseline main                to be compared with later (`balance bench compare`); not `new`
 //! cargo bench -- --profile-cpu cpu.pb.gz router      a CPU profile instead, for `go tool pprof`
 //! cargo bench -- --profile-mem mem.pb.gz router      a heap profile (the bench target `heap` does it)
 //! cargo bench -- --list-operations                   their names
@@ -13,6 +13,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a measurement prints, and stops when its own input is wrong"
 )]
 
@@ -47,11 +48,27 @@ fn main() -> ExitCode {
         let mut repeat = (operation.make)();
         repeat(WARM);
         count_instructions(&mut repeat);
+    } else if names_latest_run() {
+        eprintln!(
+            "a baseline cannot be called `new`: the latest run is, and would be emptied. \
+             Choose another name: --save-baseline main"
+        );
+        return ExitCode::FAILURE;
     } else if value_of("--profile-mem").is_none() {
         // That is the other bench target's, whose allocator can do it.
         measure();
     }
     ExitCode::SUCCESS
+}
+
+/// Whether a baseline is to be saved under the name of the latest run. Criterion would move the run onto itself, and
+/// nothing would be left of it.
+fn names_latest_run() -> bool {
+    let args: Vec<String> = std::env::args().collect();
+    args.contains(&"--save-baseline=new".to_owned())
+        || args
+            .windows(2)
+            .any(|pair| pair == ["--save-baseline", "new"])
 }
 
 fn all() -> Vec<Operation> {
