@@ -21,6 +21,8 @@ pub enum Verdict {
     Incomplete,
     /// More is awaited.
     Partial,
+    /// Of HTTP/2: the stream is reset; the other side sees nothing.
+    Reset,
 }
 
 /// One case.
@@ -35,6 +37,8 @@ pub struct Row {
     pub options: BTreeMap<String, String>,
     /// `>`: what is sent.
     pub input: Vec<u8>,
+    /// The same, line by line: the fields of HTTP/2.
+    pub lines: Vec<Vec<u8>>,
     /// `<`: what the other side gets.
     pub forwarded: Vec<u8>,
     /// `+`: what belongs to nobody, or to what comes next.
@@ -86,6 +90,14 @@ pub fn client_hello_rows() -> Vec<Row> {
     load("client_hellos.txt")
 }
 
+/// The rows of `downgrade.txt`.
+///
+/// # Panics
+/// When the file is not there or not as described.
+pub fn downgrade_rows() -> Vec<Row> {
+    load("downgrade.txt")
+}
+
 /// Parses a whole table.
 ///
 /// # Errors
@@ -106,13 +118,17 @@ pub fn parse_rows(text: &str) -> Result<Vec<Row>, String> {
             is_open = true;
         } else if let Some(row) = rows.last_mut() {
             let (mark, text) = line.split_once(' ').ok_or_else(|| at("no bytes".into()))?;
-            let part = match mark {
-                ">" => &mut row.input,
-                "<" => &mut row.forwarded,
-                "+" => &mut row.rest,
+            let mut bytes = Vec::new();
+            unescape(&mut text.chars().peekable(), None, &mut bytes).map_err(at)?;
+            match mark {
+                ">" => {
+                    row.input.extend(&bytes);
+                    row.lines.push(bytes);
+                }
+                "<" => row.forwarded.extend(bytes),
+                "+" => row.rest.extend(bytes),
                 _ => return Err(at(format!("`{mark}` is not >, < or +"))),
-            };
-            unescape(&mut text.chars().peekable(), None, part).map_err(at)?;
+            }
         }
     }
     Ok(rows)
@@ -174,6 +190,7 @@ fn parse_header(line: &str, number: usize) -> Result<Row, String> {
         verdict: parse_verdict(verdict)?,
         options: words.map(option).collect::<Result<_, String>>()?,
         input: Vec::new(),
+        lines: Vec::new(),
         forwarded: Vec::new(),
         rest: Vec::new(),
         line: number,
@@ -193,6 +210,7 @@ fn parse_verdict(word: &str) -> Result<Verdict, String> {
         "partial" => Ok(Verdict::Partial),
         "closed" => Ok(Verdict::Closed),
         "incomplete" => Ok(Verdict::Incomplete),
+        "reset" => Ok(Verdict::Reset),
         _ => match word.strip_suffix("-body") {
             Some(text) => status(text).map(Verdict::BodyRefused),
             None => status(word).map(Verdict::Refused),
@@ -242,7 +260,9 @@ fn unescape(
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, parse_rows, request_rows, response_rows, without_added_fields};
+    use super::{
+        Verdict, downgrade_rows, parse_rows, request_rows, response_rows, without_added_fields,
+    };
 
     #[test]
     fn rows_with_options_and_continued_bytes() {
@@ -252,6 +272,7 @@ mod tests {
         assert_eq!(rows[0].verdict, Verdict::BodyRefused(400));
         assert_eq!(rows[0].option("paths"), Some("off"));
         assert_eq!(rows[0].input, b"x\ryzzyzz");
+        assert_eq!(rows[0].lines, [b"x\r".to_vec(), b"yzzyzz".to_vec()]);
         assert_eq!(rows[0].rest, b"|\\");
         assert_eq!((rows[1].line, rows[1].forwarded.as_slice()), (9, &b"r"[..]));
     }
@@ -271,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_tables_of_balance_proto_can_be_read() {
-        for rows in [request_rows(), response_rows()] {
+        for rows in [request_rows(), response_rows(), downgrade_rows()] {
             assert!(rows.len() > 50, "{}", rows.len());
             for row in &rows {
                 assert!(!row.input.is_empty(), "{}", row.title());

@@ -1,5 +1,6 @@
 //! What becomes of single exchanges: forwarded, refused, cut off, held back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use balance_testkit::{Origin, RawClient, Script, Signal, at_some_pace};
@@ -8,7 +9,7 @@ use super::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RESET,
     RawHttp2, SETTINGS, WINDOW_UPDATE, block, request,
 };
-use crate::subject::{Config, dead_address, get, wait_for_cause, wait_until};
+use crate::subject::{Config, dead_address, get, reload, wait_for_cause, wait_until};
 
 const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
@@ -337,6 +338,44 @@ fn a_shutdown_takes_two_steps_and_loses_nothing() {
         assert_eq!(content, if is_served { &b"late"[..] } else { b"" });
     }
     assert!(process.wait_for_exit(balance_testkit::PATIENCE).success());
+}
+
+/// A reload that takes the listener away ends its connections in the same two steps.
+#[test]
+fn a_reload_without_the_listener_loses_no_stream() {
+    let origin = Origin::answering(Script::ok("late").delay(Duration::from_secs(1)));
+    let config = Config::http(&[origin.addr()]);
+    let process = config.start();
+    let mut client = RawHttp2::connect(process.listener("web"));
+    let streams: Vec<u32> = (0..20).map(|_| client.ask("/")).collect();
+    origin.wait_for_heads(20);
+    let elsewhere = Config {
+        listen: "127.0.0.2:0".to_owned(),
+        ..config
+    };
+    reload(&process, &elsewhere);
+    let (mut last_streams, mut contents) = (Vec::new(), BTreeMap::<u32, Vec<u8>>::new());
+    while let Some(frame) = client.read() {
+        match frame.kind {
+            GOAWAY => last_streams.push(frame.payload[..4].to_vec()),
+            DATA => contents
+                .entry(frame.stream)
+                .or_default()
+                .extend(frame.payload),
+            PING => {
+                // It may be over already where this client stood still.
+                client.try_send(&Frame::new(PING, ACK, 0, frame.payload).bytes());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(
+        last_streams,
+        [vec![0x7f, 0xff, 0xff, 0xff], vec![0, 0, 0, 39]]
+    );
+    for stream in streams {
+        assert_eq!(contents.get(&stream).map(Vec::as_slice), Some(&b"late"[..]));
+    }
 }
 
 #[test]

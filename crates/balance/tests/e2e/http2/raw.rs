@@ -28,6 +28,9 @@ pub(super) const END_STREAM: u8 = 1;
 pub(super) const ACK: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
+/// What every peer takes (RFC 9113 §4.2).
+const FRAME_BYTES_MAX: usize = 16_384;
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Frame {
@@ -60,13 +63,18 @@ impl Frame {
 pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
-        bytes.push(0);
-        for text in [name, value] {
-            push_length(&mut bytes, text.len());
-            bytes.extend(text.as_bytes());
-        }
+        push_field(&mut bytes, name.as_bytes(), value.as_bytes());
     }
     bytes
+}
+
+/// Adds a field to a field block, whatever is in it.
+pub(super) fn push_field(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    block.push(0);
+    for text in [name, value] {
+        push_length(block, text.len());
+        block.extend(text);
+    }
 }
 
 /// RFC 7541 §5.1 with a prefix of 7 bits.
@@ -157,6 +165,29 @@ impl RawHttp2 {
         self.next_stream += 2;
         let head = request(method, path, fields);
         self.send(&Frame::new(HEADERS, flags | END_HEADERS, stream, head));
+        stream
+    }
+
+    /// A whole request on the next stream, in as many frames as it takes and one write; its stream.
+    pub(super) fn ask_whole(&mut self, block: &[u8], content: Option<&[u8]>) -> u32 {
+        let stream = self.next_stream;
+        self.next_stream += 2;
+        let mut bytes = Vec::new();
+        let ends = if content.is_none() { END_STREAM } else { 0 };
+        let count = block.chunks(FRAME_BYTES_MAX).len();
+        for (index, piece) in block.chunks(FRAME_BYTES_MAX).enumerate() {
+            let (kind, flags) = match index {
+                0 => (HEADERS, ends),
+                _ => (CONTINUATION, 0),
+            };
+            let is_last = index + 1 == count;
+            let flags = if is_last { flags | END_HEADERS } else { flags };
+            bytes.extend(Frame::new(kind, flags, stream, piece).bytes());
+        }
+        if let Some(content) = content {
+            bytes.extend(Frame::new(DATA, END_STREAM, stream, content).bytes());
+        }
+        self.send_bytes(&bytes);
         stream
     }
 

@@ -123,7 +123,9 @@ fn check(bench: &Bench, job: &Job) -> Outcome {
     let expected = match row.verdict {
         Verdict::Ok => Seen::Normal,
         Verdict::Refused(status) | Verdict::BodyRefused(status) => Seen::Reject(Some(status)),
-        Verdict::Partial | Verdict::Incomplete | Verdict::Closed => Seen::Reject(None),
+        Verdict::Partial | Verdict::Incomplete | Verdict::Closed | Verdict::Reset => {
+            Seen::Reject(None)
+        }
     };
     let cut = format!("cut at {}", job.cut);
     if judgement.seen != expected {

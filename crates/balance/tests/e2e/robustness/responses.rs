@@ -132,7 +132,7 @@ fn check(bench: &Bench, job: &Job) -> Outcome {
         Verdict::Ok => check_forwarded(&mut client, job),
         Verdict::Refused(status) => check_refused(&mut client, job, status),
         Verdict::Partial => check_refused(&mut client, job, 502),
-        Verdict::BodyRefused(_) | Verdict::Incomplete | Verdict::Closed => {
+        Verdict::BodyRefused(_) | Verdict::Incomplete | Verdict::Closed | Verdict::Reset => {
             check_broken(&mut client, job)
         }
     };
