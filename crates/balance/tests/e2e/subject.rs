@@ -1,12 +1,14 @@
 //! The Balance under test: its configuration, its process, and short questions to both of its sides.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use balance_testkit::{
-    DeadBackend, PATIENCE, Process, ProcessOptions, RawClient, Response, TempDir, pause,
+    DeadBackend, PATIENCE, Process, ProcessOptions, RawClient, Response, StrictError, TempDir,
+    pause,
 };
 use serde_json::Value;
 
@@ -118,6 +120,24 @@ impl Config {
         };
         Process::with_options(BINARY, &self.yaml(), &options).unwrap()
     }
+}
+
+/// A connection that may be reset as soon as it is accepted; `None`: it was, while the client still connected.
+#[track_caller]
+pub(crate) fn unless_reset(connecting: io::Result<RawClient>) -> Option<RawClient> {
+    match connecting {
+        Ok(client) => Some(client),
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+            None
+        }
+    }
+}
+
+/// Whether a client is reset at once.
+pub(crate) fn is_reset(address: SocketAddr) -> bool {
+    let client = unless_reset(RawClient::connect(address));
+    client.is_none_or(|mut client| client.read_to_end() == Err(StrictError::Reset))
 }
 
 /// A GET on a connection of its own.

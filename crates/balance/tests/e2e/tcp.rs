@@ -1,7 +1,7 @@
 //! TCP mode: bytes pass both ways as they are, ends and resets are passed on, and a dead backend is passed over.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,7 @@ use balance_testkit::{
     at_some_pace, pause,
 };
 
-use crate::subject::{Config, backend, dead_address, metric, wait_for_cause, wait_until};
-
-/// Whether the client is reset at once, be it while it still connects.
-fn is_reset(web: SocketAddr) -> bool {
-    match RawClient::connect(web) {
-        Ok(mut client) => client.read_to_end() == Err(StrictError::Reset),
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-    }
-}
+use crate::subject::{Config, backend, dead_address, is_reset, metric, wait_for_cause, wait_until};
 
 /// Whether it talks to an echo now.
 fn echoes(client: &mut RawClient) -> bool {
