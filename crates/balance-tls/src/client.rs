@@ -156,7 +156,11 @@ fn config(settings: ClientSettings) -> Result<ClientConfig, PolicyError> {
 }
 
 impl Trust {
-    fn verifier(
+    /// What a handshake asks about the chain that a server shows.
+    ///
+    /// # Errors
+    /// There is no authority.
+    pub fn verifier(
         self,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, PolicyError> {

@@ -47,4 +47,3 @@ pub use session::{
     sealed_bytes_max,
 };
 pub use suites::CipherSuite;
-pub use unverified::any_server;

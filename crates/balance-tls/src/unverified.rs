@@ -9,8 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 /// For a client that takes any server: the signatures of its handshake are checked, its chain is not.
-#[must_use]
-pub fn any_server(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
+pub(crate) fn any_server(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Unverified::servers(provider))
 }
 

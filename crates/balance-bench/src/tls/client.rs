@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use balance_core::TlsVersion;
-use balance_tls::{CipherSuite, Session};
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use balance_tls::{Authorities, Chain, CipherSuite, Session, Trust};
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use super::{TlsArgs, TlsStream};
 
@@ -35,7 +33,7 @@ impl Client {
         let name = ServerName::try_from(name.to_owned())
             .with_context(|| format!("`{name}` is no name of a server: give --server-name"))?;
         let provider = Arc::new(provider(args));
-        let verifier = verifier(args, &provider)?;
+        let verifier = trust(args)?.verifier(&provider)?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(args.tls_version))
             .context("--tls-version, --ciphers and --groups leave nothing to agree on")?
@@ -100,37 +98,20 @@ fn versions(only: Option<TlsVersion>) -> Vec<&'static SupportedProtocolVersion> 
     }
 }
 
-fn verifier(
-    args: &TlsArgs,
-    provider: &Arc<CryptoProvider>,
-) -> anyhow::Result<Arc<dyn ServerCertVerifier>> {
+/// Whom it believes: as the proxy does its backends.
+fn trust(args: &TlsArgs) -> anyhow::Result<Trust> {
     if args.insecure {
-        return Ok(balance_tls::any_server(provider));
+        return Ok(Trust::Anybody);
     }
-    let roots = Arc::new(roots(args)?);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
-    Ok(verifier.build().context("cannot verify certificates")?)
-}
-
-/// Those of the file, else the system's. What the system has and nobody can read is passed over, as everywhere.
-fn roots(args: &TlsArgs) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
     let Some(path) = &args.ca else {
         let found = rustls_native_certs::load_native_certs().certs;
-        roots.add_parsable_certificates(found);
-        anyhow::ensure!(
-            !roots.is_empty(),
-            "the system trusts no certificate: give --ca FILE or --insecure"
-        );
-        return Ok(roots);
+        let authorities = Authorities::of_system(found)
+            .context("this system has no list of authorities: give --ca FILE or --insecure")?;
+        return Ok(Trust::Authorities(authorities));
     };
-    let path = path.display();
-    let certificates = CertificateDer::pem_file_iter(path.to_string());
-    for certificate in certificates.with_context(|| format!("cannot read {path}"))? {
-        let certificate = certificate.with_context(|| format!("{path} is no PEM"))?;
-        let added = roots.add(certificate);
-        added.with_context(|| format!("{path} has a certificate that cannot be trusted"))?;
-    }
-    anyhow::ensure!(!roots.is_empty(), "{path} has no certificate");
-    Ok(roots)
+    let shown = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let chain = Chain::parse(&bytes).with_context(|| shown.to_string())?;
+    let authorities = Authorities::new(&chain).with_context(|| shown.to_string())?;
+    Ok(Trust::Authorities(authorities))
 }
