@@ -13,9 +13,11 @@ fn config(files: &Files, address: SocketAddr) -> Config {
     Config::http(&[address]).with_pool(&files.trusted(""))
 }
 
-/// For faults that only the deadline ends. A handshake on a busy machine may take longer than that.
+/// For faults that only the deadline ends. A handshake on a busy machine may take longer than that, and a connection
+/// whose end is not here yet may be used again: then another deadline has to end it before the client gives up.
 fn impatient(files: &Files, address: SocketAddr) -> Config {
-    config(files, address).with("timeouts: { connect: 300ms }")
+    config(files, address)
+        .with("timeouts: { connect: 300ms, first_byte: 5s, read: 5s, write_progress: 5s }")
 }
 
 /// Bytes up and down until the handshake is over and a response has come.
