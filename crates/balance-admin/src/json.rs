@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use balance_control::{
     BackendView, BreakerView, Changes, ConditionView, ControlHandle, EjectionView, HealthView,
-    ListenerView, PoolView, Problem, ReloadSummary, RouteView, Setting,
+    ListenerView, PoolLimitsView, PoolView, Problem, ReloadSummary, RouteView, Setting,
 };
 use serde_json::{Value, json};
 
@@ -115,9 +115,25 @@ fn pool(pool: &PoolView, control: &ControlHandle) -> Value {
         "view_of": pool.view_of,
         "algorithm": pool.algorithm,
         "hash_key": pool.hash_key,
+        "limits": pool.limits().map(|one| limits(&one)),
         "backends": members
             .map(|(member, state)| backend(state, member.weight.0))
             .collect::<Vec<_>>(),
+    })
+}
+
+fn limits(limits: &PoolLimitsView) -> Value {
+    let queued = &limits.queued;
+    json!({
+        "max_connections": limits.max_connections,
+        "in_use": limits.in_use,
+        "queue": limits.queue,
+        "queue_timeout_ms": u64::try_from(limits.queue_timeout.as_millis()).unwrap_or(u64::MAX),
+        "waiting": queued.waiting,
+        "served": queued.served,
+        "refused": queued.refused,
+        "timed_out": queued.timed_out,
+        "left": queued.left,
     })
 }
 

@@ -190,8 +190,8 @@ pub struct Pool {
     pub members: Vec<BackendId>,
     pub algorithm: Algorithm,
     pub hash_key: HashKey,
-    /// Connections in use to all backends together. 0 = unlimited.
-    pub max_connections: u32,
+    /// Of a view: that of its definition, shared with it.
+    pub limits: PoolLimits,
     /// The PROXY header that each connection to its backends begins with.
     pub send_proxy: Option<ProxyVersion>,
     /// How connections to its backends are secured; `None`: they are not. Of a view: that of its definition.
@@ -203,6 +203,26 @@ pub struct Pool {
     pub breaker: Option<CircuitBreaker>,
     /// How failed attempts are repeated, beyond what needs no configuration. Of a view: that of its definition.
     pub retry: Option<RetryPolicy>,
+}
+
+/// What may be under way to a pool, and who may wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Requests and sessions to all backends together. 0 = unlimited.
+    pub max_connections: u32,
+    /// How many may wait. 0 = nobody.
+    pub queue: u32,
+    pub queue_timeout: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            queue: 0,
+            queue_timeout: Duration::from_secs(2),
+        }
+    }
 }
 
 /// How a pool learns which of its backends are healthy, and what it does when few are.

@@ -31,9 +31,9 @@ pub use alias::{Alias, Target, aliases_of};
 pub use config::{
     AccessLog, Action, Admin, Backend, ClientAuth, Config, HandshakeSettings, HeaderEdit,
     HostPattern, Listener, ListenerTls, LogFormat, LogLevel, Logging, Metrics, Mirror, Mode,
-    NamedMatch, PathMatch, Pool, PoolHealth, PoolKind, Profiling, Redirect, Respond, Route,
-    RouteMatch, RouteScope, RouteTest, Share, Shutdown, TlsCertificate, Transform, UpstreamTls,
-    ValueMatch, Version,
+    NamedMatch, PathMatch, Pool, PoolHealth, PoolKind, PoolLimits, Profiling, Redirect, Respond,
+    Route, RouteMatch, RouteScope, RouteTest, Share, Shutdown, TlsCertificate, Transform,
+    UpstreamTls, ValueMatch, Version,
 };
 pub use diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Place, Severity, Spanned};
 pub use reference::reference;

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use balance_config::{Action, Backend as BackendConfig, Config, Pool, Route};
+use balance_config::{Action, Backend as BackendConfig, Config, Pool, PoolKind, Route};
 use balance_core::BackendAddress;
-use balance_lb::{Backend, BackendIdentity, Cursor, Places};
+use balance_lb::{Backend, BackendIdentity, Cursor, Places, Queue};
 use balance_proxy::{Endpoint, UpstreamAddress};
 
 /// The objects that one configuration uses.
@@ -18,6 +18,8 @@ pub(crate) struct Identities {
     endpoints: HashMap<BackendIdentity, Arc<Endpoint>>,
     /// By the name of the pool or view.
     cursors: HashMap<String, Arc<Cursor>>,
+    /// By the name of the pool or view; a view has those of its definition.
+    limits: HashMap<String, SharedLimits>,
     /// By the name of the route that splits.
     splits: HashMap<String, Arc<Cursor>>,
     /// By the name of the route that mirrors.
@@ -26,15 +28,26 @@ pub(crate) struct Identities {
     retries: HashMap<String, Arc<Places>>,
 }
 
+/// What all views of a pool count and wait by.
+#[derive(Clone, Default)]
+pub(crate) struct SharedLimits {
+    pub(crate) places: Arc<Places>,
+    pub(crate) queue: Arc<Queue>,
+}
+
 impl Identities {
     /// The registry of `config`: known objects where the identity is the same, new ones elsewhere.
     pub(crate) fn successor(&self, config: &Config) -> Self {
+        let limits = self.successor_limits(config);
         let endpoints = config.backends.iter().map(|backend| {
             let identity = identity(backend);
             let known = self.endpoints.get(&identity).cloned();
-            let endpoint = known.unwrap_or_else(|| Arc::new(new_endpoint(identity.clone())));
+            let queue = || limits.get(&backend.pool).cloned().unwrap_or_default().queue;
+            let new = || Arc::new(new_endpoint(identity.clone(), queue()));
+            let endpoint = known.unwrap_or_else(new);
             (identity, endpoint)
         });
+        let endpoints = endpoints.collect();
         let cursors = config.pools.iter().map(|pool| {
             let known = self.cursors.get(&pool.name).cloned();
             (pool.name.clone(), known.unwrap_or_default())
@@ -55,12 +68,34 @@ impl Identities {
             (pool.name.clone(), known.unwrap_or_default())
         });
         Self {
-            endpoints: endpoints.collect(),
+            endpoints,
             cursors: cursors.collect(),
+            limits,
             splits: splits.collect(),
             mirrors: mirrors.collect(),
             retries: retries.collect(),
         }
+    }
+
+    fn successor_limits(&self, config: &Config) -> HashMap<String, SharedLimits> {
+        let definition = |pool: &Pool| match pool.kind {
+            PoolKind::Definition => pool.name.clone(),
+            PoolKind::View { of, .. } => config.pools[of.index()].name.clone(),
+        };
+        let mut limits: HashMap<String, SharedLimits> = HashMap::new();
+        for pool in &config.pools {
+            let definition = definition(pool);
+            let known = limits.get(&definition).or(self.limits.get(&definition));
+            let shared = known.cloned().unwrap_or_default();
+            limits.insert(definition, shared.clone());
+            limits.insert(pool.name.clone(), shared);
+        }
+        limits
+    }
+
+    /// What all views of this pool count and wait by.
+    pub(crate) fn limits(&self, pool: &str) -> &SharedLimits {
+        self.limits.get(pool).expect("the registry has every pool")
     }
 
     /// The object of a backend of the configuration that this registry was made for.
@@ -131,11 +166,11 @@ fn identity(backend: &BackendConfig) -> BackendIdentity {
 }
 
 /// A name has no address until it is resolved.
-fn new_endpoint(identity: BackendIdentity) -> Endpoint {
+fn new_endpoint(identity: BackendIdentity, queue: Arc<Queue>) -> Endpoint {
     let addresses = match &identity.address {
         BackendAddress::Ip(ip) => vec![UpstreamAddress::Ip(*ip)],
         BackendAddress::Unix(path) => vec![UpstreamAddress::Unix(path.clone())],
         BackendAddress::Name { .. } => Vec::new(),
     };
-    Endpoint::new(Backend::new(identity), addresses)
+    Endpoint::new(Backend::in_pool(identity, queue), addresses)
 }

@@ -55,5 +55,5 @@ pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};
 pub use view::{
     BackendView, BreakerView, ConditionView, EjectionView, HealthView, ListenerView, MemberView,
-    PoolView, RouteView, Setting, SettingsView, View,
+    PoolLimitsView, PoolView, RouteView, Setting, SettingsView, View,
 };

@@ -4,7 +4,7 @@ use balance_lb::BreakerState;
 use balance_telemetry::{Collect, Samples};
 
 use crate::handle::{ControlHandle, WeakControlHandle};
-use crate::view::{BreakerView, HealthView};
+use crate::view::{BreakerView, HealthView, PoolLimitsView};
 
 /// Health and load of every backend, under the pool that defines it.
 pub(crate) struct BackendGauges {
@@ -28,6 +28,9 @@ impl Collect for BackendGauges {
         let view = control.view();
         let definitions = view.pools.iter().filter(|pool| pool.view_of.is_none());
         for pool in definitions {
+            if let Some(limits) = pool.limits() {
+                show_limits(samples, &pool.name, &limits);
+            }
             for backend in control.backends(pool) {
                 let labels = [
                     ("pool", pool.name.as_str()),
@@ -61,6 +64,38 @@ impl Collect for BackendGauges {
                 }
             }
         }
+    }
+}
+
+fn show_limits(samples: &mut Samples, pool: &str, limits: &PoolLimitsView) {
+    let pool = ("pool", pool);
+    if limits.max_connections != 0 {
+        samples.gauge(
+            "balance_pool_in_use",
+            "Requests and sessions under way to the pool, against its max_connections.",
+            &[pool],
+            f64::from(limits.in_use),
+        );
+    }
+    let queued = &limits.queued;
+    samples.gauge(
+        "balance_pool_waiting",
+        "Requests and sessions in the queue of the pool.",
+        &[pool],
+        f64::from(queued.waiting),
+    );
+    for (outcome, count) in [
+        ("served", queued.served),
+        ("refused", queued.refused),
+        ("timed_out", queued.timed_out),
+        ("left", queued.left),
+    ] {
+        samples.counter(
+            "balance_pool_queued",
+            "What became of those who found the pool full.",
+            &[pool, ("outcome", outcome)],
+            count,
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use balance_config::Config;
 use balance_core::Weight;
-use balance_lb::{BreakerRecord, BreakerState, EjectionRecord, HealthRecord};
-use balance_proxy::{Endpoint, Snapshot, UpstreamAddress};
+use balance_lb::{BreakerRecord, BreakerState, EjectionRecord, HealthRecord, QueueRecord};
+use balance_proxy::{Endpoint, PoolLimits, Snapshot, UpstreamAddress};
 
 /// One published configuration.
 pub struct View {
@@ -52,6 +52,35 @@ pub struct PoolView {
     pub algorithm: &'static str,
     pub hash_key: Option<String>,
     pub members: Vec<MemberView>,
+    pub(crate) limits: PoolLimits,
+}
+
+/// What a pool is held to, and how much of it is used at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolLimitsView {
+    /// 0 = unlimited, and what is in use is not counted.
+    pub max_connections: u32,
+    pub in_use: u32,
+    /// How many may wait. 0 = nobody.
+    pub queue: u32,
+    pub queue_timeout: Duration,
+    /// Of all views of the pool together.
+    pub queued: QueueRecord,
+}
+
+impl PoolView {
+    /// `None`: it has no limits.
+    pub fn limits(&self) -> Option<PoolLimitsView> {
+        let limits = &self.limits;
+        let is_limited = limits.max_connections != 0 || limits.queue_max != 0;
+        is_limited.then(|| PoolLimitsView {
+            max_connections: limits.max_connections,
+            in_use: limits.places.in_use(),
+            queue: limits.queue_max,
+            queue_timeout: limits.queue_timeout,
+            queued: limits.queue.record(),
+        })
+    }
 }
 
 /// A backend in a pool.

@@ -15,6 +15,7 @@ use crate::gate::{AdminState, Entry, Gate, GateState, Passed, Rest};
 use crate::health::{Health, HealthRecord};
 use crate::lease::Leases;
 use crate::places::Full;
+use crate::queue::Queue;
 use crate::sync::Mutex;
 use crate::tally::{Outcome, Tallied, Tallies, Tally};
 
@@ -55,11 +56,18 @@ pub struct Backend {
     tallies: Tallies,
     /// `None` while nobody judges its traffic.
     ejection: Mutex<Option<EjectionRecord>>,
+    /// Who waits for a place at it, or at others of its pool.
+    queue: Arc<Queue>,
 }
 
 impl Backend {
-    /// A pickable backend without a limit.
+    /// A pickable backend without a limit, alone in its pool.
     pub fn new(identity: BackendIdentity) -> Self {
+        Self::in_pool(identity, Arc::new(Queue::new()))
+    }
+
+    /// A pickable backend without a limit. `queue` is its pool's.
+    pub fn in_pool(identity: BackendIdentity, queue: Arc<Queue>) -> Self {
         Self {
             identity,
             gate: Gate::new(),
@@ -67,6 +75,7 @@ impl Backend {
             health: Mutex::new(None),
             tallies: Tallies::new(),
             ejection: Mutex::new(None),
+            queue,
         }
     }
 
@@ -79,6 +88,7 @@ impl Backend {
             health: Mutex::new(self.health()),
             tallies: Tallies::new(),
             ejection: Mutex::new(self.ejection()),
+            queue: Arc::new(Queue::new()), // nobody waits for a copy
         }
     }
 
@@ -110,9 +120,12 @@ impl Backend {
         self.leases.try_take()
     }
 
-    /// Gives back a place taken by [`Backend::try_lease`] or by a pick.
+    /// Gives back a place taken by [`Backend::try_lease`] or by a pick, and calls whoever waits for it.
     pub fn release(&self) {
         self.leases.give_back();
+        if self.leases.max() != 0 {
+            self.queue.on_free_place();
+        }
     }
 
     /// Whether `try_lease` would fail just now.

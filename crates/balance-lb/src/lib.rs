@@ -43,6 +43,7 @@ mod health;
 mod lease;
 mod places;
 mod planted;
+mod queue;
 mod retry;
 mod rng;
 #[cfg(all(test, not(loom)))]
@@ -64,6 +65,7 @@ pub use hash::{hash_ip, hash_key};
 pub use health::{Health, HealthMachine, HealthRecord, HealthRules};
 pub use lease::{Lease, lease};
 pub use places::{Full, Place, Places};
+pub use queue::{PoolPlace, Queue, QueueFull, QueueRecord, Ticket};
 pub use retry::{AttemptFailure, Retries, Retry, RetryQuestion, retries_max};
 pub use rng::Rng;
 pub use split::{Split, SplitError};

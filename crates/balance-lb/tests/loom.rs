@@ -7,6 +7,9 @@
     reason = "a model stops at the first wrong interleaving"
 )]
 
+#[path = "loom/queue.rs"]
+mod queue;
+
 use balance_core::{Algorithm, BackendAddress, Weight};
 use balance_lb::{
     AdminState, Backend, BackendIdentity, Balancer, BreakerRules, Cursor, GateState, Lease, Member,

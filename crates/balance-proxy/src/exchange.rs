@@ -20,7 +20,7 @@ use crate::filter::{self, Needs};
 use crate::mirror;
 use crate::own_response::OwnResponse;
 use crate::planted;
-use crate::upstream::{ConnectError, Member, report};
+use crate::upstream::{ConnectError, Member, NoPick, report};
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -30,6 +30,7 @@ pub(crate) mod retry;
 pub(crate) mod sides;
 mod state;
 pub(crate) mod transfer;
+mod waiting;
 
 #[cfg(test)]
 mod memory;
@@ -41,6 +42,7 @@ pub(crate) use state::{Arrival, Exchange};
 use decision::Plan;
 use sides::{Downstream, Transport, Upstream};
 use transfer::{Transfer, TransferError, Transferred};
+use waiting::wait_for_place;
 
 /// What becomes of the client's connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,17 +199,19 @@ async fn forward<D: Downstream, T: Transport>(
         let now_ms = exchange.known_ms();
         let picked = exchange
             .selection
-            .pick(context.worker, &snapshot, pool, now_ms)
-            .await;
+            .pick(context.worker, &snapshot, pool, now_ms);
         let lease = match picked {
             Ok(lease) => lease,
-            Err(cause) => {
+            // Boxed: as connecting below.
+            Err(NoPick::Full) => Box::pin(wait_for_place(context, exchange, down, pool)).await?,
+            Err(NoPick::Ended(cause)) => {
                 // When nobody else is left to ask, what happened at the first one is what is told.
                 let cause = left_behind.take().unwrap_or(cause);
                 Box::pin(retry::again(context, exchange, down, cause, false)).await?;
                 continue;
             }
         };
+        let now_ms = exchange.known_ms();
         exchange.on_attempt(lease.backend());
         // A request that two connections lost already gets a fresh one: it is sent three times at most.
         let mut may_reuse = left_behind.is_none();

@@ -46,5 +46,5 @@ pub use own_response::{Redirect, Respond};
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RetryRules, RouteRules, Snapshot};
 pub use split::{ShareRules, SplitRules};
-pub use upstream::{ConnectError, OwnConnection, OwnConnector};
+pub use upstream::{ConnectError, OwnConnection, OwnConnector, PoolLimits};
 pub use worker::{Message, SendError, Workers};

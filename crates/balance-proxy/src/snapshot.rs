@@ -25,6 +25,7 @@ use crate::listener::ListenerKey;
 use crate::mirror::MirrorRules;
 use crate::own_response::{Redirect, Respond};
 use crate::split::SplitRules;
+use crate::upstream::PoolLimits;
 
 /// Everything the data path needs to know, compiled.
 pub struct Snapshot {
@@ -123,6 +124,7 @@ pub struct PoolRules {
     /// For each member, how connections to it are secured; `None`: they are not.
     pub tls: Option<Vec<Arc<ClientPolicy>>>,
     pub idle: IdleSettings,
+    pub limits: PoolLimits,
     /// `connect`, `tunnel` and the L4 `idle` of sessions that came by no route.
     pub timeouts: Timeouts,
     /// Runs for requests that reach the pool without a route (top-level `transform`).

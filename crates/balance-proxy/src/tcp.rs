@@ -6,14 +6,18 @@
 //!       ▼        │└───────────┘
 //!   finding the server's name, where routes ask for it
 //! ```
+//!
+//! Where the pool is full, the pick waits in its queue.
 
 pub(crate) mod server_name;
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use balance_core::{Cause, PoolId, Timeouts};
 use balance_lb::{Lease, Outcome};
-use balance_net::{Relay, RelayOptions, Side, set_linger_zero};
+use balance_net::{PeerState, Relay, RelayOptions, Side, set_linger_zero};
 use balance_proto::proxy_protocol::ConnectionEnds;
 
 use crate::clock::millis;
@@ -21,7 +25,9 @@ use crate::isolate::{Panicked, isolate};
 use crate::maybe_tls::MaybeTls;
 use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
-use crate::upstream::{Announced, ConnectError, Member, Selection, connect, report};
+use crate::upstream::{
+    Announced, ConnectError, Member, NoPick, Selection, Waiting, connect, report,
+};
 use crate::wheel::Timer;
 use crate::worker::{Connected, Session, Worker, WorkerListener, WorkerSnapshot, ends_of};
 
@@ -107,7 +113,7 @@ async fn run(
         timeouts,
         ends: client.ends(&snapshot, downstream),
     };
-    let connected = Box::pin(connect_backend(worker, &asked, &timer, session)).await;
+    let connected = Box::pin(connect_backend(worker, &asked, &timer, session, downstream)).await;
     let (mut upstream, lease) = match connected {
         Ok(connected) => connected,
         Err(cause) => {
@@ -171,13 +177,21 @@ async fn connect_backend(
     asked: &Asked<'_>,
     timer: &Timer,
     session: &mut Session,
+    downstream: &mut MaybeTls,
 ) -> Result<(MaybeTls, Lease<Member>), Cause> {
     let (snapshot, pool, timeouts) = (asked.snapshot, asked.pool, asked.timeouts);
     let mut selection = Selection::default();
     selection.set_hash(snapshot, pool, session.peer, |_| None);
     loop {
         let now_ms = worker.clock.now_ms();
-        let lease = selection.pick(worker, snapshot, pool, now_ms).await?;
+        let lease = match selection.pick(worker, snapshot, pool, now_ms) {
+            Ok(lease) => lease,
+            Err(NoPick::Full) => {
+                wait_for_place(worker, asked, timer, &mut selection, downstream).await?
+            }
+            Err(NoPick::Ended(cause)) => return Err(cause),
+        };
+        let now_ms = worker.clock.now_ms();
         session.backend = Some(lease.backend().clone());
         session.attempts = selection.attempts();
         timer.set_unless_zero(now_ms, millis(timeouts.connect));
@@ -194,9 +208,40 @@ async fn connect_backend(
                 session.tls_us = stream.handshake_us();
                 member.on_success();
                 report(&lease, Outcome::Success, now_ms); // what is in the bytes nobody knows here
+                session.place = selection.take_place();
                 return Ok((stream, lease));
             }
             Err(error) => selection.on_connect_failure(worker, &lease, error)?,
         }
     }
+}
+
+/// Waits for a place at a backend, until the client resets. One that only ends its side may still want to hear.
+async fn wait_for_place(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    timer: &Timer,
+    selection: &mut Selection,
+    downstream: &mut MaybeTls,
+) -> Result<Lease<Member>, Cause> {
+    let waiting = Waiting::join(worker, asked.snapshot, asked.pool, timer, None)?;
+    let mut client_is_watched = true;
+    let result = poll_fn(|cx| {
+        if let Poll::Ready(result) = waiting.poll(cx, selection, timer) {
+            return Poll::Ready(result);
+        }
+        // Nothing is read here: of a client that has sent something no more can be seen.
+        if client_is_watched
+            && let Poll::Ready(state) = downstream.poll_peer(cx, &mut Vec::new(), false)
+        {
+            if matches!(state, PeerState::Reset) {
+                return Poll::Ready(Err(Cause::ClientClosed));
+            }
+            client_is_watched = false;
+        }
+        Poll::Pending
+    })
+    .await;
+    waiting.end(result.as_ref().map(drop).map_err(|cause| *cause));
+    result
 }

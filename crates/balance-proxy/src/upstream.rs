@@ -3,6 +3,7 @@
 mod announced;
 mod connect;
 mod idle;
+mod limits;
 mod member;
 mod outcome;
 mod own;
@@ -12,7 +13,9 @@ pub(crate) use announced::Announced;
 pub use connect::ConnectError;
 pub(crate) use connect::{cause_of_fault, connect};
 pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
+pub use limits::PoolLimits;
+pub(crate) use limits::Waiting;
 pub(crate) use member::Member;
 pub(crate) use outcome::report;
 pub use own::{OwnConnection, OwnConnector};
-pub(crate) use selection::{HashSource, Selection, cause_of};
+pub(crate) use selection::{HashSource, NoPick, Selection, cause_of};

@@ -8,11 +8,11 @@ use super::resilience::{self, RESILIENCE};
 use super::retry;
 use super::timeouts::{TIMEOUTS, TimeoutsLayer};
 use super::tls::{self, UPSTREAM_TLS};
-use crate::config::{PoolHealth, UpstreamTls, Version};
-use crate::diagnostics::{Diagnostics, Place, Spanned};
+use crate::config::{PoolHealth, PoolLimits, UpstreamTls, Version};
+use crate::diagnostics::{Diagnostic, Diagnostics, Place, Severity, Spanned};
 use crate::layers::Layers;
-use crate::table::{COUNT, DURATION, ENABLED, Key, Kind, Table};
-use crate::value::Block;
+use crate::table::{COUNT, DURATION, ENABLED, Key, Kind, POSITIVE_DURATION, Table};
+use crate::value::{Block, Item};
 
 pub(crate) static POOL: Table = Table {
     name: "pool",
@@ -38,7 +38,7 @@ pub(crate) static POOL: Table = Table {
             "limits",
             Kind::Block(&POOL_LIMITS),
             "",
-            "Connections to the whole pool.",
+            "What may be under way to the whole pool, and who may wait.",
         ),
         Key::new("health_check", Kind::Block(&HEALTH_CHECK), "", "Probes."),
         Key::new(
@@ -79,23 +79,27 @@ pub(crate) const BACKENDS: Kind = Kind::List(&Kind::Block(&BACKEND));
 
 static POOL_LIMITS: Table = Table {
     name: "pool limits",
-    doc: "Connections to the whole pool.",
+    doc: "What may be under way to the whole pool at once, and who may wait for it.",
     main: Some("max_connections"),
     keys: &[
         Key::new(
             "max_connections",
             COUNT,
             "0",
-            "In use to all its backends together. 0 = unlimited.",
+            "Requests and sessions under way to all its backends together, those of views included; streams of HTTP/2 count one each. 0 = unlimited.",
         ),
         Key::new(
             "queue",
             COUNT,
             "0",
-            "Exchanges that may wait for a connection.",
-        )
-        .later("a queue per pool"),
-        Key::new("queue_timeout", DURATION, "", "How long they wait.").later("a queue per pool"),
+            "Requests and sessions that may wait while all places are taken, first come first served. Above: 503, `queue_full`.",
+        ),
+        Key::new(
+            "queue_timeout",
+            POSITIVE_DURATION,
+            "2s",
+            "How long they wait at most. Then: 503, `queue_timeout`.",
+        ),
     ],
 };
 
@@ -131,7 +135,7 @@ pub(crate) struct PoolDraft {
     /// `backends` is a list with nothing in it; missing or wrong ones are reported already.
     pub(crate) is_empty: bool,
     pub(crate) balancer: BalancerDraft,
-    pub(crate) max_connections: u32,
+    pub(crate) limits: PoolLimits,
     pub(crate) send_proxy: Option<ProxyVersion>,
     pub(crate) tls: Option<UpstreamTls>,
     pub(crate) timeouts: TimeoutsLayer,
@@ -165,9 +169,9 @@ pub(crate) fn read(
         backends: backend::read_all(block.list("backends"), version),
         is_empty: block.is_empty_list("backends"),
         balancer: backend::read_balancer(block.block("load_balancer")),
-        max_connections: limits
-            .and_then(|limits| count(limits, "max_connections"))
-            .unwrap_or(0),
+        limits: limits.map_or_else(PoolLimits::default, |limits| {
+            read_limits(limits, block, diagnostics)
+        }),
         send_proxy,
         tls,
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
@@ -198,7 +202,7 @@ pub(crate) fn read_default(
         backends: backend::read_all(root.list("backends"), version),
         is_empty: root.is_empty_list("backends"),
         balancer: backend::read_balancer(root.block("load_balancer")),
-        max_connections: 0,
+        limits: PoolLimits::default(),
         send_proxy: None,
         tls,
         timeouts: TimeoutsLayer::default(),
@@ -206,6 +210,44 @@ pub(crate) fn read_default(
         breaker: read_breaker(&owners),
         retry: read_retry(&owners, diagnostics),
     })
+}
+
+/// Keys that would do nothing are told.
+fn read_limits(limits: &Block, pool: &Block, diagnostics: &mut Diagnostics) -> PoolLimits {
+    let max_connections = count(limits, "max_connections").unwrap_or(0);
+    let queue = count(limits, "queue").unwrap_or(0);
+    let is_limited = |item: &Item| {
+        let backend = item.block();
+        backend.is_some_and(|backend| count(backend, "max_connections").unwrap_or(0) != 0)
+    };
+    if queue != 0 && max_connections == 0 && !pool.list("backends").iter().any(is_limited) {
+        diagnostics.push(
+            Diagnostic::new(
+                Severity::Warning,
+                limits.key_place("queue"),
+                "nobody ever waits in this queue: neither the pool nor a backend has `max_connections`",
+            )
+            .with_help("set `max_connections` beside it"),
+        );
+    }
+    if queue == 0 && limits.has("queue_timeout") {
+        diagnostics.push(
+            Diagnostic::new(
+                Severity::Warning,
+                limits.key_place("queue_timeout"),
+                "without `queue` nobody waits: `queue_timeout` has no effect",
+            )
+            .with_help("say how many may wait: `queue: 100`"),
+        );
+    }
+    PoolLimits {
+        max_connections,
+        queue,
+        queue_timeout: limits
+            .duration("queue_timeout")
+            .copied()
+            .unwrap_or(PoolLimits::default().queue_timeout),
+    }
 }
 
 fn read_breaker(owners: &[Option<&Block>]) -> Option<CircuitBreaker> {

@@ -235,7 +235,7 @@ fn the_full_form_resolves_names_and_order() {
     assert_eq!(canary.tests[0].expect[0].1.value, "api");
     assert_eq!(config.backends[0].weight, Weight(2));
     assert_eq!(config.backends[1].name, "10.0.1.11:8080");
-    assert_eq!(config.pools[0].max_connections, 1000);
+    assert_eq!(config.pools[0].limits.max_connections, 1000);
     // defaults → top level → pool → route.
     assert_eq!(config.timeouts.connect, seconds(1));
     assert_eq!(config.timeouts.request, seconds(60));

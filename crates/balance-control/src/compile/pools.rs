@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use balance_config::{Config, Diagnostic, Pool, PoolKind, Severity};
-use balance_lb::{Balancer, Member};
-use balance_proxy::{PoolRules, RetryRules};
+use balance_config::{Config, Diagnostic, Pool};
+use balance_lb::{Balancer, Member, hash_key};
+use balance_proxy::{PoolLimits, PoolRules, RetryRules};
 
 use super::routes;
 use crate::identity::Identities;
@@ -27,15 +27,6 @@ fn compile_pool(
     identities: &Identities,
     errors: &mut Vec<Diagnostic>,
 ) -> PoolRules {
-    if pool.max_connections != 0 && pool.kind == PoolKind::Definition {
-        let message = format!(
-            "not supported yet: limits.max_connections of pool `{}`",
-            pool.name
-        );
-        let diagnostic = Diagnostic::new(Severity::Error, &pool.place, message)
-            .with_help("set max_connections on its backends");
-        errors.push(diagnostic);
-    }
     let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
     let members: Vec<Member> = backends
         .clone()
@@ -52,11 +43,24 @@ fn compile_pool(
         send_proxy: pool.send_proxy,
         tls: None, // its files are not read here
         idle: config.idle.clone(),
+        limits: limits(pool, identities),
         timeouts: pool.timeouts.clone(),
         filters: routes::filters(&config.transform, &pool.place, errors),
         retry: pool.retry.as_ref().map(|policy| RetryRules {
             policy: policy.clone(),
             under_way: identities.retries(&pool.name),
         }),
+    }
+}
+
+pub(super) fn limits(pool: &Pool, identities: &Identities) -> PoolLimits {
+    let shared = identities.limits(&pool.name);
+    PoolLimits {
+        max_connections: pool.limits.max_connections,
+        queue_max: pool.limits.queue,
+        queue_timeout: pool.limits.queue_timeout,
+        places: Arc::clone(&shared.places),
+        queue: Arc::clone(&shared.queue),
+        lane: hash_key(pool.name.as_bytes()),
     }
 }

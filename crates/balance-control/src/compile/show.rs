@@ -10,6 +10,7 @@ use balance_config::{
 use balance_core::{HashKey, Http2Limits, PoolId, Timeouts};
 
 use super::BoundAddress;
+use super::pools;
 use super::routes::Tables;
 use crate::identity::Identities;
 use crate::view::{
@@ -76,6 +77,7 @@ fn pool(config: &Config, pool: &Pool, identities: &Identities) -> PoolView {
             HashKey::Header(name) => format!("header:{name}"),
         }),
         members: pool.members.iter().map(member).collect(),
+        limits: pools::limits(pool, identities),
     }
 }
 

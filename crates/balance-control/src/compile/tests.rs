@@ -362,15 +362,16 @@ fn metrics_on_the_admin_address_share_its_listener() {
 }
 
 #[test]
-fn what_the_data_path_does_not_do_yet_is_refused() {
+fn the_places_and_the_queue_of_a_pool_are_carried_over_a_reload() {
     let yaml = TWO.replace(
         "    backends:\n",
         "    limits: { max_connections: 9 }\n    backends:\n",
     );
-    let errors = refused(&yaml, None);
-    assert_eq!(errors.len(), 1, "{errors:#?}");
-    assert!(
-        errors[0].contains("not supported yet: limits.max_connections"),
-        "{errors:#?}"
-    );
+    let first = prepared(&yaml, None).next;
+    let second = prepared(&yaml, Some(&first)).next;
+    let limits = |compiled: &Compiled| compiled.snapshot.pools[0].limits.clone();
+    let (before, after) = (limits(&first), limits(&second));
+    assert_eq!(after.max_connections, 9);
+    assert!(Arc::ptr_eq(&before.places, &after.places));
+    assert!(Arc::ptr_eq(&before.queue, &after.queue));
 }

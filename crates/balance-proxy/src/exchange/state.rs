@@ -76,6 +76,8 @@ pub(crate) struct Exchange {
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
     started: u64,
+    /// How long it waited in a queue.
+    wait: u64,
     attempt: u64,
     connect: u64,
     /// Of which the handshakes of TLS that succeeded.
@@ -163,6 +165,7 @@ impl Exchange {
         self.arrival = None;
         self.backend = None;
         self.retry = None;
+        self.selection.take_place();
         self.collecting = None;
         if let Some(held) = &mut self.held {
             held.set(0);
@@ -377,6 +380,15 @@ impl Exchange {
         self.times.recent
     }
 
+    /// It joins a queue. The time at which it does.
+    pub(super) fn on_wait_begin(&mut self, worker: &Worker) -> u64 {
+        self.read_clock(worker)
+    }
+
+    pub(super) fn on_wait_end(&mut self, worker: &Worker, began_us: u64) {
+        self.times.wait = self.read_clock(worker).saturating_sub(began_us).max(1);
+    }
+
     /// The exchange waits: what was read from the clock is not the time any more.
     pub(super) fn on_pause(&mut self) {
         self.times.recent_is_fresh = false;
@@ -445,6 +457,7 @@ impl Exchange {
         debug_assert!(!self.is_settled, "an exchange is settled once");
         // First of all: a panic from here on must not settle it again.
         self.is_settled = true;
+        self.selection.take_place();
         let now_us = self.recent_us(worker);
         let duration_us = now_us.saturating_sub(self.times.started);
         let (received, sent) = (down.received_bytes(), down.sent_bytes());
@@ -515,6 +528,7 @@ impl Exchange {
             bytes_out,
             duration_us,
             phases: PhaseTimes {
+                wait_us: (self.times.wait != 0).then_some(self.times.wait),
                 first_byte_us,
                 total_us: first_byte_us.map(|_| duration_us),
                 ..PhaseTimes::of_opening(self.times.connect, self.times.tls)

@@ -58,6 +58,7 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
             send_proxy: None,
             tls: None,
             idle: Default::default(),
+            limits: Default::default(),
             timeouts: Default::default(),
             filters: Vec::new(),
             retry: None,

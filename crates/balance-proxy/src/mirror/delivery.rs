@@ -39,7 +39,7 @@ pub(crate) async fn send<V: RequestView, T: Transport>(
         copy.request.get(name.as_bytes())
     });
     let now_ms = worker.clock.now_ms();
-    let picked = selection.pick(worker, snapshot, rules.pool, now_ms).await;
+    let picked = selection.pick(worker, snapshot, rules.pool, now_ms);
     let Ok(lease) = picked else {
         return;
     };

@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use balance_core::{Cause, HashKey, PoolId};
-use balance_lb::{Lease, NoBackend, Outcome, Pick, PickRequest, TriedSet, hash_ip, hash_key};
+use balance_lb::{
+    Lease, NoBackend, Outcome, Pick, PickRequest, PoolPlace, TriedSet, hash_ip, hash_key,
+};
 
 use super::connect::ConnectError;
+use super::limits::PoolLimits;
 use super::member::Member;
 use super::outcome::{announce_trial, report};
 use crate::snapshot::PoolRules;
@@ -20,6 +23,8 @@ pub(crate) struct Selection {
     last_connect_error: Option<ConnectError>,
     /// A retry was granted: when all have been tried, they may be tried again.
     may_return: bool,
+    /// Among those that the pool may use, where it has a limit.
+    place: Option<PoolPlace>,
 }
 
 /// What a hash algorithm hashes.
@@ -68,9 +73,11 @@ impl<'v> HashSource<'v> {
     }
 }
 
-/// What a full pool does with who wants a place. There is no queue yet: who would wait is refused.
-enum Queue {
-    None,
+/// Why nothing was picked.
+pub(crate) enum NoPick {
+    /// The pool is full, and has a queue to wait in.
+    Full,
+    Ended(Cause),
 }
 
 impl Selection {
@@ -80,6 +87,7 @@ impl Selection {
         self.attempts = 0;
         self.last_connect_error = None;
         self.may_return = false;
+        self.place = None;
     }
 
     /// Another backend is preferred from now on, and where there is none, one that was tried will do.
@@ -105,50 +113,90 @@ impl Selection {
         }
     }
 
-    /// Picks a backend that was not tried yet, or any after [`Selection::may_return`], and takes a place at it.
-    pub(crate) async fn pick(
+    /// Picks a backend that was not tried yet, or any after [`Selection::may_return`], and takes a place at it. Does not
+    /// overtake those who wait for one.
+    pub(crate) fn pick(
         &mut self,
         worker: &Worker,
         snapshot: &WorkerSnapshot,
         pool: PoolId,
         now_ms: u64,
-    ) -> Result<Lease<Member>, Cause> {
+    ) -> Result<Lease<Member>, NoPick> {
+        let limits = &snapshot.rules.pools[pool.index()].limits;
+        // Who has had an attempt does not wait again: its place may be what those in front wait for.
+        let may_wait = limits.queue_max != 0 && self.attempts == 0;
+        if may_wait && limits.queue.is_waited_in(limits.lane) {
+            return Err(NoPick::Full);
+        }
+        self.pick_in_turn(worker, snapshot, pool, now_ms)
+    }
+
+    /// As [`Self::pick`], for whoever has waited.
+    pub(crate) fn pick_in_turn(
+        &mut self,
+        worker: &Worker,
+        snapshot: &WorkerSnapshot,
+        pool: PoolId,
+        now_ms: u64,
+    ) -> Result<Lease<Member>, NoPick> {
+        let rules = &snapshot.rules.pools[pool.index()];
         let members = &snapshot.pools[pool.index()].members;
-        loop {
-            let picked = {
-                let mut random = worker.rng.borrow_mut();
-                let mut request = PickRequest {
-                    now_ms,
-                    hash: self.hash,
-                    random: &mut random,
-                    tried: &self.tried,
-                };
-                snapshot.rules.pools[pool.index()]
-                    .balancer
-                    .pick(members, &mut request)
-            };
-            match picked {
-                Pick::Picked(index) => {
-                    self.on_pick(index, &members[index]);
-                    return Ok(Lease::adopt(members[index].clone()));
-                }
-                Pick::OnTrial(index, trial) => {
-                    self.on_pick(index, &members[index]);
-                    if trial.is_first {
-                        announce_trial(&members[index]);
-                    }
-                    return Ok(Lease::adopt_trial(members[index].clone(), trial));
-                }
-                Pick::Full | Pick::Broken | Pick::Unavailable
-                    if self.may_return && !self.tried.is_empty() =>
-                {
-                    self.may_return = false;
-                    self.tried.clear();
-                }
-                Pick::Full => wait_for_place(Queue::None).await?,
-                Pick::Broken => return Err(self.cause_of_none(NoBackend::Broken)),
-                Pick::Unavailable => return Err(self.cause_of_none(NoBackend::Unavailable)),
+        if rules.limits.max_connections != 0 && self.place.is_none() {
+            self.place = Some(self.take_place_of(&rules.limits)?);
+        }
+        let mut picked = self.ask(worker, rules, members, now_ms);
+        let is_none = matches!(picked, Pick::Full | Pick::Broken | Pick::Unavailable);
+        if is_none && self.may_return && !self.tried.is_empty() {
+            self.may_return = false;
+            self.tried.clear();
+            picked = self.ask(worker, rules, members, now_ms);
+        }
+        match picked {
+            Pick::Picked(index) => {
+                self.on_pick(index, &members[index]);
+                Ok(Lease::adopt(members[index].clone()))
             }
+            Pick::OnTrial(index, trial) => {
+                self.on_pick(index, &members[index]);
+                if trial.is_first {
+                    announce_trial(&members[index]);
+                }
+                Ok(Lease::adopt_trial(members[index].clone(), trial))
+            }
+            Pick::Full => Err(self.full(&rules.limits)),
+            Pick::Broken => Err(NoPick::Ended(self.cause_of_none(NoBackend::Broken))),
+            Pick::Unavailable => Err(NoPick::Ended(self.cause_of_none(NoBackend::Unavailable))),
+        }
+    }
+
+    fn ask(&self, worker: &Worker, rules: &PoolRules, members: &[Member], now_ms: u64) -> Pick {
+        let mut random = worker.rng.borrow_mut();
+        let mut request = PickRequest {
+            now_ms,
+            hash: self.hash,
+            random: &mut random,
+            tried: &self.tried,
+        };
+        rules.balancer.pick(members, &mut request)
+    }
+
+    /// The place at the pool, of all attempts together; given back when it is dropped.
+    pub(crate) fn take_place(&mut self) -> Option<PoolPlace> {
+        self.place.take()
+    }
+
+    fn take_place_of(&self, limits: &PoolLimits) -> Result<PoolPlace, NoPick> {
+        let taken = limits
+            .queue
+            .take_place(&limits.places, limits.max_connections);
+        taken.map_err(|_| self.full(limits))
+    }
+
+    fn full(&self, limits: &PoolLimits) -> NoPick {
+        if limits.queue_max != 0 && self.attempts == 0 {
+            NoPick::Full
+        } else {
+            NoPick::Ended(self.cause_of_none(NoBackend::Full))
         }
     }
 
@@ -195,13 +243,6 @@ impl Selection {
             );
         }
         Ok(())
-    }
-}
-
-/// Where one waits when every backend is at its limit; returns when a place may have become free.
-async fn wait_for_place(queue: Queue) -> Result<(), Cause> {
-    match queue {
-        Queue::None => Err(cause_of(NoBackend::Full)),
     }
 }
 

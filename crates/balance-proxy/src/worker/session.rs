@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use balance_core::{Cause, Method, PoolId};
+use balance_lb::PoolPlace;
 use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::{Worker, WorkerListener, WorkerSnapshot, unix_ms};
@@ -22,6 +23,8 @@ pub(crate) struct Session {
     /// The server that its client named.
     pub(crate) server_name: String,
     pub(crate) backend: Option<Member>,
+    /// Among those that the pool may use, where it has a limit.
+    pub(crate) place: Option<PoolPlace>,
     pub(crate) attempts: u32,
     /// Opening connections to backends, handshakes of TLS included.
     pub(crate) connect_us: u64,
@@ -41,6 +44,7 @@ impl Session {
             route: String::new(),
             server_name: String::new(),
             backend: None,
+            place: None,
             attempts: 0,
             connect_us: 0,
             tls_us: None,

@@ -20,6 +20,7 @@ mod profiling;
 mod programs;
 mod proxy;
 mod proxy_protocol;
+mod queue;
 mod real_clients;
 mod real_origins;
 mod resources;

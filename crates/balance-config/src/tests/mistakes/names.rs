@@ -76,9 +76,24 @@ pub(super) fn backends_and_pools() {
         (
             "+pools: { p: { backends: [\"b:1\"], limits: { queue: 5 }, sticky: id } }\n",
             &[
-                "4:44: error: not supported yet: a queue per pool…",
+                "4:44: warning: nobody ever waits in this queue: neither the pool nor a backend has `max_connections`…",
                 "4:56: error: not supported yet: sticky sessions…",
             ],
+        ),
+        (
+            "+pools: { p: { backends: [{ address: \"b:1\", max_connections: 1 }], limits: { queue: 5, queue_timeout: 0 } } }\n",
+            &["4:102: error: `queue_timeout`: `0` is too short…"],
+        ),
+        (
+            "+pools: { p: { backends: [\"b:1\"], limits: { max_connections: -1, queue: -2 } } }\n",
+            &[
+                "4:61: error: `max_connections`: -1 is outside 0 to 4294967295",
+                "4:72: error: `queue`: -2 is outside 0 to 4294967295",
+            ],
+        ),
+        (
+            "+pools: { p: { backends: [\"b:1\"], limits: { max_connections: 1, queue_timeout: 1s } } }\n",
+            &["4:64: warning: without `queue` nobody waits: `queue_timeout` has no effect…"],
         ),
     ]);
 }

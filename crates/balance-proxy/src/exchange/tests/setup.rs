@@ -391,6 +391,7 @@ impl Setup {
                 send_proxy: None,
                 tls: None,
                 idle: IdleSettings::default(),
+                limits: crate::upstream::PoolLimits::default(),
                 timeouts: self.timeouts.clone(),
                 filters: pool_filters.take().unwrap_or_default(),
                 retry: self.retry.clone().map(|policy| RetryRules {

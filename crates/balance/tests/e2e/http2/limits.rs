@@ -6,10 +6,12 @@ use super::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RESET,
     RawHttp2, SETTINGS, WINDOW_UPDATE, block, request,
 };
+use crate::queue::{Held, limits, wait_for_waiting};
 use crate::subject::Config;
 
 const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn start(limits: &str) -> (Origin, Process) {
@@ -122,4 +124,29 @@ fn a_connection_ends_after_its_last_request() {
     client.send(&Frame::new(DATA, END_STREAM, second, []));
     assert_eq!(client.response(second), Ok((200, b"here".to_vec())));
     assert_eq!(client.end(), None, "nothing is left to be told");
+}
+
+/// A pool's limit counts streams, whatever connection they are on.
+#[test]
+fn streams_wait_for_a_place_and_one_that_is_reset_leaves_the_queue() {
+    let held = Held::start();
+    let process = Config::http(&[held.origin.addr()])
+        .with_pool("limits: { max_connections: 1, queue: 3, queue_timeout: 1h }")
+        .start();
+    let mut client = RawHttp2::connect(process.listener("web"));
+    let first = client.ask("/0");
+    held.wait_for(1);
+    let leaver = client.ask("/1");
+    wait_for_waiting(&process, 1);
+    let second = client.ask("/2");
+    wait_for_waiting(&process, 2);
+    client.send(&Frame::new(RESET, 0, leaver, CANCEL.to_be_bytes()));
+    wait_for_waiting(&process, 1);
+    for (stream, path) in [(first, "/0"), (second, "/2")] {
+        held.answer();
+        let expected = (200, path.as_bytes().to_vec());
+        assert_eq!(client.response(stream), Ok(expected));
+    }
+    assert_eq!(limits(&process)["served"], 1);
+    assert_eq!(limits(&process)["left"], 1);
 }
