@@ -10,7 +10,7 @@ use std::time::Duration;
 use balance_core::{
     Algorithm, BackendAddress, BackendId, CircuitBreaker, HashKey, HealthCheck, IdleSettings,
     Limits, ListenAddress, PassiveChecks, PoolId, ProtocolSettings, ProxyVersion, RetryPolicy,
-    RouteId, Timeouts, TlsVersion, Weight,
+    RouteId, Timeouts, TlsVersion, UpstreamProtocol, Weight,
 };
 use ipnet::IpNet;
 
@@ -196,6 +196,8 @@ pub struct Pool {
     pub send_proxy: Option<ProxyVersion>,
     /// How connections to its backends are secured; `None`: they are not. Of a view: that of its definition.
     pub tls: Option<UpstreamTls>,
+    /// What is spoken to its backends. Of a view: that of its definition.
+    pub protocol: UpstreamProtocol,
     pub timeouts: Timeouts,
     /// Of a view: that of its definition.
     pub health: PoolHealth,

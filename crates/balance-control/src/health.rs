@@ -11,6 +11,7 @@
 //! counts as healthy is decided by [`balance_lb::HealthMachine`].
 
 mod http;
+mod http2;
 mod judge;
 mod probe;
 mod watch;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings::ProxyVersion;
+use crate::settings::{ProxyVersion, UpstreamProtocol};
 
 /// Probes of one backend. Two backends with one address and equal checks are probed once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +10,8 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// The PROXY header that a probe begins with, as all connections to the pool do. It names no client.
     pub send_proxy: Option<ProxyVersion>,
+    /// What is spoken to the pool.
+    pub protocol: UpstreamProtocol,
     /// From the start of one probe to the start of the next, give or take a tenth.
     pub interval: Duration,
     /// The same while the results contradict the state, so that a change is soon certain.

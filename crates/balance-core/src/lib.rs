@@ -29,6 +29,6 @@ pub use retry::{
 };
 pub use settings::{
     Algorithm, HashKey, Http2Limits, IdleSettings, Limits, PathPolicy, ProtocolSettings,
-    ProxyVersion, Timeouts, UnderscorePolicy,
+    ProxyVersion, Timeouts, UnderscorePolicy, UpstreamProtocol,
 };
 pub use tls_version::TlsVersion;

@@ -41,6 +41,29 @@ impl Default for Timeouts {
     }
 }
 
+/// What is spoken to the backends of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on by ALPN, or known beforehand where there is no TLS (RFC 9113 §3.3).
+    Http2,
+    /// What the backend chooses by ALPN; HTTP/1.1 where there is no TLS.
+    Auto,
+}
+
+impl UpstreamProtocol {
+    /// As in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "h1",
+            Self::Http2 => "h2",
+            Self::Auto => "auto",
+        }
+    }
+}
+
 /// Bounds on what a client may ask for. Every one has a key under `limits:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

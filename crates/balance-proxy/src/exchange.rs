@@ -40,7 +40,7 @@ mod tests;
 pub(crate) use state::{Arrival, Exchange};
 
 use decision::Plan;
-use sides::{Downstream, Transport, Upstream};
+use sides::{Downstream, Replay, Transport, Upstream};
 use transfer::{Transfer, TransferError, Transferred};
 use waiting::wait_for_place;
 
@@ -371,8 +371,10 @@ async fn attempt<D: Downstream, T: Transport>(
         exchange.upload_is_complete = true;
     }
     exchange.rewind_body();
-    if let Some(replay) = exchange.replay.take() {
-        upstream.replay_body(&replay);
+    if let Some(replay) = exchange.replay.take()
+        && !transfer::is_empty(body)
+    {
+        upstream.replay_body(replay, exchange.upload_is_complete);
     }
     let snapshot = exchange.snapshot_handle();
     let timeouts: &Timeouts = exchange.timeouts_in(&snapshot);
@@ -477,9 +479,9 @@ impl Exchange {
     }
 
     /// Takes back a body of which nothing was sent, to send it elsewhere; whether that is so.
-    fn take_back(&mut self, unsent: Option<Vec<u8>>) -> bool {
+    fn take_back(&mut self, unsent: Option<Replay>) -> bool {
         let is_unsent = unsent.is_some();
-        // What is kept as payload fits every backend; this is framed for one.
+        // What is kept for retries is sent in its place.
         self.replay = unsent.filter(|_| !self.reads_payload());
         is_unsent
     }

@@ -18,4 +18,4 @@ pub(crate) use connection::{refuse_cleartext, serve};
 pub(crate) use request::{offered_upgrade, write_request};
 pub(crate) use server::Server;
 pub(crate) use transport::Http1Transport;
-pub(crate) use upstream::UpstreamParts;
+pub(crate) use upstream::{Http1Upstream, UpstreamParts};

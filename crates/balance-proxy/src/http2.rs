@@ -11,10 +11,19 @@
 
 mod connection;
 mod downstream;
+mod inbox;
 mod link;
+mod outgoing;
 mod own;
 mod ready;
 mod server;
+mod upstream;
 
 pub(crate) use connection::serve;
 pub(crate) use server::StreamServer;
+pub(crate) use upstream::{Http2Upstream, Http2UpstreamParts, Opened, UpstreamConnections, open};
+
+/// At least a record of TLS, which is read as a whole.
+const PIECE_BYTES_MIN: usize = 16 * 1024;
+/// A body of 64 KiB comes in one piece with its head.
+const PIECE_BYTES_MAX: usize = 68 * 1024;

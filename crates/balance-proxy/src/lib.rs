@@ -31,6 +31,7 @@ mod snapshot;
 mod split;
 mod tcp;
 mod tls;
+mod transport;
 mod upstream;
 mod wheel;
 mod worker;

@@ -30,6 +30,14 @@ impl MaybeTls {
         }
     }
 
+    /// Whether HTTP/2 was agreed on in its handshake; `None` without one.
+    pub(crate) fn agreed_on_http2(&self) -> Option<bool> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(tls.speaks_http2()),
+        }
+    }
+
     /// Whom the client named in its handshake.
     pub(crate) fn server_name(&self) -> Option<&str> {
         match self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use balance_core::{
     HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, ProxyVersion, RetryPolicy,
-    RouteId, SplitId, Timeouts,
+    RouteId, SplitId, Timeouts, UpstreamProtocol,
 };
 use balance_lb::{Balancer, Places};
 use balance_proto::Scheme;
@@ -123,6 +123,8 @@ pub struct PoolRules {
     pub send_proxy: Option<ProxyVersion>,
     /// For each member, how connections to it are secured; `None`: they are not.
     pub tls: Option<Vec<Arc<ClientPolicy>>>,
+    /// What is spoken to its backends.
+    pub protocol: UpstreamProtocol,
     pub idle: IdleSettings,
     pub limits: PoolLimits,
     /// `connect`, `tunnel` and the L4 `idle` of sessions that came by no route.

@@ -12,7 +12,7 @@ mod selection;
 pub(crate) use announced::Announced;
 pub use connect::ConnectError;
 pub(crate) use connect::{cause_of_fault, connect};
-pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits};
+pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits, IdlePlace};
 pub use limits::PoolLimits;
 pub(crate) use limits::Waiting;
 pub(crate) use member::Member;

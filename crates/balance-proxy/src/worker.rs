@@ -33,7 +33,7 @@ use crate::budget::Budget;
 use crate::buffers::{FreeList, Scratch};
 use crate::clock::Clock;
 use crate::http1::{Server, UpstreamParts};
-use crate::http2::StreamServer;
+use crate::http2::{Http2UpstreamParts, StreamServer};
 use crate::shared::Shared;
 use crate::tls::{HandshakeTurns, RecordBuffers};
 use crate::upstream::IdleLimits;
@@ -64,6 +64,7 @@ pub(crate) struct Worker {
     pub(crate) servers: FreeList<Box<Server>>,
     pub(crate) stream_servers: FreeList<Box<StreamServer>>,
     pub(crate) upstream_parts: FreeList<Box<UpstreamParts>>,
+    pub(crate) http2_upstream_parts: FreeList<Box<Http2UpstreamParts>>,
     pub(crate) relay_buffers: RelayBuffers,
     pub(crate) pipes: PipeCache,
     housekeeping: Housekeeping,

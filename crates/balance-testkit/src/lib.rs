@@ -10,6 +10,7 @@ mod client;
 mod client_hello;
 mod configured;
 mod fault_proxy;
+pub mod http2;
 mod origin;
 mod pace;
 mod pause;

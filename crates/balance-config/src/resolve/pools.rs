@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use balance_core::{Algorithm, BackendAddress, BackendId, PoolId, RouteId, Timeouts, Weight};
+use balance_core::{
+    Algorithm, BackendAddress, BackendId, PoolId, RouteId, Timeouts, UpstreamProtocol, Weight,
+};
 
 use super::tls;
 use crate::check::shown;
@@ -106,6 +108,7 @@ impl Pools {
             limits: definition.limits.clone(),
             send_proxy: definition.send_proxy,
             tls: definition.tls.clone(),
+            protocol: definition.protocol,
             timeouts: timeouts.clone(),
             health: definition.health.clone(),
             breaker: definition.breaker.clone(),
@@ -151,6 +154,7 @@ impl Pools {
         if let Some(tls) = &draft.tls {
             tls::check_upstream(tls, &draft, diagnostics);
         }
+        warn_nothing_to_choose(&draft, diagnostics);
         let (members, by_name) = self.add_backends(&draft, diagnostics);
         self.ids
             .insert(name.value.clone(), PoolId::from_index(self.pools.len()));
@@ -165,6 +169,7 @@ impl Pools {
             limits: draft.limits,
             send_proxy: draft.send_proxy,
             tls: draft.tls,
+            protocol: draft.protocol.value,
             timeouts: timeouts::resolve(&[layers[0], layers[1], &draft.timeouts]),
             health: draft.health,
             breaker: draft.breaker,
@@ -335,6 +340,21 @@ impl Pools {
         self.pools
             .iter()
             .filter(|pool| pool.kind == PoolKind::Definition)
+    }
+}
+
+fn warn_nothing_to_choose(draft: &PoolDraft, diagnostics: &mut Diagnostics) {
+    if let (UpstreamProtocol::Auto, Some(place), None) =
+        (draft.protocol.value, &draft.protocol.place, &draft.tls)
+    {
+        diagnostics.push(
+            Diagnostic::new(
+                Severity::Warning,
+                place,
+                "`protocol: auto` is HTTP/1.1 here: without `tls` there is no ALPN to choose by",
+            )
+            .with_help("`h2` speaks HTTP/2 to backends that are known to understand it"),
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! `tls` of listeners and pools: what can be said without their files.
 
+use balance_core::UpstreamProtocol;
+
 use crate::check::shown;
 use crate::config::{ClientAuth, HandshakeSettings, ListenerTls, Mode, UpstreamTls};
 use crate::diagnostics::{Diagnostics, Place};
@@ -32,14 +34,9 @@ pub(super) fn check_upstream(tls: &UpstreamTls, pool: &PoolDraft, diagnostics: &
         if !is_protocol(&protocol.value) {
             let message = format!("`{}` is no protocol name", shown(&protocol.value));
             diagnostics.error(&protocol.place, message);
-        } else if protocol.value == "h2" {
-            diagnostics.error_help(
-                &protocol.place,
-                "not supported yet: HTTP/2 to backends",
-                "write `http/1.1`",
-            );
         }
     }
+    check_alpn_of_pool(tls, pool.protocol.value, diagnostics);
     let addresses = pool.backends.iter();
     let addresses = addresses.filter_map(|backend| backend.address.as_ref());
     for address in addresses.filter(|address| tls.name_for(&address.value).is_none()) {
@@ -48,6 +45,31 @@ pub(super) fn check_upstream(tls: &UpstreamTls, pool: &PoolDraft, diagnostics: &
             shown(&address.value.to_string())
         );
         diagnostics.error_help(&address.place, message, "add `server_name` to `tls`");
+    }
+}
+
+/// What is asked for must be what is spoken.
+fn check_alpn_of_pool(
+    tls: &UpstreamTls,
+    protocol: UpstreamProtocol,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(first) = tls.alpn_protocols.first() else {
+        return;
+    };
+    let h2 = tls.alpn_protocols.iter().find(|name| name.value == "h2");
+    match (protocol, h2) {
+        (UpstreamProtocol::Http1, Some(h2)) => diagnostics.error_help(
+            &h2.place,
+            "`h2` is asked for, and HTTP/1.1 would be spoken",
+            "write `protocol: h2` or `protocol: auto` in the pool, and leave `alpn_protocols` out",
+        ),
+        (UpstreamProtocol::Http2, None) => diagnostics.error_help(
+            &first.place,
+            "`protocol: h2` needs `h2` among these",
+            "leave `alpn_protocols` out: the pool's `protocol` says it",
+        ),
+        _ => {}
     }
 }
 

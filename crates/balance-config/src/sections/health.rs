@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use balance_core::{ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe, ProxyVersion};
+use balance_core::{
+    ExpectedStatus, HealthCheck, HttpProbe, PassiveChecks, Probe, ProxyVersion, UpstreamProtocol,
+};
 
 use crate::check::shown;
 use crate::config::PoolHealth;
@@ -143,6 +145,7 @@ static PASSIVE_CHECKS: Table = Table {
 pub(crate) struct Connecting {
     pub(crate) send_proxy: Option<ProxyVersion>,
     pub(crate) has_tls: bool,
+    pub(crate) protocol: UpstreamProtocol,
 }
 
 /// What the layers say about one pool.
@@ -217,6 +220,7 @@ fn read_check(
             _ => Probe::Tcp,
         },
         send_proxy: connecting.send_proxy,
+        protocol: connecting.protocol,
         interval,
         fast_interval: duration("fast_interval").unwrap_or(interval / HealthCheck::FAST_DIVISOR),
         timeout: duration("timeout").unwrap_or(HealthCheck::TIMEOUT),

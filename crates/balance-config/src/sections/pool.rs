@@ -1,6 +1,6 @@
 //! `pools` and the top-level keys that are shorthand for the pool `default`.
 
-use balance_core::{CircuitBreaker, ProxyVersion, RetryPolicy};
+use balance_core::{CircuitBreaker, ProxyVersion, RetryPolicy, UpstreamProtocol};
 
 use super::backend::{self, BACKEND, BackendDraft, BalancerDraft, LOAD_BALANCER, count};
 use super::health::{self, Connecting, HEALTH_CHECK};
@@ -62,9 +62,9 @@ pub(crate) static POOL: Table = Table {
         ),
         Key::new(
             "protocol",
-            Kind::Choice(&["h1"], &["h2", "auto"]),
+            Kind::Choice(&["h1", "h2", "auto"], &[]),
             "h1",
-            "What is spoken to the backends.",
+            "What is spoken to the backends: HTTP/1.1, HTTP/2 (over TLS by ALPN, without TLS at once), or what a backend chooses by ALPN.",
         ),
         Key::new(
             "send_proxy",
@@ -126,6 +126,14 @@ pub(crate) const DEFAULT: &str = "default";
 /// Names of this form are the views of routes.
 pub(crate) const VIEW_PREFIX: &str = "route:";
 
+/// `protocol` as written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Protocol {
+    pub(crate) value: UpstreamProtocol,
+    /// `None`: it is the default.
+    pub(crate) place: Option<Place>,
+}
+
 /// A pool as written.
 #[derive(Debug)]
 pub(crate) struct PoolDraft {
@@ -138,6 +146,7 @@ pub(crate) struct PoolDraft {
     pub(crate) limits: PoolLimits,
     pub(crate) send_proxy: Option<ProxyVersion>,
     pub(crate) tls: Option<UpstreamTls>,
+    pub(crate) protocol: Protocol,
     pub(crate) timeouts: TimeoutsLayer,
     pub(crate) health: PoolHealth,
     pub(crate) breaker: Option<CircuitBreaker>,
@@ -159,9 +168,11 @@ pub(crate) fn read(
         None => None,
     };
     let tls = tls::read_upstream(block, "tls");
+    let protocol = read_protocol(block);
     let connecting = Connecting {
         send_proxy,
         has_tls: tls.is_some(),
+        protocol: protocol.value,
     };
     PoolDraft {
         name: name.clone(),
@@ -174,6 +185,7 @@ pub(crate) fn read(
         }),
         send_proxy,
         tls,
+        protocol,
         timeouts: TimeoutsLayer::read(block.block("timeouts"), diagnostics),
         health: read_health(&[defaults, Some(block)], connecting, diagnostics),
         breaker: read_breaker(&[defaults, Some(block)]),
@@ -194,6 +206,7 @@ pub(crate) fn read_default(
     let connecting = Connecting {
         send_proxy: None,
         has_tls: tls.is_some(),
+        protocol: UpstreamProtocol::Http1,
     };
     let owners = [root.block("defaults"), Some(root)];
     Some(PoolDraft {
@@ -205,6 +218,7 @@ pub(crate) fn read_default(
         limits: PoolLimits::default(),
         send_proxy: None,
         tls,
+        protocol: Protocol::default(),
         timeouts: TimeoutsLayer::default(),
         health: read_health(&owners, connecting, diagnostics),
         breaker: read_breaker(&owners),
@@ -252,6 +266,20 @@ fn read_limits(limits: &Block, pool: &Block, diagnostics: &mut Diagnostics) -> P
 
 fn read_breaker(owners: &[Option<&Block>]) -> Option<CircuitBreaker> {
     resilience::read_breaker(&Layers::under(owners, "resilience"))
+}
+
+fn read_protocol(pool: &Block) -> Protocol {
+    let Some(name) = pool.text("protocol") else {
+        return Protocol::default();
+    };
+    Protocol {
+        value: match name {
+            "h2" => UpstreamProtocol::Http2,
+            "auto" => UpstreamProtocol::Auto,
+            _ => UpstreamProtocol::Http1,
+        },
+        place: Some(pool.key_place("protocol").clone()),
+    }
 }
 
 fn read_health(

@@ -200,7 +200,7 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
             "alpn_protocols",
             Kind::List(&Kind::Text),
             "",
-            "Protocols asked for by ALPN, in order. By default none: HTTP/1.1 is what is spoken without.",
+            "Protocols asked for by ALPN, in order. By default those of the pool's `protocol`; for `h1` none: HTTP/1.1 is what is spoken without.",
         )
         .example("[http/1.1]"),
     ],

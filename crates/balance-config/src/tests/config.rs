@@ -5,7 +5,7 @@ use std::time::Duration;
 use balance_core::{
     Algorithm, BackendId, Backoff, CircuitBreaker, ExpectedStatus, HashKey, HealthCheck,
     Http2Limits, HttpProbe, PassiveChecks, PathPolicy, PoolId, Probe, RetryConditions, RetryPolicy,
-    RouteId, Weight,
+    RouteId, UpstreamProtocol, Weight,
 };
 
 use crate::{
@@ -569,6 +569,7 @@ fn a_health_check_of_one_word_asks_for_a_path() {
             expected_body: None,
         }),
         send_proxy: None,
+        protocol: UpstreamProtocol::Http1,
         interval: seconds(10),
         fast_interval: seconds(2),
         timeout: seconds(3),

@@ -41,6 +41,7 @@ fn compile_pool(
             .map(|backend| Arc::clone(identities.endpoint(backend)))
             .collect(),
         send_proxy: pool.send_proxy,
+        protocol: pool.protocol,
         tls: None, // its files are not read here
         idle: config.idle.clone(),
         limits: limits(pool, identities),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use balance_config::{Place, PoolKind};
-use balance_core::{Algorithm, BackendId, Cause, PoolId, RouteId, Timeouts};
+use balance_core::{Algorithm, BackendId, Cause, PoolId, RouteId, Timeouts, UpstreamProtocol};
 use balance_lb::GateState;
 use balance_proto::Scheme;
 use balance_proxy::explain::{
@@ -274,6 +274,11 @@ impl Subject<'_> {
                 Some(name) => format!("TLS as {name}, verifying nothing"),
                 None => "TLS".to_owned(),
             }),
+            protocol: match self.snapshot.pools[pool.index()].protocol {
+                UpstreamProtocol::Http1 => None,
+                UpstreamProtocol::Http2 => Some("HTTP/2".to_owned()),
+                UpstreamProtocol::Auto => Some("what ALPN chooses".to_owned()),
+            },
             resolved,
             state: self.is_running().then(|| State {
                 gate: state.gate.name().to_owned(),

@@ -171,6 +171,8 @@ pub struct Backend {
     pub address: String,
     /// How connections to it are secured, `TLS as a.test`: the name that its certificate must have.
     pub tls: Option<String>,
+    /// What is spoken to it, `HTTP/2`. Absent where that is HTTP/1.1.
+    pub protocol: Option<String>,
     /// What a name stands for.
     pub resolved: Vec<String>,
     /// Absent where a file was asked.

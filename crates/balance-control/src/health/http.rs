@@ -40,7 +40,8 @@ pub(super) async fn ask(
     }
 }
 
-fn encode(endpoint: &Endpoint, wanted: &HttpProbe) -> Vec<u8> {
+/// The head of the request.
+pub(super) fn encode(endpoint: &Endpoint, wanted: &HttpProbe) -> Vec<u8> {
     let HttpProbe {
         method,
         path,
@@ -73,12 +74,33 @@ fn encode(endpoint: &Endpoint, wanted: &HttpProbe) -> Vec<u8> {
     text.into_bytes()
 }
 
-async fn write_all(stream: &mut OwnConnection, mut bytes: &[u8]) -> Result<(), ProbeError> {
+pub(super) async fn write_all(
+    stream: &mut OwnConnection,
+    mut bytes: &[u8],
+) -> Result<(), ProbeError> {
     while !bytes.is_empty() {
         let written = poll_fn(|cx| stream.poll_write(cx, bytes)).await;
         bytes = &bytes[written.map_err(ProbeError::Broken)?..];
     }
     Ok(())
+}
+
+/// Reads what comes next behind `received`; `false` at the end.
+pub(super) async fn read_more(
+    stream: &mut OwnConnection,
+    received: &mut Vec<u8>,
+) -> Result<bool, ProbeError> {
+    let before = received.len();
+    received.resize(before + OwnConnection::READ_BYTES, 0);
+    let buffer = &mut received[before..];
+    let read = poll_fn(|cx| stream.poll_read(cx, buffer)).await;
+    received.truncate(before + *read.as_ref().unwrap_or(&0));
+    Ok(read.map_err(ProbeError::Broken)? > 0)
+}
+
+/// Whether a body has this text, which may be empty.
+pub(super) fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
 /// An answer that is being read.
@@ -91,13 +113,7 @@ struct Answer<'s> {
 impl Answer<'_> {
     /// Reads more; `false` at the end.
     async fn read(&mut self) -> Result<bool, ProbeError> {
-        let before = self.received.len();
-        self.received.resize(before + OwnConnection::READ_BYTES, 0);
-        let buffer = &mut self.received[before..];
-        let read = poll_fn(|cx| self.stream.poll_read(cx, buffer)).await;
-        self.received
-            .truncate(before + *read.as_ref().unwrap_or(&0));
-        Ok(read.map_err(ProbeError::Broken)? > 0)
+        read_more(self.stream, &mut self.received).await
     }
 
     /// The head of the answer itself, past interim ones.
@@ -154,7 +170,7 @@ impl Answer<'_> {
             };
             payload.append(&mut piece);
             payload.truncate(BODY_BYTES_MAX);
-            if payload.windows(text.len()).any(|window| window == text) {
+            if contains(&payload, text) {
                 return Ok(());
             }
             if is_done || payload.len() == BODY_BYTES_MAX || !self.read().await? {
@@ -165,6 +181,6 @@ impl Answer<'_> {
 }
 
 /// Where a text is looked for.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// As `limits.interim_responses_max` is for clients.
-const INTERIM_MAX: u32 = 8;
+pub(super) const INTERIM_MAX: u32 = 8;

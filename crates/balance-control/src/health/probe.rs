@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balance_core::{HealthCheck, Probe};
-use balance_proto::http1::{ChunkError, ResponseError};
-use balance_proxy::{ConnectError, Endpoint, OwnConnector};
+use balance_core::{HealthCheck, HttpProbe, Probe, UpstreamProtocol};
+use balance_proto::Scheme;
+use balance_proto::http1::{ChunkError, RequestError, ResponseError};
+use balance_proto::http2::Violation;
+use balance_proxy::{ConnectError, Endpoint, OwnConnection, OwnConnector};
 use balance_tls::ClientPolicy;
 use tokio::time::timeout;
 
-use super::http;
+use super::{http, http2};
 
 /// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,12 @@ pub(super) enum ProbeError {
     Interim(u32),
     #[error("it answered with status {0}")]
     Status(u16),
+    #[error("it breaks the rules of HTTP/2: {0}")]
+    Http2(Violation),
+    #[error("it reset the request with {0}")]
+    Reset(&'static str),
+    #[error("HTTP/2 has no such request: {0}")]
+    Unaskable(RequestError),
     #[error("its answer does not contain the expected text")]
     Body,
 }
@@ -65,11 +73,33 @@ impl Probing {
             let mut stream = connecting.await.map_err(ProbeError::Connect)?;
             match &check.probe {
                 Probe::Tcp => Ok(()),
-                Probe::Http(wanted) => http::ask(&mut stream, endpoint, wanted).await,
+                Probe::Http(wanted) => self.ask(&mut stream, endpoint, wanted).await,
             }
         };
         timeout(check.timeout, probing)
             .await
             .unwrap_or(Err(ProbeError::TimedOut(check.timeout)))
+    }
+
+    /// Asks in the protocol that requests to the backend are sent in.
+    async fn ask(
+        &self,
+        stream: &mut OwnConnection,
+        endpoint: &Endpoint,
+        wanted: &HttpProbe,
+    ) -> Result<(), ProbeError> {
+        let (scheme, is_agreed) = match stream.agreed_on_http2() {
+            None => (Scheme::Http, None),
+            Some(is_agreed) => (Scheme::Https, Some(is_agreed)),
+        };
+        match (self.check.protocol, is_agreed) {
+            (UpstreamProtocol::Http2, Some(false)) => {
+                Err(ProbeError::Connect(ConnectError::NotHttp2))
+            }
+            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::Auto, Some(true)) => {
+                http2::ask(stream, scheme, endpoint, wanted).await
+            }
+            _ => http::ask(stream, endpoint, wanted).await,
+        }
     }
 }

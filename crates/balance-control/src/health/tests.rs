@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance_core::{BackendAddress, ExpectedStatus, HealthCheck, HttpProbe, Probe};
+use balance_core::{
+    BackendAddress, ExpectedStatus, HealthCheck, HttpProbe, Probe, UpstreamProtocol,
+};
 use balance_lb::{Backend, BackendIdentity, Health};
 use balance_proxy::{Clock, Endpoint, OwnConnector, UpstreamAddress};
 use balance_testkit::{EchoServer, Origin, PATIENCE, PeerMode, Recorded, Script, pause};
@@ -27,6 +29,7 @@ fn quick(probe: Probe) -> HealthCheck {
     HealthCheck {
         probe,
         send_proxy: None,
+        protocol: UpstreamProtocol::Http1,
         interval: Duration::from_millis(10),
         fast_interval: Duration::from_millis(5),
         timeout: Duration::from_secs(5),

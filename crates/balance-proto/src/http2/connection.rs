@@ -35,6 +35,7 @@ use super::frame::{
 use super::head::{Scratch, Trailers};
 use super::hpack::{Decoder, Encoder};
 use super::stream::{Closed, ClosedStreams, Stream, Streams, Wait};
+use crate::head::Scheme;
 use crate::http1::{HeadSettings, RequestError, RequestHead, ResponseHead};
 use balance_core::{Http2Limits, Method};
 use reader::{OpenBlock, Partial, Reading};
@@ -65,6 +66,8 @@ pub struct ConnectionSettings {
     pub head: HeadSettings,
     /// What makes no progress.
     pub budget: BudgetLimits,
+    /// Client: how requests say that the server is reached. `None`: as each request was asked for.
+    pub scheme: Option<Scheme>,
 }
 
 impl Default for ConnectionSettings {
@@ -82,6 +85,7 @@ impl ConnectionSettings {
             connection_window: limits.connection_window,
             head,
             budget: BudgetLimits::new(limits),
+            scheme: None,
         }
     }
 

@@ -7,19 +7,19 @@ use super::hpack::Encoder;
 use crate::edits::HeadEdits;
 use crate::field::{FieldClass, FieldName, FieldValue};
 use crate::framing::FramingLine;
-use crate::head::{HeadView, RequestView, ResponseView};
+use crate::head::{HeadView, RequestView, ResponseView, Scheme};
 
-/// A request (RFC 9113 §8.3.1). The scheme is the client's.
+/// A request (RFC 9113 §8.3.1), with the scheme that it is sent under.
 pub(super) fn request<V: RequestView>(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
-    view: &V,
+    (view, scheme): (&V, Scheme),
     edits: &HeadEdits,
     framing: FramingLine,
 ) {
     encoder.begin(out);
     encoder.push_method(out, view.method());
-    encoder.push_scheme(out, view.scheme().name().as_bytes());
+    encoder.push_scheme(out, scheme.name().as_bytes());
     let authority = edits.authority().unwrap_or(view.authority());
     // An HTTP/1.0 request may have none: the caller's edits then name the backend's.
     if !authority.is_empty() {

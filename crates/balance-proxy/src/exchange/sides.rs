@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_core::{Cause, Timeouts};
+use balance_proto::http1::{ChunkedDecoder, Keep};
+use balance_proto::http2::Trailers;
 use balance_proto::{BodyLength, HeadEdits, RequestView, ResponseBody, ResponseView};
 use balance_tls::TlsFault;
 
@@ -36,6 +38,35 @@ pub(crate) struct Piece {
     pub(crate) last: bool,
 }
 
+impl Piece {
+    /// The end of a body, without a byte.
+    pub(crate) const END: Self = Self {
+        range: 0..0,
+        form: Form::Payload,
+        last: true,
+    };
+}
+
+/// The beginning of a body that is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replay {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) form: Form,
+}
+
+impl Replay {
+    /// As payload. It was validated before.
+    pub(crate) fn into_payload(mut self) -> Vec<u8> {
+        if self.form == Form::Chunks {
+            let mut decoder = ChunkedDecoder::default();
+            let kept = decoder.filter(&mut self.bytes, Keep::Payload);
+            self.bytes
+                .truncate(kept.map_or(0, |filtered| filtered.kept));
+        }
+        self.bytes
+    }
+}
+
 /// Where a body comes from.
 pub(crate) trait BodySource {
     type Error;
@@ -47,6 +78,11 @@ pub(crate) trait BodySource {
         scratch: &mut [u8],
         form: Form,
     ) -> Poll<Result<Piece, Self::Error>>;
+
+    /// What came behind the last piece, once that was given. Of HTTP/1 it never comes here (robustness SM-13).
+    fn trailers(&self) -> Option<&Trailers> {
+        None
+    }
 }
 
 /// Where a body goes.
@@ -56,6 +92,9 @@ pub(crate) trait BodySink {
 
     /// How large the next piece should be at most.
     fn room(&self) -> usize;
+
+    /// Takes the trailers that follow the last piece, before that is pushed. HTTP/1 passes none on (robustness SM-13).
+    fn add_trailers(&mut self, _: &Trailers) {}
 
     /// Takes a piece: writes what can be written now, together with whatever stands before it, and
     /// keeps the rest.
@@ -252,12 +291,12 @@ pub(crate) trait Upstream: BodySource<Error = BackendError> + BodySink {
         None
     }
 
-    /// Body bytes that were pushed while nothing at all reached the backend, as they would go out again.
-    /// `None` when something was sent.
-    fn reclaim_body(&mut self) -> Option<Vec<u8>>;
+    /// What was pushed of the body, if the backend is known to have processed nothing of the request. `None` when it may
+    /// have, or when it is not at hand any more.
+    fn reclaim_body(&mut self) -> Option<Replay>;
 
-    /// Sends again what an earlier attempt's `reclaim_body` gave.
-    fn replay_body(&mut self, body: &[u8]);
+    /// Sends again what an earlier attempt's `reclaim_body` gave; `last`: that is all of the body.
+    fn replay_body(&mut self, replay: Replay, last: bool);
 
     /// Bytes of this response received.
     fn received_bytes(&self) -> u64;

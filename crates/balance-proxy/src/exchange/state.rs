@@ -13,7 +13,7 @@ use balance_telemetry::{AccessRecord, PhaseTimes};
 
 use super::decision::{Scope, Sender, client_of, filter_context, forward_context, name_backend};
 use super::retry::RetryState;
-use super::sides::{ClientEvent, Downstream};
+use super::sides::{ClientEvent, Downstream, Replay};
 use crate::budget::Held;
 use crate::buffers::KEPT_BYTES;
 use crate::clock::millis;
@@ -48,7 +48,7 @@ pub(crate) struct Exchange {
     pub(crate) request_edits: HeadEdits,
     pub(crate) response_edits: HeadEdits,
     pub(super) selection: Selection,
-    pub(crate) replay: Option<Vec<u8>>,
+    pub(crate) replay: Option<Replay>,
     /// `None` where the pool has no policy, and before there is a pool.
     pub(super) retry: Option<RetryState>,
     /// The copy of a request whose body is still coming.

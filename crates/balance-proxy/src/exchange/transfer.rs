@@ -244,6 +244,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         }
         let room = self.room(self.up.room());
         if let Some((range, last)) = self.exchange.next_kept(room) {
+            self.add_request_trailers(last);
             let bytes = &self.exchange.kept_body()[range];
             let pushed = self.up.push(cx, bytes, Form::Payload, last);
             self.on_pushed(pushed, last);
@@ -264,6 +265,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         planted::panic_for("upload", self.down.request());
         self.exchange.upload_began = true;
         self.exchange.upload_is_complete = piece.last;
+        self.add_request_trailers(piece.last);
         let bytes = &scratch[piece.range];
         self.exchange.on_upload_piece(self.worker, bytes);
         if self.exchange.collecting.is_some() {
@@ -280,6 +282,13 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         drop(scratch);
         self.on_pushed(pushed, piece.last);
         Ok(Poll::Ready(()))
+    }
+
+    /// What the client sent behind its `last` piece goes in front of that.
+    fn add_request_trailers(&mut self, last: bool) {
+        if let Some(trailers) = self.down.trailers().filter(|_| last) {
+            self.up.add_trailers(trailers);
+        }
     }
 
     fn on_pushed(&mut self, pushed: io::Result<()>, last: bool) {
@@ -364,7 +373,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
                 self.exchange.on_committed();
                 self.down
                     .start_switch(self.up.response(), &self.exchange.response_edits);
-                self.push_down(cx, &[], Form::Payload, true)?;
+                self.push_down(cx, &[], Piece::END)?;
                 self.download = Download::Switching;
             }
             ResponseStep::Final { rest } => self.on_head(cx, &mut scratch, rest)?,
@@ -432,11 +441,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         );
         let has_no_body = matches!(body, ResponseBody::None | ResponseBody::Exact(0));
         let piece = if has_no_body {
-            Piece {
-                range: 0..0,
-                form: Form::Payload,
-                last: true,
-            }
+            Piece::END
         } else {
             match self.up.first_piece(scratch, rest, self.down.form()) {
                 Ok(piece) => piece,
@@ -454,7 +459,7 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
         } else {
             Download::Streaming
         };
-        self.push_down(cx, &scratch[piece.range], piece.form, piece.last)
+        self.push_down(cx, scratch, piece)
     }
 
     /// Whether another attempt takes the place of this response.
@@ -494,22 +499,24 @@ impl<'a, D: Downstream, T: Transport> Transfer<'a, D, T> {
             Poll::Ready(Err(error)) => return Err(fail(error.cause())),
         };
         planted::panic_for("response-body", self.down.request());
-        self.push_down(cx, &scratch[piece.range], piece.form, piece.last)?;
         if piece.last {
             self.download = Download::Flushing;
         }
+        self.push_down(cx, &scratch, piece)?;
         Ok(Poll::Ready(()))
     }
 
     fn push_down(
         &mut self,
         cx: &mut Context<'_>,
-        bytes: &[u8],
-        form: Form,
-        last: bool,
+        scratch: &[u8],
+        piece: Piece,
     ) -> Result<(), TransferError> {
+        if let Some(trailers) = self.up.trailers().filter(|_| piece.last) {
+            self.down.add_trailers(trailers);
+        }
         self.down
-            .push(cx, bytes, form, last)
+            .push(cx, &scratch[piece.range], piece.form, piece.last)
             .map_err(|_| fail(Cause::ClientClosed))
     }
 

@@ -56,6 +56,7 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
             hash_key: Default::default(),
             members: vec![Arc::new(Endpoint::new(backend, Vec::new()))],
             send_proxy: None,
+            protocol: balance_core::UpstreamProtocol::Http1,
             tls: None,
             idle: Default::default(),
             limits: Default::default(),

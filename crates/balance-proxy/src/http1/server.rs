@@ -9,15 +9,16 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use balance_core::Cause;
 use balance_net::set_linger_zero;
 
-use super::Http1Transport;
 use super::connection::Connection;
 use super::downstream::{DownstreamOptions, Http1Downstream, RequestParts};
 use super::tunnel::carry_tunnel;
 use crate::coroutine::{Coroutine, Desk};
-use crate::exchange::{self, Arrival, Ended, Exchange, Next};
+use crate::exchange::{self, Arrival, Ended, Exchange, Next, Tunnel};
 use crate::isolate::{Panicked, isolate};
+use crate::transport::{HttpTransport, HttpUpstream};
 use crate::worker::ends_of;
 
 /// A coroutine that serves one exchange at a time. Dropped in the middle of one, it takes the exchange's
@@ -120,11 +121,8 @@ async fn serve_one(
         now_us: worker.clock.now_us(),
         listener_is_retired: listener.is_retired(),
     });
-    let transport = Http1Transport {
-        worker,
-        settings: listener.head_settings(),
-        ends: ends.as_deref().copied(),
-    };
+    let told = ends.as_deref().copied();
+    let transport = HttpTransport::new(worker, listener.head_settings(), told);
     let context = exchange::Context {
         worker,
         timer,
@@ -137,10 +135,19 @@ async fn serve_one(
     let mut down = Http1Downstream::new(stream, unread, parts, head_bytes, options);
     let next = match isolate(exchange::run(&context, state, &mut down)).await {
         Ok(Ended::Exchange(next)) => Ok(next),
-        Ok(Ended::Tunnel(tunnel)) => {
+        Ok(Ended::Tunnel(Tunnel {
+            upstream: HttpUpstream::Http1(upstream),
+            lease,
+        })) => {
+            let tunnel = Tunnel { upstream, lease };
             // Boxed: rare, and larger than everything else here.
             let carried = Box::pin(carry_tunnel(&context, state, &mut down, tunnel));
             isolate(carried).await.map(|()| Next::Abort)
+        }
+        Ok(Ended::Tunnel(_)) => {
+            debug_assert!(false, "nothing switches in HTTP/2");
+            state.settle(worker, &down, Cause::HttpUpgradeFailed);
+            Ok(Next::Abort)
         }
         Err(panicked) => Err(panicked),
     };

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use balance_proto::http1::{LAST_CHUNK, encode_chunk_head};
 
 use crate::buffers::{KEPT_BYTES, Scratch, recycle};
-use crate::exchange::sides::Form;
+use crate::exchange::sides::{Form, Replay};
 use crate::maybe_tls::MaybeTls;
 
 /// The writing half of one message.
@@ -163,9 +163,18 @@ impl Sink {
         self.kept.get(self.head_bytes..).map(<[u8]>::to_vec)
     }
 
-    /// Appends body bytes that are framed already.
-    pub(crate) fn add_framed(&mut self, body: &[u8]) {
-        self.kept.extend_from_slice(body);
+    /// Appends the beginning of a body, all of it if it is the `last` of it, in the form that the head announced.
+    pub(crate) fn add_body(&mut self, replay: Replay, last: bool) {
+        match (self.form, replay.form) {
+            (Form::Chunks, Form::Payload) => {
+                let (head, head_len, tail) = chunk_around(&replay.bytes, last);
+                for part in [&head[..head_len], &replay.bytes, tail] {
+                    self.kept.extend_from_slice(part);
+                }
+            }
+            (Form::Payload, Form::Chunks) => self.kept.extend(replay.into_payload()),
+            _ => self.kept.extend(replay.bytes),
+        }
     }
 
     /// After `taken` bytes of `kept` and `parts` were written: keeps the others.

@@ -3,15 +3,12 @@
 use std::rc::Rc;
 
 use balance_core::Timeouts;
-use balance_proto::RequestView;
 use balance_proto::http1::HeadSettings;
 use balance_proto::proxy_protocol::ConnectionEnds;
 
 use super::upstream::{Http1Upstream, UpstreamParts};
 use crate::clock::millis;
-use crate::exchange::sides::Transport;
 use crate::maybe_tls::MaybeTls;
-use crate::mirror::{self, MirroredRequest};
 use crate::upstream::{Announced, ConnectError, IdleConnection, Member, connect};
 use crate::worker::Worker;
 
@@ -25,7 +22,8 @@ pub(crate) struct Http1Transport<'w> {
 }
 
 impl Http1Transport<'_> {
-    fn upstream(
+    /// One that serves its first attempt, or another one.
+    pub(crate) fn upstream(
         &self,
         stream: MaybeTls,
         announced: Option<Rc<Announced>>,
@@ -40,7 +38,7 @@ impl Http1Transport<'_> {
     }
 
     /// What a connection to this backend begins with.
-    fn announced(&self, member: &Member) -> Option<Announced> {
+    pub(crate) fn announced(&self, member: &Member) -> Option<Announced> {
         let version = member.send_proxy()?;
         Some(Announced::new(version, self.ends))
     }
@@ -50,18 +48,16 @@ impl Http1Transport<'_> {
         parts.clear();
         self.worker.upstream_parts.give_back(parts);
     }
-}
 
-impl Transport for Http1Transport<'_> {
-    type Upstream = Http1Upstream;
-
-    fn reuse(&self, member: &Member, now_ms: u64) -> Option<Http1Upstream> {
+    /// A connection that waits to be used again.
+    pub(crate) fn reuse(&self, member: &Member, now_ms: u64) -> Option<Http1Upstream> {
         let announced = self.announced(member);
         let idle = member.idle().take(now_ms, announced.as_ref())?;
         Some(self.upstream(idle.stream, idle.announced, true))
     }
 
-    async fn open(
+    /// A new one.
+    pub(crate) async fn open(
         &self,
         member: &Member,
         timeouts: &Timeouts,
@@ -72,23 +68,14 @@ impl Transport for Http1Transport<'_> {
         Ok(self.upstream(stream, announced, false))
     }
 
-    fn spawn_mirrored<V: RequestView + 'static>(
+    /// The exchange is over; `clean` when request and response were complete.
+    pub(crate) fn settle(
         &self,
-        worker: &Rc<Worker>,
-        copy: MirroredRequest<V>,
+        member: &Member,
+        upstream: Http1Upstream,
+        clean: bool,
+        now_ms: u64,
     ) {
-        let (owned, settings, ends) = (Rc::clone(worker), self.settings, self.ends);
-        worker.spawn(async move {
-            let transport = Http1Transport {
-                worker: &owned,
-                settings,
-                ends,
-            };
-            mirror::send(&owned, &transport, copy).await;
-        });
-    }
-
-    fn settle(&self, member: &Member, upstream: Http1Upstream, clean: bool, now_ms: u64) {
         let may_be_kept = clean && upstream.can_be_kept() && !self.worker.is_draining();
         // The backend closes N seconds after the last response; a request sent in that moment is lost
         // (robustness BE-02), so one second is left.

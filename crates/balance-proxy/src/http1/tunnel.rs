@@ -3,7 +3,6 @@
 use balance_core::Cause;
 use balance_net::{Relay, RelayOptions, Side};
 
-use super::Http1Transport;
 use super::downstream::Http1Downstream;
 use super::upstream::Http1Upstream;
 use crate::clock::millis;
@@ -11,10 +10,11 @@ use crate::exchange::sides::Downstream;
 use crate::exchange::{Context, Exchange, Tunnel};
 use crate::planted;
 use crate::relay::{RelayDeadlines, carry};
+use crate::transport::HttpTransport;
 
 /// Carries a tunnel to its end and settles its exchange.
 pub(super) async fn carry_tunnel(
-    context: &Context<'_, Http1Transport<'_>>,
+    context: &Context<'_, HttpTransport<'_>>,
     exchange: &mut Exchange,
     down: &mut Http1Downstream<'_>,
     tunnel: Tunnel<Http1Upstream>,
@@ -52,7 +52,7 @@ pub(super) async fn carry_tunnel(
         deadlines,
     )
     .await;
-    context.transport.give_back(upstream.into_parts().1);
+    context.transport.http1.give_back(upstream.into_parts().1);
     drop(lease);
     down.add_tunnel_bytes(carried.to_upstream_bytes, carried.to_downstream_bytes);
     // A WebSocket that its client leaves is an ordinary end.

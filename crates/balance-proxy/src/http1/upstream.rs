@@ -15,7 +15,7 @@ use super::request::{request_framing, write_request};
 use super::sink::Sink;
 use crate::buffers::{KEPT_BYTES, recycle};
 use crate::exchange::sides::{
-    BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Upstream,
+    BackendError, BodySink, BodySource, Form, Piece, Replay, ResponseStep, Upstream,
 };
 use crate::maybe_tls::MaybeTls;
 use crate::upstream::Announced;
@@ -357,12 +357,14 @@ impl Upstream for Http1Upstream {
         stream?.handshake_us()
     }
 
-    fn reclaim_body(&mut self) -> Option<Vec<u8>> {
-        self.0.sink.unsent_body()
+    fn reclaim_body(&mut self) -> Option<Replay> {
+        let form = self.0.sink.form();
+        let bytes = self.0.sink.unsent_body()?;
+        Some(Replay { bytes, form })
     }
 
-    fn replay_body(&mut self, body: &[u8]) {
-        self.0.sink.add_framed(body);
+    fn replay_body(&mut self, replay: Replay, last: bool) {
+        self.0.sink.add_body(replay, last);
     }
 
     fn received_bytes(&self) -> u64 {

@@ -241,9 +241,8 @@ impl ClientConnection {
                 let place = self.link.borrow_mut().deliver(stream, bytes, ends);
                 self.mark(place);
             }
-            // To backends of HTTP/1 trailers are not passed (robustness SM-13).
             Event::Trailers { stream } => {
-                let place = self.link.borrow_mut().deliver(stream, b"", true);
+                let place = self.link.borrow_mut().deliver_trailers(stream);
                 self.mark(place);
             }
             Event::Reset { stream, .. } => {
@@ -440,7 +439,7 @@ impl ClientConnection {
         self.is_blocked = false;
         self.held.set(0);
         let ready = &mut self.ready;
-        link.on_written(|place| ready.mark(place));
+        link.on_written(|place, _| ready.mark(place));
         true
     }
 }

@@ -5,14 +5,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_proto::http1::RequestHead;
-use balance_proto::http2::StreamId;
+use balance_proto::http2::{StreamId, Trailers};
 use balance_proto::{
     BodyLength, FramingLine, HeadEdits, RequestView, ResponseBody, ResponseView, Version,
 };
 
 use super::link::{Link, SharedLink};
+use super::outgoing::Outgoing;
 use super::own::{Asked, send_own};
-use crate::buffers::{KEPT_BYTES, recycle};
+use super::{PIECE_BYTES_MAX, PIECE_BYTES_MIN};
+use crate::buffers::KEPT_BYTES;
 use crate::exchange::sides::{
     BodySink, BodySource, ClientError, ClientEvent, Downstream, Form, Piece,
 };
@@ -22,15 +24,18 @@ use crate::own_response::OwnResponse;
 #[derive(Default)]
 pub(super) struct StreamParts {
     pub(super) head: RequestHead,
-    /// Content that the windows did not let pass.
-    kept: Vec<u8>,
+    /// Behind the request's content.
+    trailers: Trailers,
+    response: Outgoing,
 }
 
 impl StreamParts {
     pub(super) fn clear(&mut self) {
         self.head.clear();
         self.head.shrink(KEPT_BYTES);
-        recycle(&mut self.kept, KEPT_BYTES);
+        self.trailers.clear();
+        self.trailers.shrink(KEPT_BYTES);
+        self.response.clear();
     }
 }
 
@@ -47,20 +52,15 @@ pub(super) struct Http2Downstream<'p> {
     body_bytes_max: u64,
     payload_bytes: u64,
     received_bytes: u64,
-    sent_bytes: u64,
+    has_trailers: bool,
     /// Taken from the inbox, and not yet gone on to the backend.
     unreleased: usize,
     /// Where the response's head begins in the output, while nothing of it is written.
     head_start: usize,
-    /// The end of the response stands behind what is kept.
-    kept_ends: bool,
-    /// The response's end is in the output.
-    has_ended: bool,
-    /// Where that is.
+    /// Where the response's end is in the output, once it is there.
     output_end: u64,
-    is_blocked: bool,
-    /// Something could not be put on the stream any more.
-    is_lost: bool,
+    /// The response's end waits to be written.
+    awaits_output: bool,
     is_watched: bool,
 }
 
@@ -82,14 +82,11 @@ impl<'p> Http2Downstream<'p> {
             server_name,
             body_bytes_max,
             payload_bytes: 0,
-            sent_bytes: 0,
+            has_trailers: false,
             unreleased: 0,
             head_start: 0,
-            kept_ends: false,
-            has_ended: false,
             output_end: 0,
-            is_blocked: false,
-            is_lost: false,
+            awaits_output: false,
             is_watched: true,
         }
     }
@@ -113,42 +110,17 @@ impl<'p> Http2Downstream<'p> {
         let Link { engine, out, .. } = &mut *self.link.borrow_mut();
         self.head_start = out.len();
         let sent = engine.send_response(out, self.stream, response, edits, framing, ends);
-        self.sent_bytes += (out.len() - self.head_start) as u64;
-        self.is_lost |= sent.is_err();
-        self.has_ended |= ends;
+        let outgoing = &mut self.parts.response;
+        outgoing.on_head(out.len() - self.head_start, ends);
+        if sent.is_err() {
+            outgoing.lose();
+        }
     }
 
-    /// Puts content on the stream as far as its windows allow, and keeps the rest.
     fn add_content(&mut self, bytes: &[u8], last: bool) {
-        if self.has_ended {
-            return;
-        }
-        let mut sent = 0;
-        if self.parts.kept.is_empty() {
-            let Link { engine, out, .. } = &mut *self.link.borrow_mut();
-            match engine.send_data(out, self.stream, bytes, last) {
-                Ok(octets) => sent = octets,
-                Err(_) => self.is_lost = true,
-            }
-            self.sent_bytes += sent as u64;
-            self.has_ended = last && sent == bytes.len();
-        }
-        self.parts.kept.extend_from_slice(&bytes[sent..]);
-        self.kept_ends = last && !self.has_ended;
-        self.is_blocked = !self.parts.kept.is_empty();
-    }
-
-    /// Puts on the stream what was kept.
-    fn send_kept(&mut self) {
-        let Link { engine, out, .. } = &mut *self.link.borrow_mut();
-        match engine.send_data(out, self.stream, &self.parts.kept, self.kept_ends) {
-            Ok(octets) => {
-                self.sent_bytes += octets as u64;
-                self.parts.kept.drain(..octets);
-                self.has_ended = self.kept_ends && self.parts.kept.is_empty();
-            }
-            Err(_) => self.is_lost = true,
-        }
+        let mut link = self.link.borrow_mut();
+        let outgoing = &mut self.parts.response;
+        outgoing.push(&mut link.wire(self.stream), bytes, last);
     }
 }
 
@@ -171,6 +143,10 @@ impl BodySource for Http2Downstream<'_> {
         let Some((len, last)) = link.take(self.place, scratch) else {
             return Poll::Pending;
         };
+        if last {
+            let trailers = &mut self.parts.trailers;
+            self.has_trailers = link.inbox_mut(self.place).take_trailers(trailers);
+        }
         self.unreleased = len;
         self.received_bytes += len as u64;
         self.payload_bytes += len as u64;
@@ -182,6 +158,10 @@ impl BodySource for Http2Downstream<'_> {
             form: Form::Payload,
             last,
         }))
+    }
+
+    fn trailers(&self) -> Option<&Trailers> {
+        self.has_trailers.then_some(&self.parts.trailers)
     }
 }
 
@@ -196,50 +176,53 @@ impl BodySink for Http2Downstream<'_> {
         room.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
+    fn add_trailers(&mut self, trailers: &Trailers) {
+        self.parts.response.add_trailers(trailers);
+    }
+
     fn push(&mut self, _: &mut Context<'_>, bytes: &[u8], _: Form, last: bool) -> io::Result<()> {
         self.add_content(bytes, last);
-        match self.is_lost {
+        match self.parts.response.is_lost() {
             true => Err(io::ErrorKind::BrokenPipe.into()),
             false => Ok(()),
         }
     }
 
     fn is_blocked(&self) -> bool {
-        self.is_blocked
+        self.awaits_output || self.parts.response.is_blocked()
     }
 
     /// Woken by the connection when the client opens a window, or the output is written.
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_lost || self.link.borrow().fate(self.place).is_some() {
+        let mut link = self.link.borrow_mut();
+        let outgoing = &mut self.parts.response;
+        if outgoing.is_lost() || link.fate(self.place).is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if !self.parts.kept.is_empty() && self.link.borrow_mut().has_room(self.place) {
-            self.send_kept();
-        }
-        let mut link = self.link.borrow_mut();
-        if self.has_ended {
+        if outgoing.has_ended() {
             if self.output_end == 0 {
                 self.output_end = link.output_end();
             }
-            self.is_blocked = !link.is_sent(self.place, self.output_end);
-            return match self.is_blocked {
+            self.awaits_output = !link.is_sent(self.place, self.output_end);
+            return match self.awaits_output {
                 true => Poll::Pending,
                 false => Poll::Ready(Ok(())),
             };
         }
-        let may_send = link.engine.room(self.stream) > 0;
-        if !may_send {
-            link.engine.await_room(self.stream);
+        let has_room = link.has_room(self.place);
+        let is_flushed = outgoing.flush(&mut link.wire(self.stream), has_room);
+        if outgoing.has_ended() {
+            self.output_end = link.output_end();
+            self.awaits_output = !link.is_sent(self.place, self.output_end);
         }
-        self.is_blocked = !self.parts.kept.is_empty() || !may_send || !link.has_room(self.place);
-        match self.is_blocked {
-            true => Poll::Pending,
-            false => Poll::Ready(Ok(())),
+        match is_flushed && !self.awaits_output {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
         }
     }
 
     fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+        self.parts.response.sent_bytes()
     }
 }
 
@@ -279,7 +262,7 @@ impl Downstream for Http2Downstream<'_> {
     /// Nothing was offered, so the backend's 101 was refused before this.
     fn start_switch<V: ResponseView>(&mut self, _: &V, _: &HeadEdits) {
         debug_assert!(false, "no upgrade was offered");
-        self.is_lost = true;
+        self.parts.response.lose();
     }
 
     fn add_interim<V: ResponseView>(&mut self, response: &V, edits: &HeadEdits) {
@@ -292,13 +275,16 @@ impl Downstream for Http2Downstream<'_> {
             let Link { engine, out, .. } = &mut *self.link.borrow_mut();
             self.head_start = out.len();
             let sent = send_own(engine, out, self.stream, response, asked);
-            self.sent_bytes += (out.len() - self.head_start) as u64;
+            let ends = sent == Ok(b"");
+            self.parts
+                .response
+                .on_head(out.len() - self.head_start, ends);
             sent
         };
         match sent {
-            Ok(b"") => self.has_ended = true,
+            Ok(b"") => {}
             Ok(body) => self.add_content(body, true),
-            Err(_) => self.is_lost = true,
+            Err(_) => self.parts.response.lose(),
         }
     }
 
@@ -322,12 +308,13 @@ impl Downstream for Http2Downstream<'_> {
     /// A head that is followed by content changes nothing in the engine.
     fn take_back_response(&mut self) {
         let mut link = self.link.borrow_mut();
-        self.sent_bytes -= (link.out.len() - self.head_start) as u64;
+        let bytes = link.out.len() - self.head_start;
+        self.parts.response.on_head_taken_back(bytes);
         link.out.truncate(self.head_start);
     }
 
     fn discard_body(&mut self) -> bool {
-        self.link.borrow().is_ended(self.place)
+        self.link.borrow().inbox(self.place).is_ended()
     }
 
     fn on_body_sent(&mut self) {
@@ -335,8 +322,9 @@ impl Downstream for Http2Downstream<'_> {
     }
 
     fn held_bytes(&self) -> usize {
-        let arrived = self.link.borrow().arrived_bytes(self.place);
-        self.parts.head.bytes().len() + self.parts.kept.len() + arrived
+        let arrived = self.link.borrow().inbox(self.place).arrived_bytes();
+        let kept = self.parts.response.kept_bytes();
+        self.parts.head.bytes().len() + kept + arrived
     }
 
     /// The other streams go on whatever becomes of this one.
@@ -348,8 +336,3 @@ impl Downstream for Http2Downstream<'_> {
         self.received_bytes
     }
 }
-
-/// At least a record of TLS, which is read as a whole.
-const PIECE_BYTES_MIN: usize = 16 * 1024;
-/// A body of 64 KiB comes in one piece with its head.
-const PIECE_BYTES_MAX: usize = 68 * 1024;

@@ -5,14 +5,15 @@ use std::rc::Rc;
 
 use balance_proto::http2::{Connection, ErrorCode, StreamId};
 
-use crate::buffers::{KEPT_BYTES, recycle};
+use super::inbox::Inbox;
+use super::outgoing::Wire;
 use crate::exchange::sides::ClientError;
 
 /// Borrowed for one operation, never across a poll of something else.
-pub(super) type SharedLink = Rc<RefCell<Link>>;
+pub(super) type SharedLink = Rc<RefCell<Link<Fate>>>;
 
-/// See the module.
-pub(super) struct Link {
+/// See the module. `S` is what each side has of its own for every exchange.
+pub(super) struct Link<S> {
     pub(super) engine: Connection,
     /// What is to be written, and was not.
     pub(super) out: Vec<u8>,
@@ -20,7 +21,7 @@ pub(super) struct Link {
     written: u64,
     /// The socket did not take all of `out` when it was offered.
     is_blocked: bool,
-    inboxes: Vec<Inbox>,
+    inboxes: Vec<Inbox<S>>,
     /// Places of `inboxes` that no exchange has.
     free: Vec<usize>,
     /// The exchanges' places by their streams, whose ids only grow.
@@ -31,18 +32,23 @@ pub(super) struct Link {
     inbox_bytes: usize,
 }
 
-/// What came for one exchange.
+/// Of a client's stream: why it exists no more, if so.
 #[derive(Default)]
-pub(super) struct Inbox {
-    arrived: Vec<u8>,
-    /// How much of `arrived` was taken.
-    taken: usize,
-    is_ended: bool,
-    /// The stream exists no more.
-    fate: Option<ClientError>,
+pub(super) struct Fate(Option<ClientError>);
+
+/// What each exchange of a connection has beside its content.
+pub(super) trait Slot: Default {
+    /// Makes it new for the next exchange.
+    fn clear(&mut self);
 }
 
-impl Link {
+impl Slot for Fate {
+    fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<S: Slot> Link<S> {
     pub(super) fn new(engine: Connection) -> Self {
         Self {
             engine,
@@ -72,22 +78,19 @@ impl Link {
             }
             None => return None,
         };
-        self.inboxes[place].is_ended = ends;
+        self.inboxes[place].begin(ends);
         self.open.push((stream, place));
         Some(place)
     }
 
-    /// The exchange is over. What its client may still think is to come is given up with `code`.
+    /// The exchange is over. What its peer may still think is to come is given up with `code`.
     pub(super) fn close(&mut self, stream: StreamId, code: ErrorCode) {
         self.engine.reset(&mut self.out, stream, code);
         if let Ok(position) = self.position(stream) {
             let (_, place) = self.open.remove(position);
             let inbox = &mut self.inboxes[place];
-            self.inbox_bytes -= inbox.arrived.len() - inbox.taken;
-            recycle(&mut inbox.arrived, KEPT_BYTES);
-            inbox.taken = 0;
-            inbox.is_ended = false;
-            inbox.fate = None;
+            self.inbox_bytes -= inbox.arrived_bytes();
+            inbox.clear();
             self.free.push(place);
         }
     }
@@ -95,61 +98,59 @@ impl Link {
     /// Content came; the place of its exchange.
     pub(super) fn deliver(&mut self, stream: StreamId, bytes: &[u8], ends: bool) -> Option<usize> {
         let place = self.place(stream)?;
-        let inbox = &mut self.inboxes[place];
-        inbox.arrived.extend_from_slice(bytes);
-        inbox.is_ended |= ends;
+        self.inboxes[place].deliver(bytes, ends);
         self.inbox_bytes += bytes.len();
         Some(place)
     }
 
-    /// A stream is gone; the place of its exchange.
-    pub(super) fn lose(&mut self, stream: StreamId, error: ClientError) -> Option<usize> {
+    /// Trailers came, which the engine has; the place of their exchange.
+    pub(super) fn deliver_trailers(&mut self, stream: StreamId) -> Option<usize> {
         let place = self.place(stream)?;
-        self.inboxes[place].fate = Some(error);
+        self.inboxes[place].deliver_trailers(&mut self.engine);
         Some(place)
     }
 
-    /// The client is gone, and with it all streams.
-    pub(super) fn lose_all(&mut self, mut on_place: impl FnMut(usize)) {
-        for (_, place) in &self.open {
-            let fate = &mut self.inboxes[*place].fate;
-            *fate = fate.or(Some(ClientError::Closed));
-            on_place(*place);
-        }
+    pub(super) fn inbox(&self, place: usize) -> &Inbox<S> {
+        &self.inboxes[place]
     }
 
-    pub(super) fn fate(&self, place: usize) -> Option<ClientError> {
-        self.inboxes[place].fate
-    }
-
-    /// Whether the request has come to its end, taken or not.
-    pub(super) fn is_ended(&self, place: usize) -> bool {
-        self.inboxes[place].is_ended
+    pub(super) fn inbox_mut(&mut self, place: usize) -> &mut Inbox<S> {
+        &mut self.inboxes[place]
     }
 
     /// Takes what came into `buffer`: how much, and whether it was the last. `None`: nothing came.
     pub(super) fn take(&mut self, place: usize, buffer: &mut [u8]) -> Option<(usize, bool)> {
-        let inbox = &mut self.inboxes[place];
-        let arrived = &inbox.arrived[inbox.taken..];
-        let len = arrived.len().min(buffer.len());
-        if len == 0 && !inbox.is_ended {
-            return None;
+        let taken = self.inboxes[place].take(buffer);
+        if let Some((len, _)) = taken {
+            self.inbox_bytes -= len;
         }
-        buffer[..len].copy_from_slice(&arrived[..len]);
-        inbox.taken += len;
-        self.inbox_bytes -= len;
-        let is_empty = inbox.taken == inbox.arrived.len();
-        if is_empty {
-            recycle(&mut inbox.arrived, KEPT_BYTES);
-            inbox.taken = 0;
-        }
-        Some((len, is_empty && inbox.is_ended))
+        taken
     }
 
-    /// Octets that came for an exchange and were not taken.
-    pub(super) fn arrived_bytes(&self, place: usize) -> usize {
-        let inbox = &self.inboxes[place];
-        inbox.arrived.len() - inbox.taken
+    /// The engine, and what an exchange has of its own.
+    pub(super) fn with_engine(&mut self, place: usize) -> (&mut Connection, &mut S) {
+        (&mut self.engine, &mut self.inboxes[place].slot)
+    }
+
+    /// Where the sending half of a stream goes.
+    pub(super) fn wire(&mut self, stream: StreamId) -> Wire<'_> {
+        Wire {
+            engine: &mut self.engine,
+            out: &mut self.out,
+            stream,
+        }
+    }
+
+    /// All exchanges, with their places.
+    pub(super) fn for_each(&mut self, mut on_place: impl FnMut(usize, &mut S)) {
+        for (_, place) in &self.open {
+            on_place(*place, &mut self.inboxes[*place].slot);
+        }
+    }
+
+    /// Whether no exchange has a place.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Octets that came for all of them and were not taken.
@@ -200,11 +201,13 @@ impl Link {
     }
 
     /// `out` was written. Whoever waited for that is told.
-    pub(super) fn on_written(&mut self, on_place: impl FnMut(usize)) {
+    pub(super) fn on_written(&mut self, mut on_place: impl FnMut(usize, &S)) {
         self.written = self.output_end();
         self.is_blocked = false;
         self.out.clear();
-        self.waiting.drain(..).for_each(on_place);
+        for place in self.waiting.drain(..) {
+            on_place(place, &self.inboxes[place].slot);
+        }
     }
 
     /// The place of a stream's exchange.
@@ -232,6 +235,27 @@ impl Link {
     }
 }
 
+impl Link<Fate> {
+    /// A stream is gone; the place of its exchange.
+    pub(super) fn lose(&mut self, stream: StreamId, error: ClientError) -> Option<usize> {
+        let place = self.place(stream)?;
+        self.inboxes[place].slot.0 = Some(error);
+        Some(place)
+    }
+
+    /// The client is gone, and with it all streams.
+    pub(super) fn lose_all(&mut self, mut on_place: impl FnMut(usize)) {
+        self.for_each(|place, Fate(fate)| {
+            *fate = fate.or(Some(ClientError::Closed));
+            on_place(place);
+        });
+    }
+
+    pub(super) fn fate(&self, place: usize) -> Option<ClientError> {
+        self.inboxes[place].slot.0
+    }
+}
+
 /// Above it, exchanges wait until it is written: four records of TLS, and a body of 64 KiB in one write.
 const OUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -243,15 +267,18 @@ const SENT_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use balance_proto::http2::{Connection, ConnectionSettings, Role};
+    use balance_proto::http2::{Connection, ConnectionSettings, Role, StreamId};
 
-    use super::{Link, SENT_AT_ONCE_BYTES_MAX};
+    use super::{Fate, Link, SENT_AT_ONCE_BYTES_MAX};
 
     /// A client that vanishes while its response is here did not get it: that must not be told as complete.
     #[test]
     fn output_is_sent_when_it_was_written_or_will_be_at_once() {
         let settings = ConnectionSettings::default();
-        let mut link = Link::new(Connection::new(Role::Server, settings));
+        let mut link = Link::<Fate>::new(Connection::new(Role::Server, settings));
+        for number in [1, 3, 5, 7] {
+            link.open(StreamId::new(number), true, 4);
+        }
         let mut told = Vec::new();
 
         link.out.resize(SENT_AT_ONCE_BYTES_MAX, 0);
@@ -259,7 +286,7 @@ mod tests {
         assert!(link.is_sent(1, end));
         link.on_blocked();
         assert!(!link.is_sent(1, end) && !link.is_sent(1, end));
-        link.on_written(|place| told.push(place));
+        link.on_written(|place, _| told.push(place));
         assert_eq!(told, [1], "once");
         assert!(link.is_sent(1, end));
 
@@ -267,7 +294,7 @@ mod tests {
         assert!(link.is_sent(1, end), "what comes behind it changes nothing");
         let end = link.output_end();
         assert!(!link.is_sent(2, end));
-        link.on_written(|place| told.push(place));
+        link.on_written(|place, _| told.push(place));
         assert_eq!(told, [1, 2]);
         link.out.push(0);
         assert!(link.is_sent(2, end));

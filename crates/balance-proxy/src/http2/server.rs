@@ -14,8 +14,8 @@ use super::downstream::{Http2Downstream, StreamParts};
 use super::link::SharedLink;
 use crate::coroutine::{Coroutine, Desk};
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
-use crate::http1::Http1Transport;
 use crate::isolate::{Panicked, isolate};
+use crate::transport::HttpTransport;
 use crate::wheel::Timer;
 use crate::worker::{Worker, WorkerListener};
 
@@ -119,11 +119,7 @@ async fn serve_one(
         now_us: worker.clock.now_us(),
         listener_is_retired: listener.is_retired(),
     });
-    let transport = Http1Transport {
-        worker,
-        settings: listener.head_settings(),
-        ends: job.client.ends,
-    };
+    let transport = HttpTransport::new(worker, listener.head_settings(), job.client.ends);
     let context = exchange::Context {
         worker,
         timer,

@@ -32,6 +32,9 @@ pub enum ConnectError {
     OutOfResources,
     #[error("no TLS with the backend: {0}")]
     Tls(TlsFault),
+    /// By ALPN, or by what it says first.
+    #[error("the backend does not speak HTTP/2")]
+    NotHttp2,
 }
 
 impl ConnectError {
@@ -43,6 +46,7 @@ impl ConnectError {
             Self::TimedOut => Cause::ConnectionTimeout,
             Self::OutOfResources => Cause::Overloaded,
             Self::Tls(fault) => cause_of_fault(fault),
+            Self::NotHttp2 => Cause::HttpProtocolError,
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) struct IdleConnections {
     limits: Rc<IdleLimits>,
 }
 
-/// Invariant: `IdleLimits::total` is the sum of all lengths. The longest idle stands in front.
+/// Invariant: `IdleLimits::total` is the sum of all lengths and of the [`IdlePlace`]s. The longest idle stands in front.
 #[derive(Default)]
 struct Kept(RefCell<VecDeque<IdleConnection>>);
 
@@ -88,6 +88,15 @@ impl IdleLimits {
             connection.into_iter().for_each(IdleConnection::close);
             self.forget(1);
         }
+    }
+}
+
+/// The place of a connection that is idle and kept elsewhere. Dropping it gives it back.
+pub(crate) struct IdlePlace(Rc<IdleLimits>);
+
+impl Drop for IdlePlace {
+    fn drop(&mut self) {
+        self.0.forget(1);
     }
 }
 
@@ -158,6 +167,22 @@ impl IdleConnections {
         }
         self.kept.0.borrow_mut().push_back(connection);
         self.limits.total.set(self.limits.total.get() + 1);
+    }
+
+    /// A place for one that is kept elsewhere, if it may be kept at all. At the limit the longest idle of those that are
+    /// kept here gives way.
+    pub(crate) fn hold(&self) -> Option<IdlePlace> {
+        if self.max.get() == 0 || self.limits.total_max == 0 {
+            return None;
+        }
+        if self.limits.total.get() >= self.limits.total_max {
+            self.limits.evict_oldest();
+        }
+        let total = self.limits.total.get();
+        (total < self.limits.total_max).then(|| {
+            self.limits.total.set(total + 1);
+            IdlePlace(Rc::clone(&self.limits))
+        })
     }
 
     /// Closes those that are too old or were closed by the backend: left alone they would wait in

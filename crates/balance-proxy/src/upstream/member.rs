@@ -5,13 +5,14 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use balance_core::ProxyVersion;
+use balance_core::{ProxyVersion, UpstreamProtocol};
 use balance_lb::{Backend, Tally};
 use balance_telemetry::BackendSeries;
 use balance_tls::{ClientPolicy, TlsIdentity};
 
 use super::idle::IdleConnections;
 use crate::endpoint::Endpoint;
+use crate::http2::UpstreamConnections;
 
 /// A backend of a pool view: the shared endpoint, and what this worker alone has of it. Cloning costs no
 /// atomic; all views of a backend share one of these.
@@ -28,6 +29,10 @@ pub(crate) struct WorkerBackend {
     tally: Arc<Tally>,
     /// How its connections are secured; a reload may change it.
     tls: RefCell<Option<Arc<ClientPolicy>>>,
+    /// What is spoken on them; a reload may change it.
+    protocol: Cell<UpstreamProtocol>,
+    /// Its connections of HTTP/2.
+    http2: UpstreamConnections,
 }
 
 impl Member {
@@ -44,6 +49,8 @@ impl Member {
             series,
             send_proxy: Cell::new(None),
             tls: RefCell::new(None),
+            protocol: Cell::default(),
+            http2: UpstreamConnections::default(),
         }))
     }
 
@@ -61,7 +68,7 @@ impl Member {
         let before = self.tls_identity();
         *self.0.tls.borrow_mut() = policy.cloned();
         if self.tls_identity() != before {
-            self.idle().clear();
+            self.close_idle();
         }
     }
 
@@ -74,6 +81,29 @@ impl Member {
     pub(crate) fn tls_identity(&self) -> Option<TlsIdentity> {
         let tls = self.0.tls.borrow();
         tls.as_ref().map(|policy| policy.identity())
+    }
+
+    /// What is spoken to it from now on.
+    pub(crate) fn set_protocol(&self, protocol: UpstreamProtocol) {
+        if self.0.protocol.replace(protocol) != protocol {
+            self.close_idle();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn protocol(&self) -> UpstreamProtocol {
+        self.0.protocol.get()
+    }
+
+    /// Its connections of HTTP/2.
+    pub(crate) fn http2(&self) -> &UpstreamConnections {
+        &self.0.http2
+    }
+
+    /// Closes its idle connections, and those of HTTP/2 once nothing runs on them.
+    pub(crate) fn close_idle(&self) {
+        self.idle().clear();
+        self.http2().retire();
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

@@ -51,6 +51,11 @@ impl OwnConnection {
     /// Room that a read must have.
     pub const READ_BYTES: usize = RECORD_PLAINTEXT_MAX;
 
+    /// Whether HTTP/2 was agreed on in its handshake; `None` without one.
+    pub fn agreed_on_http2(&self) -> Option<bool> {
+        self.0.agreed_on_http2()
+    }
+
     /// Reads into `buffer`, of [`Self::READ_BYTES`] or more. 0: the backend sends no more. What TLS ended with is the
     /// error's text.
     pub fn poll_read(

@@ -84,6 +84,7 @@ impl WorkerSnapshot {
                                 millis(pool.idle.idle_conn_timeout),
                             );
                             member.set_send_proxy(pool.send_proxy);
+                            member.set_protocol(pool.protocol);
                             member.set_tls(pool.tls.as_ref().map(|tls| &tls[position]));
                             members.push(member);
                             members.len() - 1

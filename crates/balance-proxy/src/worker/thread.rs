@@ -138,6 +138,7 @@ impl Worker {
             servers: FreeList::new(PARTS_KEPT_MAX),
             stream_servers: FreeList::new(PARTS_KEPT_MAX),
             upstream_parts: FreeList::new(PARTS_KEPT_MAX),
+            http2_upstream_parts: FreeList::new(PARTS_KEPT_MAX),
             relay_buffers: RelayBuffers(FreeList::new(RELAY_BUFFERS_KEPT_MAX)),
             pipes: shared.pipes.worker(),
             housekeeping: Housekeeping::new(&wheel),
@@ -194,7 +195,7 @@ impl Worker {
         for member in previous.members() {
             if !snapshot.has(member) {
                 member.idle().configure(0, 0);
-                member.idle().clear();
+                member.close_idle();
             }
         }
         for listener in self.listeners.borrow().iter() {
@@ -245,7 +246,7 @@ impl Worker {
         for member in snapshot.members() {
             let identity = member.identity();
             if identity.pool == pool && identity.name == backend {
-                member.idle().clear();
+                member.close_idle();
             }
         }
     }

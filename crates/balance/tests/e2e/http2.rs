@@ -6,4 +6,4 @@ mod exchanges;
 mod floods;
 mod limits;
 mod pressure;
-mod raw;
+pub(crate) mod raw;

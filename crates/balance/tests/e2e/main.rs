@@ -32,4 +32,5 @@ mod subject;
 mod tcp;
 mod tls;
 mod upgrade;
+mod upstream_http2;
 mod upstream_tls;

@@ -63,9 +63,9 @@ pub(super) fn backends_and_pools() {
             &["4:10: error: `route:x` cannot be the name of a pool…"],
         ),
         (
-            "+pools: { p: { backends: [\"b:1\"], protocol: h2, send_proxy: v3 } }\n",
+            "+pools: { p: { backends: [\"b:1\"], protocol: h3, send_proxy: v3 } }\n",
             &[
-                "4:44: error: not supported yet: `protocol: h2`…",
+                "4:44: error: `protocol`: `h3` is not known…",
                 "4:60: error: `send_proxy`: `v3` is not known…",
             ],
         ),

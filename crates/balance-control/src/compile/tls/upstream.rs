@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use balance_config::{Backend, Config, Diagnostic, Pool, Severity, Spanned, UpstreamTls};
+use balance_core::UpstreamProtocol;
 use balance_tls::{ClientPolicy, ClientSettings, PeerName, Trust};
 
 use super::suites;
@@ -17,6 +18,7 @@ pub(crate) struct SecuredPool {
     pool: String,
     /// By the name of the backend.
     policies: HashMap<String, Arc<ClientPolicy>>,
+    protocol: UpstreamProtocol,
     /// Of all that the policies were made of, the contents of the files included.
     digest: u64,
     pub(crate) files: Files,
@@ -58,7 +60,7 @@ pub(super) fn acquire(
         settings,
         digest,
         not_after,
-    } = read(tls, judge)?;
+    } = read(tls, pool.protocol, judge)?;
     let known = previous.filter(|previous| previous.digest == digest);
     let mut policies = HashMap::with_capacity(names.len());
     for (backend, name) in members(config, pool).zip(names) {
@@ -81,6 +83,7 @@ pub(super) fn acquire(
     Some(SecuredPool {
         pool: pool.name.clone(),
         policies,
+        protocol: pool.protocol,
         digest,
         files,
         not_after,
@@ -101,7 +104,7 @@ impl SecuredPool {
 
     /// Reads the files again. Handshakes follow them from the next on, unless one of them cannot be used.
     pub(crate) fn renew(&mut self, tls: &UpstreamTls, judge: &mut Judge<'_>) -> bool {
-        let Some(material) = read(tls, judge) else {
+        let Some(material) = read(tls, self.protocol, judge) else {
             return false;
         };
         for policy in self.policies.values() {
@@ -127,7 +130,7 @@ pub(crate) fn paths(tls: &UpstreamTls) -> impl Iterator<Item = &str> {
 }
 
 /// `None`: an error is among the diagnostics.
-fn read(tls: &UpstreamTls, judge: &mut Judge<'_>) -> Option<Material> {
+fn read(tls: &UpstreamTls, protocol: UpstreamProtocol, judge: &mut Judge<'_>) -> Option<Material> {
     let cipher_suites = suites(&tls.handshake.cipher_suites, &mut judge.diagnostics);
     let pair = tls.certificate.as_ref().map(|files| judge.pair(files));
     let trust = match (&tls.ca_file, tls.verifies) {
@@ -139,10 +142,10 @@ fn read(tls: &UpstreamTls, judge: &mut Judge<'_>) -> Option<Material> {
         Some(read) => Some(read?),
         None => None,
     };
-    let alpn_protocols = tls.alpn_protocols.iter();
+    let alpn_protocols = alpn_protocols(tls, protocol);
     let handshake = &tls.handshake;
     Some(Material {
-        digest: digest(tls, judge)?,
+        digest: digest(tls, &alpn_protocols, judge)?,
         not_after: pair.as_ref().map(|pair| pair.not_after),
         settings: ClientSettings {
             trust: trust?,
@@ -150,23 +153,35 @@ fn read(tls: &UpstreamTls, judge: &mut Judge<'_>) -> Option<Material> {
             min_version: handshake.min_version,
             max_version: handshake.max_version,
             cipher_suites: cipher_suites?,
-            alpn_protocols: alpn_protocols
-                .map(|protocol| protocol.value.clone().into_bytes())
-                .collect(),
+            alpn_protocols,
             resumes_sessions: handshake.resumes_sessions,
         },
     })
 }
 
-fn digest(tls: &UpstreamTls, judge: &mut Judge<'_>) -> Option<u64> {
+/// As written, or what the protocol of the pool needs.
+fn alpn_protocols(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
+    let written = tls.alpn_protocols.iter();
+    let written: Vec<_> = written
+        .map(|protocol| protocol.value.clone().into_bytes())
+        .collect();
+    let needed: &[&str] = match protocol {
+        _ if !written.is_empty() => return written,
+        UpstreamProtocol::Http1 => &[],
+        UpstreamProtocol::Http2 => &["h2"],
+        UpstreamProtocol::Auto => &["h2", "http/1.1"],
+    };
+    needed.iter().map(|name| name.as_bytes().to_vec()).collect()
+}
+
+fn digest(tls: &UpstreamTls, alpn_protocols: &[Vec<u8>], judge: &mut Judge<'_>) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
+    alpn_protocols.hash(&mut hasher);
     let handshake = &tls.handshake;
     (tls.verifies, handshake.resumes_sessions).hash(&mut hasher);
     (handshake.min_version, handshake.max_version).hash(&mut hasher);
-    for list in [&handshake.cipher_suites, &tls.alpn_protocols] {
-        let values = list.iter().map(|item| &item.value);
-        values.collect::<Vec<_>>().hash(&mut hasher);
-    }
+    let suites = handshake.cipher_suites.iter().map(|item| &item.value);
+    suites.collect::<Vec<_>>().hash(&mut hasher);
     let pair = tls.certificate.as_ref();
     let pair = pair.map(|pair| [&pair.certificate, &pair.key]);
     let files = pair.into_iter().flatten().chain(&tls.ca_file);

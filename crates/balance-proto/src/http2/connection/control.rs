@@ -233,7 +233,13 @@ impl Connection {
             Drain::Final(last) if self.role == Role::Server => stream > last,
             _ => false,
         };
-        if is_ignored || self.closed.find(stream) == Closed::ByUs {
+        // Of a server that we connected to it may be long ago that we reset the stream: a client that goes away takes many
+        // at once, and what was on its way for them must not cost the others their connection.
+        let is_ours = match (self.closed.find(stream), self.role) {
+            (Closed::ByUs, _) | (Closed::Unknown, Role::Client) => true,
+            (Closed::ByPeer, _) | (Closed::Unknown, Role::Server) => false,
+        };
+        if is_ignored || is_ours {
             self.budget.on_idle_frame(now, &self.settings.budget)?;
             return Ok(());
         }

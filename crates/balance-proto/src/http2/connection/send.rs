@@ -45,7 +45,8 @@ impl Connection {
         }
         let id = self.next_own_id.ok_or(OpenError)?;
         let start = open_block(out);
-        encode::request(&mut self.encoder, out, view, edits, framing);
+        let scheme = self.settings.scheme.unwrap_or(view.scheme());
+        encode::request(&mut self.encoder, out, (view, scheme), edits, framing);
         finish_block(out, start, id, ends, FRAME_BYTES_MAX);
         self.open_own(id, view.method_kind(), ends);
         Ok(id)

@@ -13,7 +13,7 @@ use super::journal::text;
 use super::sink::MemorySink;
 use super::{Journal, MemoryResponse, Script, Step, Takes};
 use crate::exchange::sides::{
-    BackendError, BodySink, BodySource, Form, Piece, ResponseStep, Transport, Upstream,
+    BackendError, BodySink, BodySource, Form, Piece, Replay, ResponseStep, Transport, Upstream,
 };
 use crate::mirror::{self, MirroredRequest};
 use crate::upstream::{ConnectError, Member};
@@ -341,12 +341,14 @@ impl Upstream for MemoryUpstream {
         self.is_reused
     }
 
-    fn reclaim_body(&mut self) -> Option<Vec<u8>> {
-        self.sink.unsent_body()
+    fn reclaim_body(&mut self) -> Option<Replay> {
+        let form = Form::Payload;
+        let bytes = self.sink.unsent_body()?;
+        Some(Replay { bytes, form })
     }
 
-    fn replay_body(&mut self, body: &[u8]) {
-        self.sink.add_unsent(body);
+    fn replay_body(&mut self, replay: Replay, last: bool) {
+        self.sink.add_unsent(&replay.bytes, last);
     }
 
     fn received_bytes(&self) -> u64 {

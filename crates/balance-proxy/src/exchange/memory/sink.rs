@@ -110,7 +110,7 @@ impl MemorySink {
         self.sent_bytes
     }
 
-    /// What was pushed of a body while nothing was sent, its end as [`END`].
+    /// What was pushed of a body while nothing was sent.
     pub(super) fn unsent_body(&self) -> Option<Vec<u8>> {
         if self.sent_bytes != 0 {
             return None;
@@ -118,19 +118,15 @@ impl MemorySink {
         let mut body = Vec::new();
         for frame in &self.kept {
             match frame {
-                Frame::Head(_) => {}
+                Frame::Head(_) | Frame::End => {}
                 Frame::Data(bytes) => body.extend_from_slice(bytes),
-                Frame::End => body.push(END),
             }
         }
         Some(body)
     }
 
-    pub(super) fn add_unsent(&mut self, body: &[u8]) {
-        match body.split_last() {
-            Some((&END, bytes)) => self.add_body(bytes, true),
-            _ => self.add_body(body, false),
-        }
+    pub(super) fn add_unsent(&mut self, body: &[u8], last: bool) {
+        self.add_body(body, last);
     }
 
     fn add_body(&mut self, bytes: &[u8], last: bool) {
@@ -156,6 +152,3 @@ impl MemorySink {
         self.journal.write(format!("{} got {line}", self.receiver));
     }
 }
-
-/// Stands for the end of a body that is sent again. No script sends it.
-const END: u8 = 0;

@@ -389,6 +389,7 @@ impl Setup {
                 hash_key: HashKey::SourceIp,
                 members: members.clone(),
                 send_proxy: None,
+                protocol: balance_core::UpstreamProtocol::Http1,
                 tls: None,
                 idle: IdleSettings::default(),
                 limits: crate::upstream::PoolLimits::default(),

@@ -206,6 +206,9 @@ fn show_backend(backend: &Backend) -> String {
     if let Some(tls) = &backend.tls {
         let _ = write!(text, " by {tls}");
     }
+    if let Some(protocol) = &backend.protocol {
+        let _ = write!(text, " in {protocol}");
+    }
     let is_a_name = !backend.resolved.contains(&backend.address);
     if is_a_name && !backend.resolved.is_empty() {
         let _ = write!(text, " = {}", backend.resolved.join(", "));

@@ -1,98 +1,20 @@
 //! A client that sends frames as they are written down.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
 use balance_testkit::PATIENCE;
 
-/// A frame (RFC 9113 §4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
-}
-
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RESET: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
-
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const ACK: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) use balance_testkit::http2::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE,
+    PRIORITY, RESET, SETTINGS, WINDOW_UPDATE, block, push_field, read_frame,
+};
 
 /// What every peer takes (RFC 9113 §4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-impl Frame {
-    pub(super) fn new(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            kind,
-            flags,
-            stream,
-            payload: payload.into(),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        let length = u32::try_from(self.payload.len()).unwrap().to_be_bytes();
-        let mut bytes = length[1..].to_vec();
-        bytes.extend([self.kind, self.flags]);
-        bytes.extend(self.stream.to_be_bytes());
-        bytes.extend(&self.payload);
-        bytes
-    }
-
-    /// The first four octets of the payload as a number: the code of RST_STREAM.
-    pub(super) fn code(&self) -> u32 {
-        let at = if self.kind == GOAWAY { 4 } else { 0 };
-        u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
-    }
-}
-
-/// A field block of literals, as RFC 7541 §6.2.2 writes them with new names.
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, value) in fields {
-        push_field(&mut bytes, name.as_bytes(), value.as_bytes());
-    }
-    bytes
-}
-
-/// Adds a field to a field block, whatever is in it.
-pub(super) fn push_field(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    block.push(0);
-    for text in [name, value] {
-        push_length(block, text.len());
-        block.extend(text);
-    }
-}
-
-/// RFC 7541 §5.1 with a prefix of 7 bits.
-fn push_length(bytes: &mut Vec<u8>, length: usize) {
-    let Some(mut rest) = length.checked_sub(127) else {
-        bytes.push(u8::try_from(length).unwrap());
-        return;
-    };
-    bytes.push(127);
-    while rest >= 128 {
-        bytes.push(u8::try_from(rest % 128).unwrap() | 128);
-        rest /= 128;
-    }
-    bytes.push(u8::try_from(rest).unwrap());
-}
-
 /// The head of a request with these fields behind its pseudo-header fields.
-pub(super) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let pseudo = [
         (":method", method),
         (":scheme", "http"),
@@ -103,19 +25,19 @@ pub(super) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Vec<
 }
 
 /// A connection.
-pub(super) struct RawHttp2 {
+pub(crate) struct RawHttp2 {
     stream: TcpStream,
     next_stream: u32,
 }
 
 impl RawHttp2 {
     /// Connects, and says what each client says first; the settings of both sides are acknowledged.
-    pub(super) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, &[])
     }
 
     /// As `connect`, with settings.
-    pub(super) fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+    pub(crate) fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -124,37 +46,32 @@ impl RawHttp2 {
             stream,
             next_stream: 1,
         };
-        let mut payload = Vec::new();
-        for (id, value) in settings {
-            payload.extend(id.to_be_bytes());
-            payload.extend(value.to_be_bytes());
-        }
-        let settings = Frame::new(SETTINGS, 0, 0, payload);
+        let settings = Frame::settings(settings);
         client.send_bytes(&[PREFACE, &settings.bytes()].concat());
         client.send(&Frame::new(SETTINGS, ACK, 0, []));
         client
     }
 
-    pub(super) fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         assert!(self.try_send(bytes), "the connection is closed");
     }
 
     /// Sends as far as the other side lets us: whether it was all.
-    pub(super) fn try_send(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    pub(super) fn send(&mut self, frame: &Frame) {
+    pub(crate) fn send(&mut self, frame: &Frame) {
         self.send_bytes(&frame.bytes());
     }
 
     /// A request without content; its stream.
-    pub(super) fn ask(&mut self, path: &str) -> u32 {
+    pub(crate) fn ask(&mut self, path: &str) -> u32 {
         self.begin("GET", path, &[], END_STREAM)
     }
 
     /// A request's head; its stream.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         method: &str,
         path: &str,
@@ -169,7 +86,7 @@ impl RawHttp2 {
     }
 
     /// A whole request on the next stream, in as many frames as it takes and one write; its stream.
-    pub(super) fn ask_whole(&mut self, block: &[u8], content: Option<&[u8]>) -> u32 {
+    pub(crate) fn ask_whole(&mut self, block: &[u8], content: Option<&[u8]>) -> u32 {
         let stream = self.next_stream;
         self.next_stream += 2;
         let mut bytes = Vec::new();
@@ -192,33 +109,12 @@ impl RawHttp2 {
     }
 
     /// The next frame; `None` at the end of the connection.
-    pub(super) fn read(&mut self) -> Option<Frame> {
-        let mut header = [0; 9];
-        if !self.fill(&mut header) {
-            return None;
-        }
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-        let mut payload = vec![0; length];
-        assert!(self.fill(&mut payload), "a frame is cut off");
-        let stream = u32::from_be_bytes(header[5..9].try_into().unwrap());
-        Some(Frame::new(header[3], header[4], stream, payload))
-    }
-
-    /// Whether the connection did not end first. A reset is an end, too.
-    fn fill(&mut self, buffer: &mut [u8]) -> bool {
-        let result = self.stream.read_exact(buffer);
-        if let Err(error) = &result {
-            let kind = error.kind();
-            assert!(
-                kind != std::io::ErrorKind::WouldBlock && kind != std::io::ErrorKind::TimedOut,
-                "nothing came in time"
-            );
-        }
-        result.is_ok()
+    pub(crate) fn read(&mut self) -> Option<Frame> {
+        read_frame(&mut self.stream)
     }
 
     /// The next frame of that kind.
-    pub(super) fn read_kind(&mut self, kind: u8) -> Frame {
+    pub(crate) fn read_kind(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.read().expect("the connection has ended");
             if frame.kind == kind {
@@ -228,7 +124,7 @@ impl RawHttp2 {
     }
 
     /// Reads to the end of a stream: its status and content, or the code that it was reset with.
-    pub(super) fn response(&mut self, stream: u32) -> Result<(u16, Vec<u8>), u32> {
+    pub(crate) fn response(&mut self, stream: u32) -> Result<(u16, Vec<u8>), u32> {
         let mut status = 0;
         let mut body = Vec::new();
         loop {
@@ -249,7 +145,7 @@ impl RawHttp2 {
     }
 
     /// Reads to the end of the connection: the code of its last GOAWAY.
-    pub(super) fn end(&mut self) -> Option<u32> {
+    pub(crate) fn end(&mut self) -> Option<u32> {
         let mut code = None;
         while let Some(frame) = self.read() {
             if frame.kind == GOAWAY {

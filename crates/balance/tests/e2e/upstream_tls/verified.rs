@@ -173,7 +173,7 @@ fn what_cannot_be_used_keeps_it_from_starting() {
         ),
         (
             files.trusted("alpn_protocols: [h2]"),
-            &["not supported yet: HTTP/2 to backends"],
+            &["`h2` is asked for, and HTTP/1.1 would be spoken"],
         ),
     ] {
         let config = Config::http(&["127.0.0.1:1".parse().unwrap()]).with_pool(&tls);
