@@ -3,3 +3,4 @@
 mod bad;
 mod ended;
 mod exchanges;
+mod programs;
