@@ -67,9 +67,9 @@ if ! cmp -s crates/balance-testkit/real/package.json "$peers/package.json" || [ 
 fi
 
 # The validator that holds the JSON Schema of the configuration against the examples and the tests' mistakes; and the
-# WSGI server among the origins; an HTTP/2 client; and a second WebSocket client.
-if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import gunicorn, h2, websockets' 2> /dev/null; then
-    echo "installing jsonschema, gunicorn, h2 and websockets into $peers"
+# WSGI server among the origins; an HTTP/2 client; a second WebSocket client; and gRPC, client and server.
+if ! PYTHONPATH="$peers/python" python3 -c 'from jsonschema import Draft202012Validator; import grpc, gunicorn, h2, websockets' 2> /dev/null; then
+    echo "installing jsonschema, gunicorn, h2, websockets and grpcio into $peers"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
-        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28' 'h2>=4,<5' 'websockets>=15,<16'
+        --target "$peers/python" 'jsonschema>=4,<5' 'gunicorn>=27,<28' 'h2>=4,<5' 'websockets>=15,<16' 'grpcio>=1.60,<2'
 fi

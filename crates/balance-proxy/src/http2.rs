@@ -11,6 +11,7 @@
 
 mod connection;
 mod downstream;
+mod grpc;
 mod inbox;
 mod link;
 mod outgoing;

@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     times: Times,
     /// When the whole exchange must be over.
     pub(crate) deadline_ms: Option<u64>,
+    /// When its caller stops waiting, where a request says so.
+    caller_deadline_ms: Option<u64>,
     /// What is counted against the worker's budget.
     held: Option<Held>,
 }
@@ -122,6 +124,7 @@ impl Exchange {
             is_settled: false,
             times: Times::default(),
             deadline_ms: None,
+            caller_deadline_ms: None,
             held: None,
         }
     }
@@ -155,6 +158,7 @@ impl Exchange {
         self.status = 0;
         self.is_settled = false;
         self.deadline_ms = None;
+        self.caller_deadline_ms = None;
         self.arrival = Some(arrival);
     }
 
@@ -230,8 +234,17 @@ impl Exchange {
     pub(super) fn bound(&mut self) {
         let whole = self.timeouts_in(self.snapshot()).request;
         if !whole.is_zero() {
-            self.deadline_ms = Some(self.started_ms() + millis(whole));
+            let deadline_ms = self.started_ms() + millis(whole);
+            let caller_ms = self.caller_deadline_ms.unwrap_or(u64::MAX);
+            self.deadline_ms = Some(deadline_ms.min(caller_ms));
         }
+    }
+
+    /// Bounds the whole exchange by how long its caller waits.
+    pub(crate) fn bound_by_caller(&mut self, timeout_ms: u64) {
+        let deadline_ms = self.started_ms().saturating_add(timeout_ms);
+        self.caller_deadline_ms = Some(deadline_ms);
+        self.deadline_ms = Some(deadline_ms);
     }
 
     fn scope(&self) -> Scope {

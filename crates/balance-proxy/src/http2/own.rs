@@ -4,6 +4,7 @@ use balance_core::{Cause, Method};
 use balance_proto::http2::{Connection, SendError, StreamId};
 use balance_proto::{FieldName, FieldValue, HeadView};
 
+use super::grpc;
 use crate::own_response::OwnResponse;
 
 /// Writes the head of a response of our own. What of its body has to follow.
@@ -45,17 +46,9 @@ impl Asked {
         let content_type = head.get(b"content-type").unwrap_or_default();
         Self {
             method,
-            is_grpc: is_grpc(content_type),
+            is_grpc: grpc::is_grpc(content_type),
         }
     }
-}
-
-/// `application/grpc`, alone or with `+proto`, `;…`; not `application/grpc-web`.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let (begin, rest) = content_type
-        .split_at_checked(GRPC.len())
-        .unwrap_or_default();
-    begin.eq_ignore_ascii_case(GRPC) && matches!(rest, [] | [b'+' | b';', ..])
 }
 
 /// A response that is nothing but a status (gRPC over HTTP/2, "Trailers-Only").
@@ -68,7 +61,7 @@ fn send_grpc_status(
     let code = grpc_code(response.cause, response.status).to_string();
     let message = response.cause.name();
     let mut fields: Vec<_> = response.fields().collect();
-    fields.extend(field("content-type", GRPC));
+    fields.extend(field("content-type", grpc::CONTENT_TYPE));
     fields.extend(field("grpc-status", code.as_bytes()));
     fields.extend(field("grpc-message", message.as_bytes()));
     engine.send_own_response(out, stream, 200, &fields, None, true)
@@ -96,27 +89,11 @@ fn field<'f>(name: &'f str, value: &'f [u8]) -> Option<(FieldName<'f>, FieldValu
     ))
 }
 
-const GRPC: &[u8] = b"application/grpc";
-
 #[cfg(test)]
 mod tests {
     use balance_core::Cause;
 
-    use super::{grpc_code, is_grpc};
-
-    #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (content_type, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("Application/gRPC;v=1", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            assert_eq!(is_grpc(content_type.as_bytes()), expected, "{content_type}");
-        }
-    }
+    use super::grpc_code;
 
     #[test]
     fn causes_have_codes_of_grpc() {

@@ -11,6 +11,7 @@ use balance_proto::http2::{ErrorCode, StreamId};
 use balance_proto::proxy_protocol::ConnectionEnds;
 
 use super::downstream::{Http2Downstream, StreamParts};
+use super::grpc;
 use super::link::SharedLink;
 use crate::coroutine::{Coroutine, Desk};
 use crate::exchange::{self, Arrival, Ended, Exchange, Next};
@@ -119,6 +120,9 @@ async fn serve_one(
         now_us: worker.clock.now_us(),
         listener_is_retired: listener.is_retired(),
     });
+    if let Some(timeout_ms) = grpc::call_timeout_ms(&parts.head) {
+        state.bound_by_caller(timeout_ms);
+    }
     let transport = HttpTransport::new(worker, listener.head_settings(), job.client.ends);
     let context = exchange::Context {
         worker,

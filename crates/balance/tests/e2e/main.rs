@@ -10,6 +10,7 @@ mod deadlines;
 mod differential;
 mod explain;
 mod faults;
+mod grpc;
 mod health;
 mod http1;
 mod http2;
