@@ -87,7 +87,8 @@ impl Retries {
         if !question.is_repeatable && !planted::has(Bug::RepeatsEverything) {
             return Retry::Refused(RetryRefusal::NotRepeatable);
         }
-        if question.attempts >= policy.max_attempts {
+        // A retry for which no backend could be picked is used up as well: nobody is waited for without end.
+        if question.attempts.max(self.made + 1) >= policy.max_attempts {
             return Retry::Refused(RetryRefusal::Attempts);
         }
         let after_ms = delay_ms(&policy.backoff, self.made, question.random);

@@ -113,6 +113,17 @@ fn each_rule_refuses_for_its_own_reason() {
     );
 }
 
+/// Where no backend can be picked, attempts do not grow.
+#[test]
+fn a_retry_that_finds_no_backend_is_used_up() {
+    let policy = RetryPolicy::default();
+    let mut retries = Retries::default();
+    let answers = [(); 3].map(|()| retries.on_failure(&policy, &Arc::default(), &question()));
+    let granted = |answer: &Retry| matches!(answer, Retry::Granted { .. });
+    assert!(granted(&answers[0]) && granted(&answers[1]), "{answers:?}");
+    assert_eq!(answers[2], Retry::Refused(RetryRefusal::Attempts));
+}
+
 #[test]
 fn delays_grow_up_to_their_limit_and_the_jitter_takes_its_share() {
     let backoff = |jitter| Backoff {

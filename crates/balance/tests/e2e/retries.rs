@@ -8,7 +8,7 @@ use balance_testkit::{Origin, Process, RawClient, Script, TempDir};
 
 use crate::programs::{is_here, run};
 use crate::proxy;
-use crate::subject::{Config, get, metric, reload, wait_for_cause, wait_until};
+use crate::subject::{Config, dead_address, get, metric, reload, wait_for_cause, wait_until};
 
 /// An origin that refuses each target with 503 a few times, and then sends the body back. `/n/…`: so many times.
 fn flaky() -> Origin {
@@ -212,4 +212,19 @@ fn a_client_that_leaves_during_the_delay_ends_it() {
     client.reset().unwrap();
     wait_for_cause(&process, "client_closed", 1);
     assert_eq!(origin.requests().len(), 1);
+}
+
+/// The breaker opens at the first attempt, and there is nobody else: the second retry has nothing to wait for.
+#[test]
+fn retries_that_find_no_backend_end() {
+    let resilience = "resilience: { circuit_breaker: { max_failures: 1, timeout: 1h }, \
+                      retry: { max_attempts: 3, initial_delay: 1ms, max_delay: 1ms } }";
+    let process = Config::http(&[dead_address()])
+        .with_pool(resilience)
+        .start();
+    assert_eq!(get(process.listener("web"), "/").status, 502);
+    wait_for_cause(&process, "connection_refused", 1);
+    assert_eq!(refused(&process, "attempts"), 1.0);
+    assert_eq!(get(process.listener("web"), "/").status, 503);
+    wait_for_cause(&process, "circuit_open", 1);
 }
