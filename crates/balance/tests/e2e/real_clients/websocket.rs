@@ -7,7 +7,7 @@ use std::process::Command;
 use balance_testkit::{Process, TempDir};
 
 use crate::programs::{is_here, must_be_here, peers, python_with};
-use crate::subject::{Config, metric, wait_for_cause, wait_until};
+use crate::subject::{Config, cause, metric, wait_for_cause, wait_until};
 use crate::tls::Files;
 
 /// The folder of the server's and the first client's modules.
@@ -96,7 +96,8 @@ fn a_websocket_client_in_python_ends_one_side_and_hears_the_answer() {
         "closed 1006 ", // the one that closed its side without a close frame
     ];
     check(&server, &mut python, &lines);
-    wait_for_cause(&process, "completed", 4);
+    // More where the client had to close again.
+    wait_until(|| cause(&process, "completed") >= 4.0, "all are completed");
 }
 
 /// Lets the client go through what the protocol offers. `authority` is whom it trusts besides those it knows.
