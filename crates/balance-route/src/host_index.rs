@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::host_map::HostMap;
-use crate::path_index::PathIndex;
+use crate::path_index::{PathIndex, Ranked};
 use crate::pattern::{HOST_BYTES_MAX, HostPattern};
 use crate::route::Route;
 
@@ -50,17 +50,17 @@ impl HostIndex {
         }
     }
 
-    /// The least rank whose host and path take these and for which `is_match` holds. It is asked of routes that ask for
-    /// more than host and path, which the regular expression of a path is too.
+    /// The route of the least rank whose host and path take these and for which `is_match` holds. It is asked of routes
+    /// that ask for more than host and path, which the regular expression of a path is too.
     pub(crate) fn least(
         &self,
         host: &[u8],
         path: &[u8],
         is_match: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let mut best = u32::MAX;
+    ) -> Option<Ranked> {
+        let mut best: Option<Ranked> = None;
         let mut ask = |index: &PathIndex| {
-            if index.rank_min() < best {
+            if best.is_none_or(|best| index.rank_min() < best.rank) {
                 best = index.least(path, best, &is_match);
             }
         };
@@ -89,7 +89,7 @@ impl HostIndex {
         if let Some(index) = &self.any {
             ask(index);
         }
-        (best != u32::MAX).then_some(best)
+        best
     }
 }
 

@@ -14,8 +14,18 @@
 //! together: all texts in one piece, all entries in another, and a route itself is looked at only when it asks for more
 //! than host and path.
 
+use balance_core::RouteId;
+
 use crate::pattern::{PathMatch, is_segment_end, without_trailing_slash};
 use crate::route::Route;
+
+/// A route and its place in the order of precedence. The id lies beside the rank so that a decision need not fetch it
+/// from a table of all routes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranked {
+    pub(crate) rank: u32,
+    pub(crate) id: RouteId,
+}
 
 /// What leads to the rest is one cache line.
 #[derive(Debug)]
@@ -40,16 +50,19 @@ impl PathIndex {
             .map(|(rank, route)| {
                 let (text, kind) = split(&route.spec.path);
                 let asks_more = route.asks_more();
+                let id = route.spec.id;
                 let entry = Entry {
-                    rank,
+                    route: Ranked { rank, id },
                     kind,
                     asks_more,
                 };
                 (text, entry)
             })
             .collect();
-        let rank_min = found.first().map_or(u32::MAX, |(_, entry)| entry.rank);
-        found.sort_by_key(|(text, entry)| (*text, entry.rank));
+        let rank_min = found
+            .first()
+            .map_or(u32::MAX, |(_, entry)| entry.route.rank);
+        found.sort_by_key(|(text, entry)| (*text, entry.route.rank));
 
         let mut texts = name.to_vec();
         let mut nodes = vec![Node::new(texts.len(), 0)];
@@ -81,13 +94,19 @@ impl PathIndex {
         self.rank_min
     }
 
-    /// The smallest rank below `best` whose path takes `path` and for which `is_match` holds; else `best`. `is_match` is
-    /// asked of routes that ask for more, a regular expression among it.
-    pub(crate) fn least(&self, path: &[u8], mut best: u32, is_match: impl Fn(u32) -> bool) -> u32 {
+    /// The route of the smallest rank, before `best`, whose path takes `path` and for whose rank `is_match` holds; else
+    /// `best`. `is_match` is asked of routes that ask for more, a regular expression among it.
+    pub(crate) fn least(
+        &self,
+        path: &[u8],
+        mut best: Option<Ranked>,
+        is_match: impl Fn(u32) -> bool,
+    ) -> Option<Ranked> {
         let mut at = self.greatest_not_above(path);
         loop {
             let node = &self.nodes[at];
-            if node.chain_rank_min >= best {
+            let rank_end = best.map_or(u32::MAX, |best| best.rank);
+            if node.chain_rank_min >= rank_end {
                 return best;
             }
             let text = self.text(at);
@@ -95,11 +114,11 @@ impl PathIndex {
                 let candidates = self
                     .entries(at)
                     .iter()
-                    .take_while(|entry| entry.rank < best);
+                    .take_while(|entry| entry.route.rank < rank_end);
                 let found = candidates
                     .filter(|entry| entry.kind.is_match(path, text.len()))
-                    .find(|entry| !entry.asks_more || is_match(entry.rank));
-                best = found.map_or(best, |entry| entry.rank);
+                    .find(|entry| !entry.asks_more || is_match(entry.route.rank));
+                best = found.map(|entry| entry.route).or(best);
             }
             if at == 0 {
                 return best;
@@ -143,7 +162,7 @@ impl PathIndex {
             let own = self
                 .entries(at)
                 .first()
-                .map_or(u32::MAX, |entry| entry.rank);
+                .map_or(u32::MAX, |entry| entry.route.rank);
             let (parent, above) = match open.last() {
                 Some(top) => (*top, self.nodes[*top].chain_rank_min),
                 None => (0, u32::MAX),
@@ -180,7 +199,7 @@ impl Node {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    rank: u32,
+    route: Ranked,
     kind: Kind,
     asks_more: bool,
 }

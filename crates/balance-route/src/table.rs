@@ -19,8 +19,6 @@ use crate::trace::{Step, Trace};
 pub struct RouteTable {
     /// By rank: the position is the precedence.
     routes: Box<[Route]>,
-    /// By rank, too: most decisions need nothing else of a route.
-    ids: Box<[RouteId]>,
     /// `None` where a scan is faster.
     index: Option<HostIndex>,
 }
@@ -34,8 +32,7 @@ impl RouteTable {
     pub fn compile(specs: Vec<RouteSpec>) -> Result<Self, Vec<RouteError>> {
         let routes = compile_routes(specs)?;
         let index = (routes.len() > SCAN_MAX).then(|| HostIndex::compile(&routes));
-        let ids = routes.iter().map(|route| route.spec.id).collect();
-        Ok(Self { routes, ids, index })
+        Ok(Self { routes, index })
     }
 
     /// Compiles those of `specs` (in file order) that a listener names, in the order of its list. `None` means all.
@@ -124,7 +121,7 @@ impl RouteTable {
         };
         index
             .least(facts.host(), path, is_match)
-            .map(|rank| self.ids[rank as usize])
+            .map(|route| route.id)
     }
 
     fn scan<F: Facts>(&self, facts: &F) -> Option<RouteId> {

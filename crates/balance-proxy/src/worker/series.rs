@@ -10,34 +10,31 @@ use crate::snapshot::{Action, Snapshot};
 /// The handles of one snapshot, each made on first use.
 ///
 /// A route has a slot for what ends before a pool is known (a filter refuses it), and one for each pool it sends to: a
-/// handle keeps its labels, so two of them must not share a slot.
+/// handle keeps its labels, so two of them must not share a slot. What is asked for most, a route with one pool, is found
+/// without asking where its slots are: of ten thousand routes that would be one more fetch from memory.
 pub(super) struct RequestHandles {
-    /// By listener.
+    /// By listener: those without a route, those of each route, and then the pools of splits.
     slots: Vec<Box<[OnceCell<RequestSeries>]>>,
-    /// Where the slots of each route begin, by [`RouteId`]. Small, to be in a cache when it is asked.
-    begins: Box<[u32]>,
+    /// Where the pools of a split have their slots, by the id of the split, which is that of one route.
+    split_begins: Box<[usize]>,
 }
 
 impl RequestHandles {
     pub(super) fn new(rules: &Snapshot) -> Self {
-        let mut end = WITHOUT_ROUTE;
-        let begins = rules
-            .routes
+        let mut end = SLOTS_OF_ONE * (1 + rules.routes.len());
+        let split_begins = rules
+            .splits
             .iter()
-            .map(|route| {
-                let begin = u32::try_from(end).expect("fewer than 2^32 routes and pools of them");
-                end += 1 + match &route.action {
-                    Action::Forward(_) => 1,
-                    Action::Split(split) => rules.splits[split.index()].shares().len(),
-                    Action::Redirect(_) | Action::Respond(_) => 0,
-                };
+            .map(|split| {
+                let begin = end;
+                end += split.shares().len();
                 begin
             })
             .collect();
         let of_listener = || (0..end).map(|_| OnceCell::new()).collect();
         Self {
             slots: rules.listeners.iter().map(|_| of_listener()).collect(),
-            begins,
+            split_begins,
         }
     }
 
@@ -49,14 +46,7 @@ impl RequestHandles {
         listener: usize,
         (route, pool): (Option<RouteId>, Option<PoolId>),
     ) -> &RequestSeries {
-        let slot = match (route, pool) {
-            (None, None) => 0,
-            (None, Some(_)) => 1,
-            (Some(route), None) => self.begins[route.index()] as usize,
-            (Some(route), Some(pool)) => {
-                self.begins[route.index()] as usize + 1 + position(rules, route, pool)
-            }
-        };
+        let slot = self.slot(rules, route, pool);
         self.slots[listener][slot].get_or_init(|| {
             metrics.request_series(
                 &rules.listeners[listener].name,
@@ -65,15 +55,21 @@ impl RequestHandles {
             )
         })
     }
-}
 
-/// The position of a pool among those of its route.
-fn position(rules: &Snapshot, route: RouteId, pool: PoolId) -> usize {
-    match &rules.routes[route.index()].action {
-        Action::Split(split) => rules.splits[split.index()].position(pool).unwrap_or(0),
-        _ => 0,
+    fn slot(&self, rules: &Snapshot, route: Option<RouteId>, pool: Option<PoolId>) -> usize {
+        let begin = route.map_or(0, |route| SLOTS_OF_ONE * (1 + route.index()));
+        let Some(pool) = pool else {
+            return begin;
+        };
+        match route.map(|route| &rules.routes[route.index()].action) {
+            Some(Action::Split(split)) => {
+                let position = rules.splits[split.index()].position(pool).unwrap_or(0);
+                self.split_begins[split.index()] + position
+            }
+            _ => begin + 1,
+        }
     }
 }
 
-/// The slots of requests that no route took: without a pool, and with the listener's.
-const WITHOUT_ROUTE: usize = 2;
+/// Without a pool, and with one: of a route, and of requests that no route took (those go to the listener's).
+const SLOTS_OF_ONE: usize = 2;
