@@ -2,8 +2,8 @@
 //! generated configuration in a directory of their own.
 //!
 //! As origins, all but gunicorn serve the same files: `/` (the program's name), `/small.txt`, `/large.bin`
-//! ([`RealOrigin::LARGE_BYTES`]). Node and Go also answer `/echo` with the body they got and `/chunked` without a length.
-//! As witnesses, all but Go say what they saw of each request ([`witness`]).
+//! ([`RealOrigin::LARGE_BYTES`]). Node (over HTTP/2 too) and Go also answer `/echo` with the body they got and `/chunked` without a length.
+//! As witnesses, all but Go and Node over HTTP/2 say what they saw of each request ([`witness`]).
 
 mod witness;
 
@@ -25,6 +25,8 @@ pub enum Program {
     Nginx,
     Apache,
     Node,
+    /// Node again, which speaks HTTP/2 alone, by prior knowledge.
+    NodeHttp2,
     Python,
     Go,
     Gunicorn,
@@ -63,6 +65,7 @@ impl Program {
             Self::Nginx => "nginx",
             Self::Apache => "apache",
             Self::Node => "node",
+            Self::NodeHttp2 => "node-http2",
             Self::Python => "python",
             Self::Go => "go",
             Self::Gunicorn => "gunicorn",
@@ -77,14 +80,14 @@ impl Program {
 
     /// Whether it keeps connections open and answers `/echo` and `/chunked`.
     pub fn runs_code(self) -> bool {
-        matches!(self, Self::Node | Self::Go)
+        matches!(self, Self::Node | Self::NodeHttp2 | Self::Go)
     }
 
     fn binary(self) -> Option<PathBuf> {
         let name = match self {
             Self::Nginx => "nginx",
             Self::Apache => "apache2",
-            Self::Node => "node",
+            Self::Node | Self::NodeHttp2 => "node",
             Self::Python | Self::Gunicorn => "python3",
             Self::Go => "go",
         };
@@ -282,13 +285,16 @@ fn command(
             let config = directory.write("apache.conf", fill(text))?;
             command.arg("-f").arg(config).arg("-DFOREGROUND");
         }
-        Program::Node => {
-            let text = if is_witness {
-                witness::NODE_SERVER
-            } else {
-                NODE_SERVER
-            };
-            let script = directory.write("server.js", fill(text))?;
+        Program::Node if is_witness => {
+            let script = directory.write("server.js", fill(witness::NODE_SERVER))?;
+            command.arg(script);
+        }
+        Program::NodeHttp2 if is_witness => bail!("node is no witness over HTTP/2"),
+        Program::Node | Program::NodeHttp2 => {
+            let is_http2 = program == Program::NodeHttp2;
+            let module = if is_http2 { "http2" } else { "http" };
+            let text = fill(NODE_SERVER).replace("@MODULE@", module);
+            let script = directory.write("server.js", text)?;
             command.arg(script);
         }
         Program::Python if is_witness => {

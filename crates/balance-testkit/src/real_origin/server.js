@@ -1,5 +1,5 @@
 const fs = require("fs");
-const http = require("http");
+const http = require("@MODULE@");
 const path = require("path");
 
 const root = "@DIRECTORY@/root";

@@ -1,6 +1,7 @@
 //! Origins that people really use, behind Balance: nginx, Apache, Node, Python and Go.
 
 mod death;
+mod rolling;
 
 use std::time::Duration;
 
