@@ -15,6 +15,7 @@ mod grpc;
 mod inbox;
 mod link;
 mod outgoing;
+mod output;
 mod own;
 mod ready;
 mod server;

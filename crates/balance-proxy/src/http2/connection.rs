@@ -27,10 +27,10 @@ use balance_proto::proxy_protocol::ConnectionEnds;
 use deadlines::Wait;
 
 use super::link::{Link, SharedLink};
+use super::output::{Output, Written};
 use super::own::{Asked, send_own};
 use super::ready::ReadyList;
 use super::server::{StreamClient, StreamJob, StreamServer};
-use crate::budget::Held;
 use crate::exchange::sides::ClientError;
 use crate::linger::Linger;
 use crate::maybe_tls::MaybeTls;
@@ -91,9 +91,7 @@ struct ClientConnection {
     ready: ReadyList,
     /// The places that are looked at in one round.
     round: Vec<usize>,
-    /// How much of the output is written.
-    written: usize,
-    is_blocked: bool,
+    output: Output,
     /// How it ends, once that is known.
     end: Option<End>,
     /// The client opens no more streams.
@@ -104,8 +102,6 @@ struct ClientConnection {
     waits_for: Option<Wait>,
     /// The client may still be sending, and nothing is said any more.
     linger: Option<Box<Linger>>,
-    /// What the output counts against the worker's budget.
-    held: Held,
     _counted: Counted,
 }
 
@@ -125,15 +121,13 @@ impl ClientConnection {
             running_count: 0,
             ready: ReadyList::new(places_max),
             round: Vec::new(),
-            written: 0,
-            is_blocked: false,
+            output: Output::new(&worker.budget),
             end: None,
             is_last: false,
             requests_left: listener.http2_requests_max(),
             timer: worker.wheel.timer(),
             waits_for: None,
             linger: None,
-            held: worker.budget.holder(),
             _counted: connected.counted,
             worker,
             listener,
@@ -365,9 +359,7 @@ impl ClientConnection {
 
     fn lose(&mut self) {
         self.finish(End::Lost);
-        self.written = 0;
-        self.is_blocked = false;
-        self.link.borrow_mut().out.clear();
+        self.output.discard(&mut self.link.borrow_mut());
     }
 
     fn finish(&mut self, end: End) {
@@ -412,35 +404,21 @@ impl ClientConnection {
         self.running_count -= 1;
     }
 
-    /// Writes the output. Whether it is all written now, and was not before.
+    /// Writes the output. Whether that changed something: it is all written now, or the client is lost.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
-        let link = Rc::clone(&self.link);
-        let mut link = link.borrow_mut();
-        if link.out.is_empty() || self.end == Some(End::Lost) {
-            return false;
-        }
-        while self.written < link.out.len() {
-            match self.stream.poll_write(cx, &link.out[self.written..]) {
-                Poll::Ready(Ok(taken @ 1..)) => self.written += taken,
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    drop(link);
-                    self.lose();
-                    return true;
-                }
-                Poll::Pending => {
-                    self.is_blocked = true;
-                    link.on_blocked();
-                    self.held.set(link.out.len());
-                    return false;
-                }
+        let (stream, ready) = (&mut self.stream, &mut self.ready);
+        let mut link = self.link.borrow_mut();
+        let on_place = |place, _: &_| ready.mark(place);
+        let written = self.output.poll_write(stream, &mut link, cx, on_place);
+        drop(link);
+        match written {
+            Written::Nothing | Written::Blocked => false,
+            Written::All => true,
+            Written::Broken => {
+                self.lose();
+                true
             }
         }
-        self.written = 0;
-        self.is_blocked = false;
-        self.held.set(0);
-        let ready = &mut self.ready;
-        link.on_written(|place, _| ready.mark(place));
-        true
     }
 }
 

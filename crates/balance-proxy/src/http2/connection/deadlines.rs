@@ -31,7 +31,9 @@ impl ClientConnection {
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
         if self.end.is_none() {
             self.look_after_drain();
-            if self.end.is_some() || (!self.is_blocked && !self.link.borrow().out.is_empty()) {
+            if self.end.is_some()
+                || (!self.output.is_blocked() && !self.link.borrow().out.is_empty())
+            {
                 return true;
             }
         }
@@ -61,7 +63,7 @@ impl ClientConnection {
             self.close(ErrorCode::NO_ERROR);
             return true;
         }
-        let is_blocked = self.end.is_some() && self.is_blocked;
+        let is_blocked = self.end.is_some() && self.output.is_blocked();
         if is_blocked {
             self.lose();
         }
@@ -69,8 +71,8 @@ impl ClientConnection {
     }
 
     fn wait(&self) -> Wait {
-        if self.is_blocked {
-            return Wait::Write(self.written);
+        if let Some(written) = self.output.blocked_at() {
+            return Wait::Write(written);
         }
         let link = self.link.borrow();
         if link.engine.awaits_rest() && self.end.is_none() {

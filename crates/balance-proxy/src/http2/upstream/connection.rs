@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use balance_proto::http2::{ErrorCode, Event, StreamId, Violation};
 
-use super::shared::{Fate, Shared, State, UpstreamLink};
-use crate::budget::Held;
+use super::shared::{Awaited, Fate, Shared, State, UpstreamLink};
 use crate::http2::link::Link;
+use crate::http2::output::{Output, Written};
 use crate::maybe_tls::MaybeTls;
 use crate::upstream::{ConnectError, IdlePlace, Member};
 use crate::wheel::Timer;
@@ -27,16 +27,12 @@ pub(super) struct BackendConnection {
     member: Member,
     shared: Rc<Shared>,
     stream: MaybeTls,
-    /// How much of the output is written.
-    written: usize,
-    is_blocked: bool,
+    output: Output,
     /// The backend takes nothing any more.
     is_deaf: bool,
     timer: Timer,
     waits_for: Option<Wait>,
     limits: ConnectionLimits,
-    /// What the output counts against the worker's budget.
-    held: Held,
     /// There while it is idle.
     idle_place: Option<IdlePlace>,
 }
@@ -82,13 +78,11 @@ impl BackendConnection {
             member: member.clone(),
             shared: Rc::clone(shared),
             stream,
-            written: 0,
-            is_blocked: false,
+            output: Output::new(&worker.budget),
             is_deaf: false,
             timer: worker.wheel.timer(),
             waits_for: None,
             limits,
-            held: worker.budget.holder(),
             idle_place: None,
         }
     }
@@ -260,34 +254,23 @@ impl BackendConnection {
         }
     }
 
-    /// Writes the output. Whether it is all written now, and was not before.
+    /// Writes the output. Whether that changed something: it is all written now, or never will be.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
-        let shared = Rc::clone(&self.shared);
-        let mut link = shared.link.borrow_mut();
-        if link.out.is_empty() {
-            return false;
-        }
-        while self.written < link.out.len() {
-            match self.stream.poll_write(cx, &link.out[self.written..]) {
-                Poll::Ready(Ok(taken @ 1..)) => self.written += taken,
-                // What came before is read first: perhaps answers, or why.
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.is_deaf = true;
-                    break;
-                }
-                Poll::Pending => {
-                    self.is_blocked = true;
-                    link.on_blocked();
-                    self.held.set(link.out.len());
-                    return false;
-                }
+        let mut link = self.shared.link.borrow_mut();
+        let on_place = |_, awaited: &Awaited| awaited.wake();
+        let written = self
+            .output
+            .poll_write(&mut self.stream, &mut link, cx, on_place);
+        match written {
+            Written::Nothing | Written::Blocked => false,
+            Written::All => true,
+            // What came before is read first: perhaps answers, or why.
+            Written::Broken => {
+                self.output.discard(&mut link);
+                self.is_deaf = true;
+                true
             }
         }
-        self.written = 0;
-        self.is_blocked = false;
-        self.held.set(0);
-        link.on_written(|_, awaited| awaited.wake());
-        true
     }
 
     /// Nothing moves: sets the deadline of what is waited for, and looks at it. Whether something has changed.
@@ -330,12 +313,12 @@ impl BackendConnection {
             State::Open => self.worker.is_draining() && self.shared.has_served.get(),
             State::Retired | State::Lost(_) => true,
         };
-        is_last && !self.is_blocked && self.shared.link.borrow().is_empty()
+        is_last && !self.output.is_blocked() && self.shared.link.borrow().is_empty()
     }
 
     fn wait(&self) -> Wait {
-        if self.is_blocked {
-            return Wait::Write(self.written);
+        if let Some(written) = self.output.blocked_at() {
+            return Wait::Write(written);
         }
         let link = self.shared.link.borrow();
         if self.shared.state.get() == State::Opening || !self.shared.has_served.get() {
@@ -368,7 +351,7 @@ impl BackendConnection {
         if self.worker.is_cut() {
             // All deadlines have passed, those of the attempts too: they end first.
             let has_streams = !self.shared.link.borrow().is_empty();
-            if has_streams && !self.is_blocked {
+            if has_streams && !self.output.is_blocked() {
                 return false;
             }
         }
