@@ -184,7 +184,9 @@ impl Checker<'_> {
             return; // A place of the user's own, for anchors.
         }
         let names = table.keys.iter().map(|key| key.name);
-        let meant = self.diagnostics.nearest(&entry.key, names);
+        let near = self.diagnostics.nearest(&entry.key, names);
+        let elsewhere = self.diagnostics.elsewhere(&entry.key, near, table);
+        let meant = near.filter(|_| elsewhere.is_none());
         let required = meant
             .and_then(|name| table.key(name))
             .filter(|key| key.required && entries.iter().all(|other| &*other.key != key.name));
@@ -204,6 +206,9 @@ impl Checker<'_> {
             Some(_) => format!("{} It is required", did_you_mean(name)),
             None => did_you_mean(name),
         });
+        diagnostic.help = diagnostic
+            .help
+            .or_else(|| elsewhere.as_deref().map(did_you_mean));
         self.diagnostics.push(diagnostic);
     }
 

@@ -7,7 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::check::quoted;
-use crate::suggest::{did_you_mean, nearest};
+use crate::elsewhere::known_elsewhere;
+use crate::sections::root::ROOT;
+use crate::suggest::{did_you_mean, nearest, nearness};
+use crate::table::Table;
 
 /// A place in a source: lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -214,7 +217,25 @@ impl Diagnostics {
         nearest(name, known)
     }
 
-    /// The same for what the file itself defines; without a near name, all of them when they are few.
+    /// The path of a key of another section that is nearer to an unknown one of `table` than `near`, which is the nearest
+    /// there. One that is a single edit away is meant, whatever there is elsewhere.
+    pub(crate) fn elsewhere(
+        &self,
+        name: &str,
+        near: Option<&str>,
+        table: &'static Table,
+    ) -> Option<String> {
+        if self.list.len() >= DIAGNOSTICS_MAX {
+            return None;
+        }
+        let edits = near.and_then(|near| nearness(name, near));
+        if edits.is_some_and(|edits| edits <= 1) {
+            return None;
+        }
+        known_elsewhere(name, edits, table, &ROOT)
+    }
+
+    /// The same as [`Diagnostics::did_you_mean`] for what the file itself defines; without a near name, all of them when they are few.
     pub(crate) fn suggest<'n, I: Iterator<Item = &'n str>>(
         &self,
         what: &str,

@@ -8,6 +8,7 @@ mod alias;
 mod check;
 mod config;
 mod diagnostics;
+mod elsewhere;
 mod environment;
 mod include;
 mod layers;

@@ -1,23 +1,39 @@
 //! "Did you mean": the known name nearest to an unknown one.
 
-/// The nearest of `known` when it is near enough to be a slip: at most two edits, and fewer than half of
-/// the letters. Of several that are as near, the first by the alphabet: `known` may come from a map, and
-/// the same file must always be told the same.
+/// The nearest of `known` when it is near enough to be a slip ([`nearness`]). Of several that are as near, the first by
+/// the alphabet: `known` may come from a map, and the same file must always be told the same.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name: Vec<char> = name.chars().take(NAME_CHARS_MAX + 1).collect();
+    known
+        .into_iter()
+        .filter_map(|candidate| Some((nearness(name, candidate)?, candidate)))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The edits from one name to the other when that may be a slip: at most two of them, and fewer than half of the
+/// letters. Singular and plural are one edit apart.
+pub(crate) fn nearness(name: &str, known: &str) -> Option<usize> {
+    let [name, known] = [name, known].map(|word| {
+        let letters = word.chars().take(NAME_CHARS_MAX + 1);
+        letters.collect::<Vec<char>>()
+    });
     if name.len() > NAME_CHARS_MAX {
         return None;
     }
-    known
-        .into_iter()
-        .filter_map(|candidate| {
-            let letters: Vec<char> = candidate.chars().collect();
-            let distance = distance(&name, &letters)?;
-            (distance * 2 < letters.len().max(name.len()) || distance == 0)
-                .then_some((distance, candidate))
-        })
-        .min()
-        .map(|(_, candidate)| candidate)
+    let edits = match distance(&name, &known) {
+        Some(0) => 0,
+        _ if is_other_number(&name, &known) || is_other_number(&known, &name) => 1,
+        edits => edits?,
+    };
+    (edits * 2 < known.len().max(name.len()) || edits == 0).then_some(edits)
+}
+
+/// Whether `many` is the plural that changes more than a letter: `retries` of `retry`.
+fn is_other_number(many: &[char], one: &[char]) -> bool {
+    match (many, one) {
+        ([many @ .., 'i', 'e', 's'], [one @ .., 'y']) => many == one,
+        _ => false,
+    }
 }
 
 pub(crate) fn did_you_mean(name: &str) -> String {
@@ -107,6 +123,8 @@ mod tests {
         assert_eq!(nearest("port", known), None);
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest("retries", ["metrics", "retry"]), Some("retry"));
+        assert_eq!(nearest("query", ["queries", "rue"]), Some("queries"));
     }
 
     #[test]

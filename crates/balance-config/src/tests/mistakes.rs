@@ -174,6 +174,17 @@ fn unknown_keys() {
             &["5:3: warning: unknown key `conect` in `timeouts`\n  help: did you mean `connect`?"],
         ),
         ("+port: 80\n", &["4:1: warning: unknown key `port`"]),
+        // As near to `metrics`, and nearer to what is known elsewhere.
+        (
+            "+retries: { count: 2 }\n",
+            &["4:1: warning: unknown key `retries`\n  help: did you mean `resilience.retry`?"],
+        ),
+        (
+            "+first_bite: 5s\n",
+            &[
+                "4:1: warning: unknown key `first_bite`\n  help: did you mean `timeouts.first_byte`?",
+            ],
+        ),
         // Required, so that it is an error whatever the version, and one for both that it is unknown and that it is missing.
         (
             "+pools: { p: { backend: [\"b:1\"] } }\n",
