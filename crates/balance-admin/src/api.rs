@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::json;
-use backends::Switch;
+use backends::Operation;
 use profiling::Page;
 
 /// Who asks, and by which rules.
@@ -34,7 +34,7 @@ pub(crate) struct Caller {
     pub(crate) rules: Arc<AdminRules>,
 }
 
-/// Answers one request. Only a question to explain has a body that is read.
+/// Answers one request. Only a question to explain and a weight have a body that is read.
 pub(crate) async fn answer<B>(
     request: Request<B>,
     caller: &Caller,
@@ -62,7 +62,9 @@ where
         Resource::Config => show(StatusCode::OK, &json::config(control)),
         Resource::Pools => show(StatusCode::OK, &json::pools(control)),
         Resource::Routes => show(StatusCode::OK, &json::routes(control)),
-        Resource::Switch(switch) => backends::answer(switch, control),
+        Resource::Operate(operation) => {
+            backends::answer(operation, request.into_body(), control).await
+        }
         Resource::Reload => reload(control).await,
         Resource::Explain => explain(request.into_body(), control).await,
         Resource::Profiling(page) => {
@@ -73,17 +75,17 @@ where
 }
 
 /// What is asked for, if it is here and the caller may have it.
-fn admit<'p>(
+fn admit(
     method: &Method,
-    path: &'p str,
+    path: &str,
     headers: &HeaderMap,
     caller: &Caller,
-) -> Result<Resource<'p>, Box<Response<Full<Bytes>>>> {
+) -> Result<Resource, Box<Response<Full<Bytes>>>> {
     let Some(resource) = Resource::find(path, &caller.rules) else {
         return Err(Box::new(not_found(&caller.rules)));
     };
     if !resource.allows(method) {
-        return Err(Box::new(method_not_allowed(resource)));
+        return Err(Box::new(method_not_allowed(&resource)));
     }
     if !resource.is_open()
         && let Some(refusal) = refusal(headers, caller)
@@ -103,8 +105,8 @@ fn admit<'p>(
 }
 
 /// Everything that has a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource<'p> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resource {
     Health,
     Ready,
     Version,
@@ -113,15 +115,15 @@ enum Resource<'p> {
     Config,
     Pools,
     Routes,
-    Switch(Switch<'p>),
+    Operate(Operation),
     Reload,
     Explain,
     Profiling(Page),
 }
 
-impl<'p> Resource<'p> {
+impl Resource {
     /// What is at `path`, as far as it is served by these rules.
-    fn find(path: &'p str, rules: &AdminRules) -> Option<Self> {
+    fn find(path: &str, rules: &AdminRules) -> Option<Self> {
         if rules.metrics_path.as_deref() == Some(path) {
             return Some(Self::Metrics);
         }
@@ -138,23 +140,23 @@ impl<'p> Resource<'p> {
             "/routes" => Self::Routes,
             "/reload" => Self::Reload,
             "/explain" => Self::Explain,
-            _ => Self::Switch(Switch::find(path)?),
+            _ => Self::Operate(Operation::find(path)?),
         };
         (rules.api || resource.is_open()).then_some(resource)
     }
 
     /// Whether everybody may have it: probes and scrapers carry no token, and it names no backend's address.
-    fn is_open(self) -> bool {
+    fn is_open(&self) -> bool {
         matches!(
             self,
             Self::Health | Self::Ready | Self::Version | Self::Metrics
         )
     }
 
-    fn allows(self, method: &Method) -> bool {
+    fn allows(&self, method: &Method) -> bool {
         match self {
             // Explain changes nothing; what is asked may be long and secret, and a URL ends up in logs.
-            Self::Switch(_) | Self::Reload | Self::Explain => method == Method::POST,
+            Self::Operate(_) | Self::Reload | Self::Explain => method == Method::POST,
             _ => method == Method::GET || method == Method::HEAD,
         }
     }
@@ -240,14 +242,11 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let body = timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    let Ok(Ok(body)) = body else {
-        return show(
-            StatusCode::BAD_REQUEST,
-            &json::error("the question did not arrive, or is too long", None),
-        );
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
     };
-    let question: Question = match serde_json::from_slice(&body.to_bytes()) {
+    let question: Question = match serde_json::from_slice(&body) {
         Ok(question) => question,
         Err(error) => {
             let message = format!("this is no question: {error}");
@@ -264,11 +263,26 @@ where
     }
 }
 
+/// The whole body of a request.
+async fn read<B>(body: B) -> Result<Bytes, Box<Response<Full<Bytes>>>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    match timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        _ => Err(Box::new(show(
+            StatusCode::BAD_REQUEST,
+            &json::error("the body did not arrive, or is too long", None),
+        ))),
+    }
+}
+
 fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
     let help = if rules.profiling && !rules.api {
         "profiles are below /debug/pprof/"
     } else if rules.api {
-        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain /pools/{pool}/backends/{backend}/drain|enable"
+        "GET /health /ready /version /metrics /status /config /pools /routes, POST /reload /explain /pools/{pool}/backends/{backend}/drain|enable|weight"
     } else {
         "this listener has /health, /ready, /version and the metrics; `admin:` configures the rest"
     };
@@ -278,7 +292,7 @@ fn not_found(rules: &AdminRules) -> Response<Full<Bytes>> {
     )
 }
 
-fn method_not_allowed(resource: Resource<'_>) -> Response<Full<Bytes>> {
+fn method_not_allowed(resource: &Resource) -> Response<Full<Bytes>> {
     let body = json::error("this method is not allowed here", None);
     let mut response = show(StatusCode::METHOD_NOT_ALLOWED, &body);
     let allow = if resource.allows(&Method::POST) {

@@ -109,15 +109,15 @@ fn summary(pool: &PoolView, control: &ControlHandle) -> Value {
 
 fn pool(pool: &PoolView, control: &ControlHandle) -> Value {
     let backends = control.backends(pool);
-    let members = pool.members.iter().zip(&backends);
     json!({
         "name": pool.name,
         "view_of": pool.view_of,
         "algorithm": pool.algorithm,
         "hash_key": pool.hash_key,
         "limits": pool.limits().map(|one| limits(&one)),
-        "backends": members
-            .map(|(member, state)| backend(state, member.weight.0))
+        "backends": backends
+            .iter()
+            .map(backend)
             .collect::<Vec<_>>(),
     })
 }
@@ -137,7 +137,7 @@ fn limits(limits: &PoolLimitsView) -> Value {
     })
 }
 
-pub(crate) fn backend(backend: &BackendView, weight: u32) -> Value {
+pub(crate) fn backend(backend: &BackendView) -> Value {
     json!({
         "name": backend.name,
         "address": backend.address,
@@ -147,7 +147,8 @@ pub(crate) fn backend(backend: &BackendView, weight: u32) -> Value {
         "rest_left_ms": u64::try_from(backend.rest_left.as_millis()).unwrap_or(u64::MAX),
         "failures": backend.failures,
         "rests": backend.rests,
-        "weight": weight,
+        "weight": backend.weight.0,
+        "configured_weight": backend.configured_weight.0,
         "in_flight": backend.in_flight,
         "max_connections": backend.max_connections,
         "health": backend.health.as_ref().map(health),

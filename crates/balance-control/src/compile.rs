@@ -43,6 +43,7 @@ pub(crate) use admin::{AdminAddress, metrics_path};
 pub(crate) use backends::BackendRules;
 pub(crate) use listeners::BoundAddress;
 pub(crate) use log::OpenLog;
+pub(crate) use pools::balancer;
 pub(crate) use routes::check_patterns;
 pub(crate) use tls::{
     SecuredListener, Tls, certificates, check_names, listener_paths, store, upstream_paths,

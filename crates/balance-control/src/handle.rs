@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use balance_config::{Diagnostic, Severity};
-use balance_core::{Weight, WorkerId};
-use balance_lb::AdminState;
+use balance_core::WorkerId;
 use balance_proxy::Shared;
 use balance_telemetry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::explain::{Explanation, Question, QuestionError, Running, Subject};
-use crate::view::{BackendView, PoolView, View};
+use crate::operate::WeightRequest;
+use crate::view::{BackendView, MemberView, PoolView, View};
 
 /// A way to the control thread, for as many holders as want one.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct ControlHandle {
 pub(crate) struct WeakControlHandle(Weak<Inner>);
 
 struct Inner {
-    requests: mpsc::Sender<ReloadRequest>,
+    requests: mpsc::Sender<ControlRequest>,
     view: ArcSwap<View>,
     phase: AtomicU8,
     registry: Arc<Registry>,
@@ -54,9 +54,12 @@ pub enum Phase {
     Draining,
 }
 
-/// Someone waits for a reload.
-pub(crate) struct ReloadRequest {
-    pub(crate) reply: oneshot::Sender<ReloadOutcome>,
+/// Something that only the control thread does. Whoever asks waits for the reply.
+pub(crate) enum ControlRequest {
+    Reload(oneshot::Sender<ReloadOutcome>),
+    SetWeight(WeightRequest),
+    /// To have the workers follow what was changed of a backend.
+    Refresh(oneshot::Sender<()>),
 }
 
 /// How a reload ended.
@@ -108,7 +111,7 @@ pub struct Problem {
 
 impl ControlHandle {
     pub(crate) fn new(
-        requests: mpsc::Sender<ReloadRequest>,
+        requests: mpsc::Sender<ControlRequest>,
         view: View,
         registry: Arc<Registry>,
         shared: Arc<Shared>,
@@ -133,7 +136,7 @@ impl ControlHandle {
         if self
             .inner
             .requests
-            .try_send(ReloadRequest { reply })
+            .try_send(ControlRequest::Reload(reply))
             .is_err()
         {
             return ReloadOutcome::Unavailable;
@@ -161,42 +164,25 @@ impl ControlHandle {
 
     /// The backends of a pool as they are at this moment.
     pub fn backends(&self, pool: &PoolView) -> Vec<BackendView> {
-        let now_ms = self.inner.shared.clock().now_ms();
         pool.members
             .iter()
-            .map(|member| member.backend(now_ms))
+            .map(|member| self.backend(member))
             .collect()
     }
 
-    /// Lets a backend be picked again, or lets it be picked no more; it holds for all views of its pool, from the next
-    /// pick on, and over reloads for as long as the backend is in the configuration. What is in flight goes on.
-    /// Returns what it is then, with its weight in this pool. `None`: there is no such backend.
-    pub fn set_backend_state(
+    /// Asks the control thread. `None`: it is ending.
+    pub(crate) async fn ask<T>(
         &self,
-        pool: &str,
-        backend: &str,
-        state: AdminState,
-    ) -> Option<(BackendView, Weight)> {
-        let view = self.view();
-        let pool = view.pools.iter().find(|one| one.name == pool)?;
-        let mut members = pool.members.iter();
-        let member = members.find(|one| one.endpoint.identity().name == backend)?;
-        let before = member.endpoint.admin_state();
-        member.endpoint.set_admin_state(state);
-        if before != state {
-            let identity = member.endpoint.identity();
-            let reason = "asked for over the admin API";
-            tracing::info!(
-                pool = identity.pool,
-                backend = identity.name,
-                from = before.name(),
-                to = state.name(),
-                reason,
-                "backend changes its state"
-            );
-        }
-        let now_ms = self.inner.shared.clock().now_ms();
-        Some((member.backend(now_ms), member.weight))
+        request: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.requests.send(request(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// A backend of a pool as it is at this moment.
+    pub(crate) fn backend(&self, member: &MemberView) -> BackendView {
+        member.backend(self.inner.shared.clock().now_ms())
     }
 
     /// What would become of a request or session that comes now.

@@ -18,6 +18,7 @@
 //! | `handle`      | what others may ask of control                                    |
 //! | `view`        | what runs, in words that can be shown                             |
 //! | `metrics`     | the gauges that control owns                                      |
+//! | `operate`     | draining, enabling and weighing backends while they run           |
 //! | `socket_path` | where the command line finds a running process                    |
 //! | `authority`   | hosts and ports as people write them                              |
 
@@ -31,6 +32,7 @@ mod handle;
 mod health;
 mod identity;
 mod metrics;
+mod operate;
 mod profiling;
 mod reload;
 mod resolve;
@@ -40,6 +42,7 @@ mod socket_path;
 mod view;
 
 pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
+pub use balance_core::Weight;
 pub use balance_lb::AdminState;
 pub use check::{Checked, check};
 pub use explain::{
@@ -50,6 +53,7 @@ pub use explain::{
 pub use handle::{
     Changes, ControlHandle, Phase, Problem, ProcessIdentity, ReloadOutcome, ReloadSummary,
 };
+pub use operate::WeightError;
 pub use profiling::ProfileFiles;
 pub use run::{Listening, Observer, RunError, RunOptions, run};
 pub use socket_path::{AdminSocket, AdminSocketError, find_admin_socket};

@@ -48,6 +48,12 @@ impl Collect for BackendGauges {
                     &labels,
                     f64::from(backend.in_flight),
                 );
+                samples.gauge(
+                    "balance_backend_weight",
+                    "What the backend weighs: as configured, or as set at run time.",
+                    &labels,
+                    f64::from(backend.weight.0),
+                );
                 if let Some(ejection) = &backend.ejection {
                     samples.counter(
                         "balance_backend_ejections",

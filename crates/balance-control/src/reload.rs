@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use balance_config::{Config, Diagnostic, PoolKind, Severity, Sources, load};
-use balance_proxy::{Endpoint, SendError, Workers};
+use balance_proxy::{Endpoint, SendError, Snapshot, Workers};
 use balance_telemetry::Registry;
 
 use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
@@ -140,11 +140,8 @@ impl Control {
         }
         backends.iter().for_each(BackendRules::apply);
         let previous = std::mem::replace(&mut self.current, next);
-        let snapshot = Arc::clone(&self.current.snapshot);
-        report(
-            "take the snapshot",
-            self.workers.publish(&snapshot, PUBLISH_LIMIT).await,
-        );
+        self.publish_snapshot(&Arc::clone(&self.current.snapshot))
+            .await;
         for sockets in added {
             report("begin to accept", self.workers.add_listener(sockets));
         }
@@ -168,6 +165,14 @@ impl Control {
             self.observer.on_listening(&added);
         }
         self.remove_files_of(&previous);
+    }
+
+    /// Returns when every worker goes by it.
+    pub(crate) async fn publish_snapshot(&self, snapshot: &Arc<Snapshot>) {
+        report(
+            "take the snapshot",
+            self.workers.publish(snapshot, PUBLISH_LIMIT).await,
+        );
     }
 
     /// Serves the configured addresses and our own socket. `fresh` is that socket, the first time.

@@ -28,7 +28,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::admin::{AdminServer, AdminSocketKind};
 use crate::certificates::ExpiryGauges;
 use crate::compile::{BackendRules, Compiled, Prepared};
-use crate::handle::{ControlHandle, Phase, ProcessIdentity, ReloadOutcome, ReloadRequest};
+use crate::handle::{ControlHandle, ControlRequest, Phase, ProcessIdentity};
 use crate::health::HealthThread;
 use crate::metrics::BackendGauges;
 use crate::profiling::{ProfileFiles, RunProfiles};
@@ -123,13 +123,13 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
 async fn serve(options: RunOptions) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     raise_descriptors();
-    let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
-    let (mut control, own_socket) = start(options, reload_sender).await?;
+    let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
+    let (mut control, own_socket) = start(options, sender).await?;
 
     control.handle.set_phase(Phase::Ready);
     control.observer.on_listening(&listening(&control.current));
     control.observer.on_ready();
-    let stopped = until_stopped(&mut control, &mut signals, reloads).await;
+    let stopped = until_stopped(&mut control, &mut signals, requests).await;
     if let Err(error) = &stopped {
         tracing::error!("{error}");
     }
@@ -143,7 +143,7 @@ async fn serve(options: RunOptions) -> Result<(), RunError> {
 /// Everything from the file to workers that accept.
 async fn start(
     options: RunOptions,
-    reload_sender: mpsc::Sender<ReloadRequest>,
+    requests: mpsc::Sender<ControlRequest>,
 ) -> Result<(Control, Option<AdminSocket>), RunError> {
     let RunOptions {
         sources,
@@ -198,7 +198,7 @@ async fn start(
         config: path.clone(),
         workers: worker_count,
     };
-    let handle = ControlHandle::new(reload_sender, view, Arc::clone(&registry), shared, identity);
+    let handle = ControlHandle::new(requests, view, Arc::clone(&registry), shared, identity);
     registry.add_collector(BackendGauges::new(&handle));
     let expiry = ExpiryGauges::default();
     registry.add_collector(expiry.clone());
@@ -229,7 +229,7 @@ async fn start(
     Ok((control, own_socket))
 }
 
-/// Serves reloads and signals until one of them says stop.
+/// Serves requests and signals until one of them says stop.
 ///
 /// # Errors
 /// A worker has ended by itself. Its sockets queue connections for nobody and cannot be taken back, so the
@@ -237,12 +237,12 @@ async fn start(
 async fn until_stopped(
     control: &mut Control,
     signals: &mut Signals,
-    mut reloads: mpsc::Receiver<ReloadRequest>,
+    mut requests: mpsc::Receiver<ControlRequest>,
 ) -> Result<Request, RunError> {
     let mut looks = interval(CERTIFICATE_LOOK_PERIOD);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let reload = tokio::select! {
+        let asked = tokio::select! {
             worker = control.workers.any_ended() => return Err(RunError::WorkerEnded(worker)),
             _ = looks.tick() => {
                 control.look_at_certificates();
@@ -257,26 +257,30 @@ async fn until_stopped(
                 Request::Stop | Request::StopUnlimited => return Ok(request),
             },
             // Control holds a sender itself, so this never ends.
-            Some(request) = reloads.recv() => Some(request),
+            Some(request) = requests.recv() => Some(request),
         };
-        // One at a time. A stop does not wait for names that do not resolve.
-        let outcome = tokio::select! {
+        // One at a time. A stop does not wait for names that do not resolve; whoever asked is told by the end of its reply.
+        tokio::select! {
             biased;
-            stop = signals.next_stop() => {
-                answer(reload, ReloadOutcome::Unavailable);
-                return Ok(stop);
-            }
-            // Boxed: it holds a whole configuration, and is rare.
-            outcome = Box::pin(control.reload()) => outcome,
-        };
-        answer(reload, outcome);
+            stop = signals.next_stop() => return Ok(stop),
+            () = serve_request(control, asked) => {}
+        }
     }
 }
 
-/// Whoever waited may have gone away meanwhile.
-fn answer(reload: Option<ReloadRequest>, outcome: ReloadOutcome) {
-    if let Some(reload) = reload {
-        let _ = reload.reply.send(outcome);
+/// `None`: a signal asks for a reload. Whoever asked may have gone away meanwhile.
+async fn serve_request(control: &mut Control, asked: Option<ControlRequest>) {
+    match asked {
+        // Boxed: it holds a whole configuration, and is rare.
+        None => drop(Box::pin(control.reload()).await),
+        Some(ControlRequest::Reload(reply)) => {
+            let _ = reply.send(Box::pin(control.reload()).await);
+        }
+        Some(ControlRequest::SetWeight(request)) => control.set_weight(request).await,
+        Some(ControlRequest::Refresh(reply)) => {
+            control.publish_anew().await;
+            let _ = reply.send(());
+        }
     }
 }
 
@@ -406,7 +410,7 @@ fn random() -> u64 {
 /// Two of them after a change its certificates are in use.
 const CERTIFICATE_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// More callers than this are not waiting for a reload, they are flooding.
-const RELOADS_WAITING_MAX: usize = 16;
+const REQUESTS_WAITING_MAX: usize = 16;
 /// How long cut connections may take to close, and how often that is looked at.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 const CUT_STEP: Duration = Duration::from_millis(5);

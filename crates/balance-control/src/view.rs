@@ -85,7 +85,7 @@ impl PoolView {
 
 /// A backend in a pool.
 pub struct MemberView {
-    pub weight: Weight,
+    pub(crate) configured_weight: Weight,
     pub(crate) endpoint: Arc<Endpoint>,
 }
 
@@ -106,6 +106,9 @@ pub struct BackendView {
     pub failures: u32,
     /// Rests since it is known.
     pub rests: u64,
+    /// What it weighs at this moment.
+    pub weight: Weight,
+    pub configured_weight: Weight,
     pub in_flight: u32,
     /// 0 = unlimited.
     pub max_connections: u32,
@@ -213,6 +216,8 @@ impl MemberView {
             rest_left: Duration::from_millis(state.rest_left_ms),
             failures: state.failures,
             rests: state.rests,
+            weight: self.endpoint.weight(self.configured_weight),
+            configured_weight: self.configured_weight,
             in_flight: state.in_flight,
             max_connections: state.max_connections,
             health: self

@@ -260,6 +260,19 @@ impl Algorithm {
             .map_or("?", |(name, _)| name)
     }
 
+    /// Whether a backend's weight decides how much it gets. Others send to any weight alike.
+    pub fn uses_weights(self) -> bool {
+        match self {
+            Self::WeightedRoundRobin
+            | Self::WeightedLeastConnections
+            | Self::ConsistentHash
+            | Self::BoundedConsistentHash => true,
+            Self::RoundRobin | Self::LeastConnections | Self::Random | Self::PowerOfTwoChoices => {
+                false
+            }
+        }
+    }
+
     /// Whether a pick needs the hash of a key.
     pub fn needs_hash(self) -> bool {
         matches!(self, Self::ConsistentHash | Self::BoundedConsistentHash)

@@ -1,13 +1,13 @@
 //! One backend as all workers share it: who it is, its gate and its leases.
 //!
 //! It outlives reloads: control finds it again by its [`BackendIdentity`]. What a configuration may change
-//! without making it another backend (`max_connections`, what the operator wants) is settable; weights belong to
-//! the pool view that uses it, see [`Balancer`](crate::Balancer).
+//! without making it another backend (`max_connections`, what the operator wants) is settable; weights are compiled into
+//! the pool views that use it, see [`Balancer`](crate::Balancer), and here is only what stands in for them.
 
 use std::fmt;
 use std::sync::Arc;
 
-use balance_core::BackendAddress;
+use balance_core::{BackendAddress, Weight};
 
 use crate::breaker::{BreakerChange, BreakerRecord, BreakerRules, Trial};
 use crate::ejection::EjectionRecord;
@@ -56,8 +56,18 @@ pub struct Backend {
     tallies: Tallies,
     /// `None` while nobody judges its traffic.
     ejection: Mutex<Option<EjectionRecord>>,
+    /// Read when a pool view is compiled, never by a pick.
+    weight: Mutex<Option<RunWeight>>,
     /// Who waits for a place at it, or at others of its pool.
     queue: Arc<Queue>,
+}
+
+/// A weight that was set at run time.
+#[derive(Clone, Copy, Debug)]
+struct RunWeight {
+    weight: Weight,
+    /// What the configuration said then.
+    instead_of: Weight,
 }
 
 impl Backend {
@@ -75,6 +85,7 @@ impl Backend {
             health: Mutex::new(None),
             tallies: Tallies::new(),
             ejection: Mutex::new(None),
+            weight: Mutex::new(None),
             queue,
         }
     }
@@ -88,12 +99,30 @@ impl Backend {
             health: Mutex::new(self.health()),
             tallies: Tallies::new(),
             ejection: Mutex::new(self.ejection()),
+            weight: Mutex::new(*self.weight.lock()),
             queue: Arc::new(Queue::new()), // nobody waits for a copy
         }
     }
 
     pub fn identity(&self) -> &BackendIdentity {
         &self.identity
+    }
+
+    /// Sets a weight in the place of the configured one, or takes it back. Holds for pool views that are compiled from
+    /// now on, until the configuration says another weight than `configured`: who edits that file last is right.
+    pub fn set_weight(&self, weight: Option<Weight>, configured: Weight) {
+        *self.weight.lock() = weight.map(|weight| RunWeight {
+            weight,
+            instead_of: configured,
+        });
+    }
+
+    /// What it weighs where the configuration says `configured`.
+    pub fn weight(&self, configured: Weight) -> Weight {
+        match *self.weight.lock() {
+            Some(set) if set.instead_of == configured => set.weight,
+            _ => configured,
+        }
     }
 
     /// Leases that may exist at once; 0 = unlimited. A lower limit takes nothing away: no new lease is given
@@ -288,5 +317,29 @@ impl fmt::Debug for Backend {
             .field("gate", &self.gate())
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use balance_core::{BackendAddress, Weight};
+
+    use super::{Backend, BackendIdentity};
+
+    #[test]
+    fn a_weight_of_run_time_holds_until_the_configuration_says_another() {
+        let backend = Backend::new(BackendIdentity {
+            pool: "p".to_owned(),
+            name: "a".to_owned(),
+            address: BackendAddress::parse("127.0.0.1:9001").unwrap(),
+        });
+        let weights = || [2, 3].map(|configured| backend.weight(Weight(configured)).0);
+        assert_eq!(weights(), [2, 3]);
+        backend.set_weight(Some(Weight(0)), Weight(2));
+        assert_eq!(weights(), [0, 3]);
+        backend.set_weight(Some(Weight(7)), Weight(3));
+        assert_eq!(weights(), [2, 7]);
+        backend.set_weight(None, Weight(3));
+        assert_eq!(weights(), [2, 3]);
     }
 }

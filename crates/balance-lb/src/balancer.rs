@@ -112,7 +112,7 @@ pub struct Balancer {
 impl Balancer {
     /// Compiles `members`, which stand in the order of the backends that [`Balancer::pick`] will be given.
     pub fn compile(algorithm: Algorithm, members: &[Member], cursor: Arc<Cursor>) -> Self {
-        let by_weight = uses_weights(algorithm);
+        let by_weight = algorithm.uses_weights();
         let eligible: Box<[u32]> = (0_u32..)
             .zip(members)
             .filter(|(_, member)| !by_weight || member.weight.0 > 0)
@@ -221,19 +221,6 @@ impl Strategy {
             Self::Random(it) => it.pick(candidates),
             Self::PowerOfTwo(it) => it.pick(candidates),
         }
-    }
-}
-
-fn uses_weights(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::WeightedRoundRobin
-        | Algorithm::WeightedLeastConnections
-        | Algorithm::ConsistentHash
-        | Algorithm::BoundedConsistentHash => true,
-        Algorithm::RoundRobin
-        | Algorithm::LeastConnections
-        | Algorithm::Random
-        | Algorithm::PowerOfTwoChoices => false,
     }
 }
 

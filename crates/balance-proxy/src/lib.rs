@@ -24,6 +24,7 @@ pub mod measured;
 mod mirror;
 mod own_response;
 mod planted;
+mod policy;
 mod relay;
 mod server_name;
 mod shared;
@@ -44,6 +45,7 @@ pub use filter::{
 pub use listener::{ListenerKey, ListenerSocket};
 pub use mirror::{MirrorRules, Sample};
 pub use own_response::{Redirect, Respond};
+pub use policy::Policy;
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RetryRules, RouteRules, Snapshot};
 pub use split::{ShareRules, SplitRules};

@@ -10,7 +10,7 @@ use balance_core::{
     HashKey, IdleSettings, Limits, MirrorId, PoolId, ProtocolSettings, ProxyVersion, RetryPolicy,
     RouteId, SplitId, Timeouts, UpstreamProtocol,
 };
-use balance_lb::{Balancer, Places};
+use balance_lb::Places;
 use balance_proto::Scheme;
 use balance_proto::http1::HeadSettings;
 use balance_proto::http2::ConnectionSettings;
@@ -24,6 +24,7 @@ use crate::filter::Filter;
 use crate::listener::ListenerKey;
 use crate::mirror::MirrorRules;
 use crate::own_response::{Redirect, Respond};
+use crate::policy::Policy;
 use crate::split::SplitRules;
 use crate::upstream::PoolLimits;
 
@@ -115,9 +116,9 @@ pub enum Action {
 pub struct PoolRules {
     /// The label of metrics and logs.
     pub name: String,
-    pub balancer: Balancer,
+    pub policy: Policy,
     pub hash_key: HashKey,
-    /// In the order of the balancer's members.
+    /// In the order of the members of its balancer.
     pub members: Vec<Arc<Endpoint>>,
     /// The PROXY header that each connection to its backends begins with.
     pub send_proxy: Option<ProxyVersion>,

@@ -46,7 +46,7 @@ pub(crate) use connected::{Connected, Counted, ends_of};
 use housekeeping::Housekeeping;
 pub(crate) use listener::WorkerListener;
 pub(crate) use session::Session;
-pub(crate) use snapshot::WorkerSnapshot;
+pub(crate) use snapshot::{WorkerPool, WorkerSnapshot};
 use tracker::Tracker;
 
 /// What every connection of a worker stands on.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use balance_core::{
-    Algorithm, BackendAddress, BackendId, PoolId, RouteId, Timeouts, UpstreamProtocol, Weight,
+    BackendAddress, BackendId, PoolId, RouteId, Timeouts, UpstreamProtocol, Weight,
 };
 
 use super::tls;
@@ -360,13 +360,9 @@ fn warn_nothing_to_choose(draft: &PoolDraft, diagnostics: &mut Diagnostics) {
 
 /// Different weights that the algorithm does not look at are a misunderstanding.
 fn warn_ignored_weights(draft: &PoolDraft, diagnostics: &mut Diagnostics) {
-    let ignores = matches!(
-        draft.balancer.algorithm,
-        Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::Random
-    );
     let mut weights = draft.backends.iter().map(|backend| backend.weight);
     let first = weights.next();
-    if ignores && weights.any(|weight| Some(weight) != first) {
+    if !draft.balancer.algorithm.uses_weights() && weights.any(|weight| Some(weight) != first) {
         let message = format!(
             "`{}` ignores the weights of pool `{}`",
             draft.balancer.algorithm.name(),

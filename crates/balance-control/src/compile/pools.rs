@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balance_config::{Config, Diagnostic, Pool};
 use balance_lb::{Balancer, Member, hash_key};
-use balance_proxy::{PoolLimits, PoolRules, RetryRules};
+use balance_proxy::{Policy, PoolLimits, PoolRules, RetryRules};
 
 use super::routes;
 use crate::identity::Identities;
@@ -28,14 +28,9 @@ fn compile_pool(
     errors: &mut Vec<Diagnostic>,
 ) -> PoolRules {
     let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
-    let members: Vec<Member> = backends
-        .clone()
-        .map(|backend| Member::new(&backend.name, backend.weight))
-        .collect();
     PoolRules {
         name: pool.name.clone(),
-        balancer: Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name))
-            .with_panic_threshold(pool.health.panic_threshold),
+        policy: Policy::new(balancer(config, pool, identities)),
         hash_key: pool.hash_key.clone(),
         members: backends
             .map(|backend| Arc::clone(identities.endpoint(backend)))
@@ -52,6 +47,19 @@ fn compile_pool(
             under_way: identities.retries(&pool.name),
         }),
     }
+}
+
+/// With the weights that hold at this moment.
+pub(crate) fn balancer(config: &Config, pool: &Pool, identities: &Identities) -> Balancer {
+    let backends = pool.members.iter().map(|id| &config.backends[id.index()]);
+    let members: Vec<Member> = backends
+        .map(|backend| {
+            let weight = identities.endpoint(backend).weight(backend.weight);
+            Member::new(&backend.name, weight)
+        })
+        .collect();
+    Balancer::compile(pool.algorithm, &members, identities.cursor(&pool.name))
+        .with_panic_threshold(pool.health.panic_threshold)
 }
 
 pub(super) fn limits(pool: &Pool, identities: &Identities) -> PoolLimits {

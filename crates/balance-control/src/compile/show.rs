@@ -61,7 +61,7 @@ fn pool(config: &Config, pool: &Pool, identities: &Identities) -> PoolView {
     let member = |id: &balance_core::BackendId| {
         let backend = &config.backends[id.index()];
         MemberView {
-            weight: backend.weight,
+            configured_weight: backend.weight,
             endpoint: Arc::clone(identities.endpoint(backend)),
         }
     };

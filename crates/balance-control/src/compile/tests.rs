@@ -197,7 +197,7 @@ fn next_pick(compiled: &Compiled) -> usize {
         tried: &TriedSet::new(),
     };
     let backends: Vec<&Backend> = pool.members.iter().map(|one| one.backend()).collect();
-    match pool.balancer.pick(&backends, &mut request) {
+    match pool.policy.balancer().pick(&backends, &mut request) {
         Pick::Picked(index) => {
             pool.members[index].release();
             index

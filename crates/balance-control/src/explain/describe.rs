@@ -231,7 +231,6 @@ impl Subject<'_> {
 
     fn pool(&self, destination: &Destination) -> Pool {
         let pool = &self.config.pools[destination.pool.index()];
-        let rules = &self.snapshot.pools[destination.pool.index()];
         let candidates = destination.candidates.iter().zip(&pool.members);
         let backends: Vec<Backend> = candidates
             .enumerate()
@@ -241,7 +240,7 @@ impl Subject<'_> {
         let pick = order.next().map(|index| Pick {
             backend: backends[*index].name.clone(),
             address: backends[*index].address.clone(),
-            ..self.choice(rules.balancer.algorithm(), destination, *index)
+            ..self.choice(pool.algorithm, destination, *index)
         });
         Pool {
             name: pool.name.clone(),
@@ -251,7 +250,7 @@ impl Subject<'_> {
                 PoolKind::View { of, .. } => Some(self.config.pools[of.index()].name.clone()),
             },
             turn: None,
-            algorithm: rules.balancer.algorithm().name().to_owned(),
+            algorithm: pool.algorithm.name().to_owned(),
             hashed: destination.hashed.as_ref().map(hashed),
             pick,
             then: order.map(|index| backends[*index].name.clone()).collect(),
@@ -286,7 +285,7 @@ impl Subject<'_> {
                 failures: state.failures,
                 in_flight: state.in_flight,
             }),
-            weight: configured.weight.0,
+            weight: endpoint.weight(configured.weight).0,
             max_connections: configured.max_connections,
             excluded: excluded(candidate),
         }

@@ -215,7 +215,7 @@ fn an_empty_pool_and_one_without_weight_are_unavailable() {
             Pool::new(algorithm, &[]).pick(0, &tried(&[])),
             Pick::Unavailable
         );
-        let by_weight = super::uses_weights(algorithm);
+        let by_weight = algorithm.uses_weights();
         let pick = Pool::new(algorithm, &[0, 0]).pick(0, &tried(&[]));
         assert_eq!(pick == Pick::Unavailable, by_weight, "{algorithm:?}");
     }
@@ -223,7 +223,7 @@ fn an_empty_pool_and_one_without_weight_are_unavailable() {
 
 #[test]
 fn a_weight_of_zero_gets_nothing_even_as_last_resort() {
-    for algorithm in algorithms().filter(|algorithm| super::uses_weights(*algorithm)) {
+    for algorithm in algorithms().filter(|algorithm| algorithm.uses_weights()) {
         let mut pool = Pool::new(algorithm, &[1, 0, 2]);
         assert_eq!(pool.spread(500)[1], 0, "{algorithm:?}");
         for backend in &pool.backends {

@@ -57,18 +57,19 @@ impl Destination {
     ) -> Self {
         let rules = &explainer.snapshot.pools[pool.index()];
         let now_ms = explainer.now_ms;
-        let source = HashSource::find(rules, client, header);
-        let rehearsal = rules.balancer.rehearse(
+        let balancer = rules.policy.balancer();
+        let source = HashSource::find(&balancer, &rules.hash_key, client, header);
+        let rehearsal = balancer.rehearse(
             &backends(rules),
             now_ms,
             source.map_or(0, HashSource::hash),
             &mut Rng::new(explainer.seed),
             PICKS_MAX,
         );
-        let is_in_panic = rules.balancer.is_in_panic(&backends(rules));
+        let is_in_panic = balancer.is_in_panic(&backends(rules));
         let candidate = |(index, endpoint): (usize, &Arc<Endpoint>)| Candidate {
             state: endpoint.snapshot_state(now_ms),
-            is_eligible: rules.balancer.is_eligible(index),
+            is_eligible: balancer.is_eligible(index),
             is_in_panic,
         };
         Self {

@@ -10,7 +10,7 @@ use crate::filter::scripted::Scripted;
 use crate::filter::{Filter, HeaderAction, HeaderRule, Verdict};
 use crate::own_response::OwnResponse;
 use crate::snapshot::{Action, ListenerRules, Mode, PoolRules, RouteRules, Snapshot};
-use crate::{Endpoint, ListenerKey};
+use crate::{Endpoint, ListenerKey, Policy};
 
 /// One listener, one route with these filters, one backend.
 fn snapshot(filters: Vec<Filter>) -> Snapshot {
@@ -52,7 +52,11 @@ fn snapshot(filters: Vec<Filter>) -> Snapshot {
         mirrors: Vec::new(),
         pools: vec![PoolRules {
             name: "p".to_owned(),
-            balancer: Balancer::compile(Algorithm::RoundRobin, &[member], Arc::new(Cursor::new())),
+            policy: Policy::new(Balancer::compile(
+                Algorithm::RoundRobin,
+                &[member],
+                Arc::new(Cursor::new()),
+            )),
             hash_key: Default::default(),
             members: vec![Arc::new(Endpoint::new(backend, Vec::new()))],
             send_proxy: None,

@@ -4,15 +4,14 @@ use std::net::IpAddr;
 
 use balance_core::{Cause, HashKey, PoolId};
 use balance_lb::{
-    Lease, NoBackend, Outcome, Pick, PickRequest, PoolPlace, TriedSet, hash_ip, hash_key,
+    Balancer, Lease, NoBackend, Outcome, Pick, PickRequest, PoolPlace, TriedSet, hash_ip, hash_key,
 };
 
 use super::connect::ConnectError;
 use super::limits::PoolLimits;
 use super::member::Member;
 use super::outcome::{announce_trial, report};
-use crate::snapshot::PoolRules;
-use crate::worker::{Worker, WorkerSnapshot};
+use crate::worker::{Worker, WorkerPool, WorkerSnapshot};
 
 /// What has been tried so far.
 #[derive(Default)]
@@ -44,14 +43,15 @@ pub(crate) enum HashSource<'v> {
 impl<'v> HashSource<'v> {
     /// `None` where the pool's algorithm hashes nothing. `header` finds a field by its name.
     pub(crate) fn find(
-        rules: &'v PoolRules,
+        balancer: &Balancer,
+        key: &'v HashKey,
         ip: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) -> Option<Self> {
-        if !rules.balancer.algorithm().needs_hash() {
+        if !balancer.algorithm().needs_hash() {
             return None;
         }
-        let name = match &rules.hash_key {
+        let name = match key {
             HashKey::SourceIp => None,
             HashKey::Header(name) => Some(name.as_str()),
         };
@@ -107,8 +107,9 @@ impl Selection {
         client: IpAddr,
         header: impl FnOnce(&str) -> Option<&'v [u8]>,
     ) {
-        let rules = &snapshot.rules.pools[pool.index()];
-        if let Some(source) = HashSource::find(rules, client, header) {
+        let balancer = &snapshot.pools[pool.index()].balancer;
+        let key = &snapshot.rules.pools[pool.index()].hash_key;
+        if let Some(source) = HashSource::find(balancer, key, client, header) {
             self.hash = source.hash();
         }
     }
@@ -140,16 +141,17 @@ impl Selection {
         now_ms: u64,
     ) -> Result<Lease<Member>, NoPick> {
         let rules = &snapshot.rules.pools[pool.index()];
-        let members = &snapshot.pools[pool.index()].members;
+        let pool = &snapshot.pools[pool.index()];
+        let members = &pool.members;
         if rules.limits.max_connections != 0 && self.place.is_none() {
             self.place = Some(self.take_place_of(&rules.limits)?);
         }
-        let mut picked = self.ask(worker, rules, members, now_ms);
+        let mut picked = self.ask(worker, pool, now_ms);
         let is_none = matches!(picked, Pick::Full | Pick::Broken | Pick::Unavailable);
         if is_none && self.may_return && !self.tried.is_empty() {
             self.may_return = false;
             self.tried.clear();
-            picked = self.ask(worker, rules, members, now_ms);
+            picked = self.ask(worker, pool, now_ms);
         }
         match picked {
             Pick::Picked(index) => {
@@ -169,7 +171,7 @@ impl Selection {
         }
     }
 
-    fn ask(&self, worker: &Worker, rules: &PoolRules, members: &[Member], now_ms: u64) -> Pick {
+    fn ask(&self, worker: &Worker, pool: &WorkerPool, now_ms: u64) -> Pick {
         let mut random = worker.rng.borrow_mut();
         let mut request = PickRequest {
             now_ms,
@@ -177,7 +179,7 @@ impl Selection {
             random: &mut random,
             tried: &self.tried,
         };
-        rules.balancer.pick(members, &mut request)
+        pool.balancer.pick(&pool.members, &mut request)
     }
 
     /// The place at the pool, of all attempts together; given back when it is dropped.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance_core::{MirrorId, PoolId, RouteId};
+use balance_lb::{AdminState, Balancer};
 use balance_telemetry::{MirrorSeries, RequestSeries, RetrySeries, WorkerMetrics};
 
 use super::Worker;
@@ -32,6 +33,7 @@ pub(crate) struct WorkerSnapshot {
 
 /// One pool's backends, in the order of its balancer.
 pub(crate) struct WorkerPool {
+    pub(crate) balancer: Arc<Balancer>,
     pub(crate) members: Vec<Member>,
     pub(crate) needs: Needs,
     /// Of a pool that repeats failed attempts.
@@ -60,6 +62,7 @@ impl WorkerSnapshot {
             .pools
             .iter()
             .map(|pool| WorkerPool {
+                balancer: pool.policy.balancer(),
                 needs: Needs::of(&pool.filters),
                 retry_series: pool
                     .retry
@@ -80,7 +83,7 @@ impl WorkerSnapshot {
                                 Err(_) => new_member(endpoint, parts),
                             };
                             member.idle().configure(
-                                idle_share(pool, parts.worker_count),
+                                idle_share(pool, endpoint, parts.worker_count),
                                 millis(pool.idle.idle_conn_timeout),
                             );
                             member.set_send_proxy(pool.send_proxy);
@@ -166,9 +169,11 @@ fn new_member(endpoint: &Arc<Endpoint>, parts: &Parts<'_>) -> Member {
     )
 }
 
-/// `max_idle_conns_per_host` is per process: each worker gets its share, at least one connection.
-fn idle_share(pool: &PoolRules, worker_count: usize) -> usize {
+/// `max_idle_conns_per_host` is per process: each worker gets its share, at least one connection. What is idle to a
+/// backend without new traffic is of no use.
+fn idle_share(pool: &PoolRules, endpoint: &Endpoint, worker_count: usize) -> usize {
     match pool.idle.max_idle_conns_per_host {
+        _ if endpoint.admin_state() != AdminState::Enabled => 0,
         0 => 0,
         max => (max / worker_count).max(1),
     }

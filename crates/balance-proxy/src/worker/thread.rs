@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use balance_core::WorkerId;
-use balance_lb::Rng;
+use balance_lb::{AdminState, Rng};
 use balance_net::Acceptor;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,7 @@ use crate::listener::{ListenerKey, ListenerSocket};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::tls::HandshakeTurns;
-use crate::upstream::IdleLimits;
+use crate::upstream::{IdleLimits, Member};
 use crate::wheel::Wheel;
 
 /// What a thread starts with.
@@ -198,6 +198,11 @@ impl Worker {
                 member.close_idle();
             }
         }
+        let is_out = |member: &&Member| member.admin_state() != AdminState::Enabled;
+        snapshot
+            .members()
+            .filter(is_out)
+            .for_each(Member::close_idle);
         for listener in self.listeners.borrow().iter() {
             listener.follow(&snapshot);
         }

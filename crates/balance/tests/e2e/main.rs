@@ -17,6 +17,7 @@ mod http2;
 mod life_cycle;
 mod limits;
 mod measuring;
+mod operating;
 mod outage;
 mod profiling;
 mod programs;

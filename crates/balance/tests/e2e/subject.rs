@@ -155,8 +155,15 @@ pub(crate) fn get_on(client: &mut RawClient, path: &str) -> Response {
 
 /// An empty POST on a connection of its own.
 pub(crate) fn post(address: SocketAddr, path: &str) -> Response {
+    post_body(address, path, "")
+}
+
+/// A POST on a connection of its own.
+pub(crate) fn post_body(address: SocketAddr, path: &str, body: &str) -> Response {
     let mut client = RawClient::connect(address).unwrap();
-    let request = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    let length = body.len();
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n{body}");
     client.exchange(request).unwrap()
 }
 

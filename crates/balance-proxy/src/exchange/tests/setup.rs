@@ -19,7 +19,7 @@ use crate::exchange::{Arrival, Context, Ended, Exchange, Next, run};
 use crate::filter::Filter;
 use crate::worker::Worker;
 use crate::{
-    Action, Endpoint, ListenerKey, ListenerRules, MirrorRules, Mode, PoolRules, RetryRules,
+    Action, Endpoint, ListenerKey, ListenerRules, MirrorRules, Mode, Policy, PoolRules, RetryRules,
     RouteRules, Shared, SharedOptions, Snapshot, SplitRules, UpstreamAddress,
 };
 
@@ -385,7 +385,7 @@ impl Setup {
             .enumerate()
             .map(|(index, members)| PoolRules {
                 name: format!("pool{index}"),
-                balancer: balancer(members),
+                policy: Policy::new(balancer(members)),
                 hash_key: HashKey::SourceIp,
                 members: members.clone(),
                 send_proxy: None,
