@@ -38,8 +38,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
         peer,
         ends,
         unread,
-        counted: _counted,
+        mut counted,
     } = connected;
+    counted.set_busy(true);
     let mut session = Session::new(peer, worker.clock.now_us());
     let client = Client { ends, unread };
     let ran = isolate(run(

@@ -231,6 +231,14 @@ fn add_connections(samples: &mut Samples, totals: &Totals) {
         );
     });
     each(&|samples, listener, series| {
+        samples.gauge(
+            "balance_busy_connections",
+            "Open client connections with an exchange or a session under way.",
+            &[("listener", listener)],
+            series.became_busy.saturating_sub(series.became_idle) as f64,
+        );
+    });
+    each(&|samples, listener, series| {
         samples.counter(
             "balance_connections",
             "Accepted client connections.",

@@ -110,6 +110,19 @@ impl ListenerSeries {
         self.cells.closed.increment();
     }
 
+    /// Counts that a connection has something to do now: an exchange or a session. It is busy until
+    /// [`ListenerSeries::became_idle`].
+    #[inline]
+    pub fn became_busy(&self) {
+        self.cells.became_busy.increment();
+    }
+
+    /// Counts that a busy connection waits for its client now, or is closed.
+    #[inline]
+    pub fn became_idle(&self) {
+        self.cells.became_idle.increment();
+    }
+
     pub(crate) fn new(cells: Arc<ListenerCells>) -> Self {
         Self {
             cells,
@@ -161,12 +174,14 @@ pub(crate) struct BackendCells {
     pub(crate) tls_handshakes: [Counter; 2],
 }
 
-/// Active connections are the difference: two counters that only grow merge over workers and over
+/// Active connections, and busy ones, are differences: two counters that only grow merge over workers and over
 /// generations without care, a gauge would not.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerCells {
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
+    pub(crate) became_busy: Counter,
+    pub(crate) became_idle: Counter,
 }
 
 impl Default for RequestCells {

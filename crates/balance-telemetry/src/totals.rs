@@ -59,6 +59,8 @@ pub(crate) struct BackendTotals {
 pub(crate) struct ListenerTotals {
     pub(crate) opened: u64,
     pub(crate) closed: u64,
+    pub(crate) became_busy: u64,
+    pub(crate) became_idle: u64,
     order: u64,
 }
 
@@ -198,6 +200,8 @@ impl SeriesTotals for ListenerTotals {
         // In this order: what closes in between was opened before and is counted there.
         self.closed += cells.closed.value();
         self.opened += cells.opened.value();
+        self.became_idle += cells.became_idle.value();
+        self.became_busy += cells.became_busy.value();
     }
 
     fn retired_at(&mut self) -> &mut u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use balance_control::ControlHandle;
 use balance_profile::{Count, CpuRecording, counts, heap_profile, threads};
-use balance_telemetry::Value;
+use balance_telemetry::{Family, Value};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
@@ -120,27 +120,38 @@ fn tasks(control: &ControlHandle) -> Vec<Count> {
         });
     }
     let families = control.registry().families();
-    for (family, side, labels) in CONNECTIONS {
-        let samples = families.iter().filter(|one| one.name == family);
-        for sample in samples.flat_map(|family| &family.samples) {
-            let mut names = vec!["connections", side];
-            let named = |label: &&str| sample.labels.iter().find(|(key, _)| key == label);
-            names.extend(
-                labels
-                    .iter()
-                    .filter_map(named)
-                    .map(|(_, value)| value.as_str()),
-            );
-            let count = match sample.value {
-                Value::Integer(count) => count,
-                Value::Float(count) => count as u64,
-                Value::Histogram(_) => continue,
-            };
-            let path = path(&names);
+    let of = |family| gauges(&families, family);
+    for ((names, open), (_, busy)) in of("balance_active_connections").zip(of(BUSY)) {
+        // Read one after the other: for a moment more may be busy than are open.
+        for (state, count) in [("busy", busy), ("idle", open.saturating_sub(busy))] {
+            let path = path(&[&["connections", "from clients", state], &names[..]].concat());
             all.push(Count { path, count });
         }
     }
+    for (names, count) in of("balance_backend_in_flight") {
+        let path = path(&[&["connections", "in use to backends"], &names[..]].concat());
+        all.push(Count { path, count });
+    }
     all
+}
+
+/// The samples of a family of gauges: the names in its labels, and how many there are.
+fn gauges<'a>(
+    families: &'a [Family],
+    name: &'static str,
+) -> impl Iterator<Item = (Vec<&'a str>, u64)> {
+    let samples = families.iter().filter(move |one| one.name == name);
+    samples
+        .flat_map(|family| &family.samples)
+        .filter_map(|sample| {
+            let names = sample.labels.iter().map(|(_, value)| value.as_str());
+            let count = match sample.value {
+                Value::Integer(count) => count,
+                Value::Float(count) => count as u64,
+                Value::Histogram(_) => return None,
+            };
+            Some((names.collect(), count))
+        })
 }
 
 /// The same for people.
@@ -181,15 +192,7 @@ tasks      threads, tasks and connections at this moment; goroutine is the same;
 go tool pprof http://THIS-ADDRESS/debug/pprof/profile?seconds=10
 ";
 
-/// Gauges that say how many connections there are: the family, what is written for it, the labels that are names.
-const CONNECTIONS: [(&str, &str, &[&str]); 2] = [
-    ("balance_active_connections", "from clients", &["listener"]),
-    (
-        "balance_backend_in_flight",
-        "in use to backends",
-        &["pool", "backend"],
-    ),
-];
+const BUSY: &str = "balance_busy_connections";
 
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 

@@ -63,12 +63,16 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<WorkerListener>, conn
         };
         connection.held.set(connection.unread.len());
         connection.is_first = false;
+        connection.counted.set_busy(true);
         server.start(connection, head_bytes);
         let next;
         (connection, next) = poll_fn(|cx| server.poll_served(cx)).await;
         connection.worker.servers.give_back(server);
         match next {
-            Next::Keep => connection.phase = Phase::Idle,
+            Next::Keep => {
+                connection.phase = Phase::Idle;
+                connection.counted.set_busy(false);
+            }
             Next::Close if connection.has_nothing_unread() => return connection.stream.end(),
             Next::Close | Next::Linger => return Box::pin(connection.linger()).await,
             Next::Abort => return,

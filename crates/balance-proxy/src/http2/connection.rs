@@ -102,7 +102,7 @@ struct ClientConnection {
     waits_for: Option<Wait>,
     /// The client may still be sending, and nothing is said any more.
     linger: Option<Box<Linger>>,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl ClientConnection {
@@ -128,7 +128,7 @@ impl ClientConnection {
             timer: worker.wheel.timer(),
             waits_for: None,
             linger: None,
-            _counted: connected.counted,
+            counted: connected.counted,
             worker,
             listener,
         };
@@ -306,6 +306,7 @@ impl ClientConnection {
         }
         self.running[place] = Some(server);
         self.running_count += 1;
+        self.counted.set_busy(true);
         self.ready.mark(place);
         if self.waits_for != Some(Wait::Drain) {
             self.waits_for = None; // it is not idle any more, even if the exchange is over at once
@@ -402,6 +403,7 @@ impl ClientConnection {
             self.worker.stream_servers.give_back(server);
         }
         self.running_count -= 1;
+        self.counted.set_busy(self.running_count > 0);
     }
 
     /// Writes the output. Whether that changed something: it is all written now, or the client is lost.

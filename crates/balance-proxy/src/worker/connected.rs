@@ -26,6 +26,7 @@ pub(crate) struct Connected {
 pub(crate) struct Counted {
     listener: Rc<WorkerListener>,
     guard: ConnectionGuard,
+    is_busy: bool,
 }
 
 impl Counted {
@@ -34,6 +35,21 @@ impl Counted {
         Self {
             listener: Rc::clone(listener),
             guard,
+            is_busy: false,
+        }
+    }
+
+    /// Whether it has an exchange or a session under way. It has none at first.
+    #[inline]
+    pub(crate) fn set_busy(&mut self, is_busy: bool) {
+        if self.is_busy == is_busy {
+            return;
+        }
+        self.is_busy = is_busy;
+        if is_busy {
+            self.listener.series.became_busy();
+        } else {
+            self.listener.series.became_idle();
         }
     }
 
@@ -45,6 +61,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.set_busy(false);
         self.listener.series.closed();
     }
 }

@@ -266,6 +266,7 @@ fn everything_we_expose_is_well_formed() {
         "balance_http_requests",
         "balance_http_request_duration_seconds",
         "balance_active_connections",
+        "balance_busy_connections",
         "balance_connections",
         "balance_backend_requests",
         "balance_backend_request_duration_seconds",

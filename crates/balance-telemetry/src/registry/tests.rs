@@ -160,10 +160,18 @@ fn active_connections_are_those_not_closed() {
         listener.opened();
     }
     listener.closed();
+    for _ in 0..3 {
+        listener.became_busy();
+    }
+    listener.became_idle();
     let labels = [("listener", "web")];
     assert_eq!(
         value(&registry, "balance_active_connections", &labels),
         Some(4)
+    );
+    assert_eq!(
+        value(&registry, "balance_busy_connections", &labels),
+        Some(2)
     );
     assert_eq!(value(&registry, "balance_connections", &labels), Some(5));
 }

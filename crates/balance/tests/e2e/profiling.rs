@@ -88,7 +88,7 @@ fn heap_and_tasks_are_shown() {
     let text = get(address, "/debug/pprof/goroutine?debug=1").text();
     for part in [
         "tasks / worker-0",
-        "connections / from clients / web",
+        "connections / from clients / busy / web",
         "/ worker-0",
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
@@ -105,6 +105,38 @@ fn heap_and_tasks_are_shown() {
     assert!(heap.contains("inuse_space"), "{heap}");
     let tasks = top(&fetch(&process, "tasks"), &[]);
     assert!(tasks.contains("worker-0"), "{tasks}");
+}
+
+#[test]
+fn connections_that_wait_and_those_that_work_are_told_apart() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/held" => Script::never(),
+        _ => Script::ok("here"),
+    });
+    let process = profiling(&origin).start();
+    let shows = |busy: usize, idle: usize| {
+        let pages = get(process.listener("profiling"), "/debug/pprof/tasks?debug=1");
+        let count = |state| {
+            let row = format!("connections / from clients / {state} / web");
+            let text = pages.text();
+            let line = text.lines().find_map(|line| line.strip_suffix(&row));
+            line.map(|count| count.trim().parse::<usize>().unwrap())
+        };
+        (count("busy"), count("idle")) == (Some(busy), Some(idle))
+    };
+    let connect = || RawClient::connect(process.listener("web")).unwrap();
+    let request = |path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut waiting = [connect(), connect(), connect()];
+    wait_until(|| shows(0, 3), "three have not asked for anything yet");
+    for client in &mut waiting[..2] {
+        assert_eq!(client.exchange(request("/")).unwrap().status, 200);
+    }
+    wait_until(|| shows(0, 3), "two have got what they asked for");
+    let mut held = connect();
+    held.send(request("/held")).unwrap();
+    wait_until(|| shows(1, 3), "one waits for the backend");
+    held.reset().unwrap();
+    wait_until(|| shows(0, 3), "it is gone, and what it was doing");
 }
 
 #[test]
