@@ -47,6 +47,8 @@ def parse():
                         help="for load and origins (default: %(default)s)")
     parser.add_argument("--name", default="compare", metavar="NAME",
                         help="results/NAME.md, .json and .html are written (default: %(default)s); `-` writes none")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER",
+                        help="where they are written instead of benchmark/results")
     options = parser.parse_args()
     options.only = choose(parser, options.only, list(proxies.PROGRAMS), "proxy")
     options.scenarios = choose(parser, options.scenarios, NAMES, "scenario")
@@ -161,11 +163,11 @@ def publish(options, facts, versions, results, idle, left_out):
     text = report.to_markdown(facts, versions, results, idle, options.duration, options.rounds, when, left_out)
     print(text)
     if options.name != "-":
-        RESULTS.mkdir(exist_ok=True)
+        options.results.mkdir(parents=True, exist_ok=True)
         data = report.to_json(facts, versions, results, idle, options.duration, options.rounds)
-        (RESULTS / f"{options.name}.md").write_text(text)
-        (RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
-        (RESULTS / f"{options.name}.html").write_text(page.render(results, idle, text))
+        (options.results / f"{options.name}.md").write_text(text)
+        (options.results / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
+        (options.results / f"{options.name}.html").write_text(page.render(results, idle, text))
     words = [report.verdict(scenario, samples)[1] for scenario, samples in results]
     words += [
         report.idle_verdict(scenario, name, row)
