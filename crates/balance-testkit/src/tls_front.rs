@@ -27,6 +27,8 @@ pub struct TlsFrontOptions<'p> {
     pub is_tls12: bool,
     /// Whether the end of what the origin says is a FIN that nobody announced (RFC 8446 §6.1).
     pub cuts: bool,
+    /// Whether the origin speaks HTTP/2, and nothing else; otherwise HTTP/1.1.
+    pub carries_http2: bool,
 }
 
 /// A connection after its handshake.
@@ -139,7 +141,11 @@ fn config(
     };
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
     let mut config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let protocol: &[u8] = match options.carries_http2 {
+        true => b"h2",
+        false => b"http/1.1",
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
 }
 

@@ -3,4 +3,5 @@
 mod bad;
 mod ended;
 mod exchanges;
+mod libraries;
 mod programs;
