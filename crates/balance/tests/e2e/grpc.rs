@@ -14,20 +14,34 @@ sys.path.insert(0, sys.argv[2])
 import grpc
 from concurrent import futures
 same = lambda message: message
+# grpc.health.v1.HealthCheckResponse
+SERVING, NOT_SERVING = b'\x08\x01', b'\x08\x02'
 def unary(message, call):
     call.set_trailing_metadata((('x-behind', 'kept'),))
     return message
 def fail(message, call):
     call.abort(grpc.StatusCode.NOT_FOUND, 'n\u00f6 such thing')
-def wait(message, call):
+waiting = set()
+def wait_for_end(call):
     ended = threading.Event()
-    call.add_callback(ended.set)
-    ended.wait(60)
+    waiting.add(ended)
+    if call.add_callback(ended.set):
+        ended.wait()
+    waiting.remove(ended)
+def wait(message, call):
+    wait_for_end(call)
     return message
+def watch(message, call):
+    yield NOT_SERVING
+    yield SERVING
+    wait_for_end(call)
 handlers = {
     'Unary': grpc.unary_unary_rpc_method_handler(unary, same, same),
     'Fail': grpc.unary_unary_rpc_method_handler(fail, same, same),
     'Wait': grpc.unary_unary_rpc_method_handler(wait, same, same),
+    'Waiting': grpc.unary_unary_rpc_method_handler(lambda message, call: b'%d' % len(waiting), same, same),
+    'Check': grpc.unary_unary_rpc_method_handler(lambda message, call: SERVING, same, same),
+    'Watch': grpc.unary_stream_rpc_method_handler(watch, same, same),
     'Download': grpc.unary_stream_rpc_method_handler(lambda one, call: (one for _ in range(50)), same, same),
     'Upload': grpc.stream_unary_rpc_method_handler(lambda all, call: b''.join(all), same, same),
     'Both': grpc.stream_stream_rpc_method_handler(lambda all, call: (one for one in all), same, same),
@@ -43,7 +57,7 @@ server.wait_for_termination()
 ";
 
 const CLIENT: &str = r"
-import grpc, queue, sys, threading
+import grpc, queue, sys, time
 same = lambda message: message
 channel = grpc.insecure_channel(sys.argv[1], options=[('grpc.max_receive_message_length', -1)])
 unary = channel.unary_unary('/test.Echo/Unary', same, same)
@@ -76,6 +90,17 @@ assert unary(large, timeout=60) == large
 waiting = channel.unary_unary('/test.Echo/Wait', same, same).future(b'')
 waiting.cancel()
 assert waiting.cancelled()
+# Of the service `echo`, by grpc.health.v1.
+named = b'\x0a\x04echo'
+assert channel.unary_unary('/grpc.health.v1.Health/Check', same, same)(named, timeout=60) == b'\x08\x01'
+watch = channel.unary_stream('/grpc.health.v1.Health/Watch', same, same)(named, timeout=60)
+assert [next(watch), next(watch)] == [b'\x08\x02', b'\x08\x01']
+watch.cancel()
+# The server learns of every caller that waits no more.
+until = time.monotonic() + 60
+while channel.unary_unary('/test.Echo/Waiting', same, same)(b'', timeout=60) != b'0':
+    assert time.monotonic() < until, 'the server goes on'
+    time.sleep(0.02)
 calls = [unary.future(b'%d' % number, timeout=60) for number in range(200)]
 assert [call.result() for call in calls] == [b'%d' % number for number in range(200)]
 print('served')

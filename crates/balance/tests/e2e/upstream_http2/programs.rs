@@ -8,9 +8,14 @@ use crate::tls::Files;
 
 /// nginx that says how it was asked. `listen`: what follows the port; `more`: directives of the server.
 fn nginx(listen: &str, more: &str) -> ConfiguredProgram {
+    let says = "$server_protocol $connection $connection_requests";
+    nginx_that_says(says, listen, more)
+}
+
+fn nginx_that_says(says: &str, listen: &str, more: &str) -> ConfiguredProgram {
     ConfiguredProgram::nginx(&format!(
         "server {{\n listen 127.0.0.1:@PORT@ {listen};\n server_name a.test;\n{more}\n\
-         location / {{ return 200 '$server_protocol $connection $connection_requests'; }}\n}}",
+         location / {{ return 200 '{says}'; }}\n}}",
     ))
     .unwrap()
 }
@@ -82,6 +87,37 @@ fn a_backend_under_tls_that_does_not_take_http2_is_not_used() {
     let process = config.start();
     let mut client = RawClient::connect(process.listener("web")).unwrap();
     assert_eq!(get_on(&mut client, "/").status, 502);
+}
+
+/// A backend takes all streams of a connection for those of the client that its PROXY header names.
+#[test]
+fn a_connection_that_names_its_client_carries_nobody_else() {
+    if !is_here("nginx") {
+        return;
+    }
+    let says = "$server_protocol $proxy_protocol_addr:$proxy_protocol_port $connection";
+    let nginx = nginx_that_says(says, "http2 proxy_protocol", "");
+    for version in ["v1", "v2"] {
+        let process = Config::http(&[nginx.addr()])
+            .with_pool("protocol: h2")
+            .with_pool(&format!("send_proxy: {version}"))
+            .start();
+        let web = process.listener("web");
+        let connect = |address: &str| RawClient::connect_from(address.parse().unwrap(), web);
+        let mut clients = ["127.0.0.3", "127.0.0.4"].map(|one| connect(one).unwrap());
+        let mut asked = || {
+            clients.each_mut().map(|client| {
+                let text = get_on(client, "/").text();
+                let (seen, connection) = text.rsplit_once(' ').unwrap();
+                let address = client.local_addr().unwrap();
+                assert_eq!(seen, format!("HTTP/2.0 {address}"), "{version}");
+                connection.to_owned()
+            })
+        };
+        let connections = asked();
+        assert_ne!(connections[0], connections[1], "{version}");
+        assert_eq!(asked(), connections, "{version}: each has its own");
+    }
 }
 
 #[test]
