@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use balance_control::{
     BackendView, BreakerView, Changes, ConditionView, ControlHandle, EjectionView, HealthView,
-    ListenerView, PoolLimitsView, PoolView, Problem, ReloadSummary, RouteView, Setting,
+    ListenerView, PoolLimitsView, PoolView, Problem, RampState, ReloadSummary, RouteView, Setting,
 };
 use serde_json::{Value, json};
 
@@ -114,6 +114,7 @@ fn pool(pool: &PoolView, control: &ControlHandle) -> Value {
         "view_of": pool.view_of,
         "algorithm": pool.algorithm,
         "hash_key": pool.hash_key,
+        "slow_start_ms": u64::try_from(pool.slow_start.as_millis()).unwrap_or(u64::MAX),
         "limits": pool.limits().map(|one| limits(&one)),
         "backends": backends
             .iter()
@@ -151,10 +152,15 @@ pub(crate) fn backend(backend: &BackendView) -> Value {
         "configured_weight": backend.configured_weight.0,
         "in_flight": backend.in_flight,
         "max_connections": backend.max_connections,
+        "slow_start": backend.ramp.map(ramp),
         "health": backend.health.as_ref().map(health),
         "ejection": backend.ejection.as_ref().map(ejection),
         "circuit_breaker": backend.breaker.as_ref().map(breaker),
     })
+}
+
+fn ramp(ramp: RampState) -> Value {
+    json!({ "percent": ramp.percent, "left_ms": ramp.left_ms })
 }
 
 fn breaker(breaker: &BreakerView) -> Value {

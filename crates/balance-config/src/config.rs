@@ -190,6 +190,8 @@ pub struct Pool {
     pub members: Vec<BackendId>,
     pub algorithm: Algorithm,
     pub hash_key: HashKey,
+    /// How long a backend that comes back takes to its full share.
+    pub slow_start: Duration,
     /// Of a view: that of its definition, shared with it.
     pub limits: PoolLimits,
     /// The PROXY header that each connection to its backends begins with.

@@ -120,7 +120,7 @@ pub(crate) fn compile(
         unbound,
         tables,
     } = draft;
-    let backends = BackendRules::of(&config, &identities);
+    let backends = BackendRules::of(&config, &identities, known);
     let generation = previous.map_or(0, |previous| previous.snapshot.generation) + 1;
     let addresses = bound.addresses.iter();
     let pools = unbound.pools.into_iter().enumerate();
@@ -191,8 +191,8 @@ pub(crate) fn check(config: &Config) -> Vec<Diagnostic> {
 /// Everything that is wrong, with its place.
 pub(crate) fn unbound(config: &Config) -> Result<Snapshot, Vec<Diagnostic>> {
     let draft = draft(config, None)?;
-    for rules in BackendRules::of(config, &draft.identities) {
-        rules.apply();
+    for rules in BackendRules::of(config, &draft.identities, None) {
+        rules.apply(0);
     }
     Ok(draft.unbound)
 }

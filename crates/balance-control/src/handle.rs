@@ -182,7 +182,12 @@ impl ControlHandle {
 
     /// A backend of a pool as it is at this moment.
     pub(crate) fn backend(&self, member: &MemberView) -> BackendView {
-        member.backend(self.inner.shared.clock().now_ms())
+        member.backend(self.now_ms())
+    }
+
+    /// The data path's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.inner.shared.clock().now_ms()
     }
 
     /// What would become of a request or session that comes now.

@@ -141,11 +141,15 @@ impl Identities {
         self.endpoints.values()
     }
 
+    pub(crate) fn knows(&self, backend: &BackendIdentity) -> bool {
+        self.endpoints.contains_key(backend)
+    }
+
     /// Backends that `next` does not know any more.
     pub(crate) fn gone<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = &'a BackendIdentity> {
         self.endpoints
             .keys()
-            .filter(|identity| !next.endpoints.contains_key(*identity))
+            .filter(|identity| !next.knows(identity))
     }
 
     /// `pool/backend (address)` of each, sorted: another address is another backend.

@@ -43,7 +43,7 @@ mod view;
 
 pub use admin::{Access, AdminListener, AdminRules, AdminServer, AdminSocketKind, Token};
 pub use balance_core::Weight;
-pub use balance_lb::AdminState;
+pub use balance_lb::{AdminState, RampState};
 pub use check::{Checked, check};
 pub use explain::{
     Answer, Asked, Backend, Certificate, Choice, Explanation, Field, FileError, Filter, Listener,

@@ -54,6 +54,15 @@ impl Collect for BackendGauges {
                     &labels,
                     f64::from(backend.weight.0),
                 );
+                if !pool.slow_start.is_zero() {
+                    let percent = backend.ramp.map_or(100, |ramp| ramp.percent);
+                    samples.gauge(
+                        "balance_backend_slow_start_ratio",
+                        "What the backend gets of its full share: less than 1 after it has come back.",
+                        &labels,
+                        f64::from(percent) / 100.0,
+                    );
+                }
                 if let Some(ejection) = &backend.ejection {
                     samples.counter(
                         "balance_backend_ejections",

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use balance_core::{Algorithm, PoolId, Weight};
 use balance_lb::AdminState;
+use balance_proxy::announce_ramp;
 use tokio::sync::oneshot;
 
 use crate::compile;
@@ -68,6 +69,9 @@ impl ControlHandle {
                 reason = BY_ADMIN_API,
                 "backend changes its state"
             );
+            if state == AdminState::Enabled {
+                announce_ramp(&member.endpoint, self.now_ms(), "it is enabled");
+            }
             // When the process is ending nobody follows, and its connections end with it.
             let _ = self.ask(ControlRequest::Refresh).await;
         }

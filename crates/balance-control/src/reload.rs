@@ -18,7 +18,7 @@ use balance_telemetry::Registry;
 use crate::admin::{AdminListener, AdminRules, AdminServer, AdminSocketKind};
 use crate::certificates::{self, ExpiryGauges};
 use crate::check;
-use crate::compile::{self, BackendRules, Compiled, Prepared, metrics_path};
+use crate::compile::{self, Compiled, Prepared, metrics_path};
 use crate::handle::{Changes, ControlHandle, Problem, ReloadOutcome, ReloadSummary};
 use crate::health::{HealthThread, JudgedPool, Target, Targets};
 use crate::profiling::RunProfiles;
@@ -138,7 +138,8 @@ impl Control {
         for key in &removed {
             report("stop accepting", self.workers.remove_listener(key));
         }
-        backends.iter().for_each(BackendRules::apply);
+        let now_ms = self.handle.now_ms();
+        backends.iter().for_each(|rules| rules.apply(now_ms));
         let previous = std::mem::replace(&mut self.current, next);
         self.publish_snapshot(&Arc::clone(&self.current.snapshot))
             .await;

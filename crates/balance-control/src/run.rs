@@ -27,7 +27,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::{AdminServer, AdminSocketKind};
 use crate::certificates::ExpiryGauges;
-use crate::compile::{BackendRules, Compiled, Prepared};
+use crate::compile::{Compiled, Prepared};
 use crate::handle::{ControlHandle, ControlRequest, Phase, ProcessIdentity};
 use crate::health::HealthThread;
 use crate::metrics::BackendGauges;
@@ -181,7 +181,8 @@ async fn start(
         zero_copy: next.config.zero_copy,
         seed: random(),
     }));
-    backends.iter().for_each(BackendRules::apply);
+    let now_ms = shared.clock().now_ms();
+    backends.iter().for_each(|rules| rules.apply(now_ms));
     let workers = Workers::spawn(&shared, &next.snapshot).map_err(RunError::Workers)?;
     for sockets in added {
         workers

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use balance_config::Config;
 use balance_core::Weight;
-use balance_lb::{BreakerRecord, BreakerState, EjectionRecord, HealthRecord, QueueRecord};
+use balance_lb::{
+    BreakerRecord, BreakerState, EjectionRecord, HealthRecord, QueueRecord, RampState,
+};
 use balance_proxy::{Endpoint, PoolLimits, Snapshot, UpstreamAddress};
 
 /// One published configuration.
@@ -51,6 +53,7 @@ pub struct PoolView {
     pub view_of: Option<String>,
     pub algorithm: &'static str,
     pub hash_key: Option<String>,
+    pub slow_start: Duration,
     pub members: Vec<MemberView>,
     pub(crate) limits: PoolLimits,
 }
@@ -112,6 +115,8 @@ pub struct BackendView {
     pub in_flight: u32,
     /// 0 = unlimited.
     pub max_connections: u32,
+    /// `None`: it has its full share.
+    pub ramp: Option<RampState>,
     /// `None`: it is not probed.
     pub health: Option<HealthView>,
     /// `None`: its traffic is not judged.
@@ -220,6 +225,7 @@ impl MemberView {
             configured_weight: self.configured_weight,
             in_flight: state.in_flight,
             max_connections: state.max_connections,
+            ramp: state.ramp,
             health: self
                 .endpoint
                 .health()

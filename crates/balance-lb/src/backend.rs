@@ -16,6 +16,7 @@ use crate::health::{Health, HealthRecord};
 use crate::lease::Leases;
 use crate::places::Full;
 use crate::queue::Queue;
+use crate::ramp::RampState;
 use crate::sync::Mutex;
 use crate::tally::{Outcome, Tallied, Tallies, Tally};
 
@@ -44,6 +45,8 @@ pub struct BackendState {
     pub in_flight: u32,
     /// 0 = unlimited.
     pub max_connections: u32,
+    /// `None`: it has its full share.
+    pub ramp: Option<RampState>,
 }
 
 /// The shared state of one backend. Held as `Arc` by snapshots.
@@ -169,7 +172,7 @@ impl Backend {
 
     /// Whether a pick at `now_ms` may choose it: pickable, or at the end of a rest. One relaxed load.
     pub fn is_pickable(&self, now_ms: u64) -> bool {
-        self.entry(now_ms) == Entry::Open
+        matches!(self.entry(now_ms), Entry::Open | Entry::Ramping)
     }
 
     pub(crate) fn entry(&self, now_ms: u64) -> Entry {
@@ -234,6 +237,22 @@ impl Backend {
         self.gate.forget_trial(trial);
     }
 
+    /// How long it takes to its full share when it comes back; 0 = no time.
+    pub fn set_slow_start(&self, slow_start_ms: u64) {
+        self.gate.set_slow_start(slow_start_ms);
+    }
+
+    /// It came back: from its probes' or passive checks' or breaker's or operator's verdict, or as a new one in a pool that
+    /// serves. Returns how long it takes to its full share, if it takes time: log that. The end of a rest is known here.
+    pub fn begin_ramp(&self, now_ms: u64) -> Option<u64> {
+        self.gate.begin_ramp(now_ms)
+    }
+
+    /// What it gets of its share; see [`crate::ramp::FULL`].
+    pub(crate) fn share(&self, now_ms: u64) -> u32 {
+        self.gate.share(now_ms)
+    }
+
     /// Gives it a circuit breaker, other rules, or takes it away (then it is picked again, if nothing else keeps it
     /// out). What the breaker knows is kept.
     pub fn set_breaker(&self, rules: Option<BreakerRules>) {
@@ -294,6 +313,7 @@ impl Backend {
             rests: machine.rests,
             in_flight: self.in_flight(),
             max_connections: self.max_connections(),
+            ramp: self.gate.ramp(now_ms),
         }
     }
 

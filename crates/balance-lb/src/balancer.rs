@@ -9,6 +9,9 @@
 //! refused connect costs microseconds, and the first request after a restart should succeed. What an operator has
 //! drained or disabled is never picked, and past a breaker that is not closed only its trials go.
 //!
+//! **Slow start.** A backend that has not its full share yet is passed over as often as that says; when nothing else is left
+//! the algorithm is asked once more, and takes it as any other.
+//!
 //! **Panic.** Unhealthy backends are not picked, and a pool without healthy ones answers 503, unless it has a panic
 //! threshold: below that share of healthy backends health is not looked at. The count is made only by a pick that meets
 //! a backend which its health alone keeps out, so a healthy pool pays nothing for it.
@@ -38,7 +41,7 @@ use crate::rng::Rng;
 use crate::tried::TriedSet;
 
 use bounded_consistent_hash::BoundedConsistentHash;
-use candidates::Candidates;
+use candidates::{Candidates, Policy};
 use consistent_hash::ConsistentHash;
 use least_connections::LeastConnections;
 use power_of_two::PowerOfTwo;
@@ -180,16 +183,29 @@ impl Balancer {
         request: &mut PickRequest<'_>,
     ) -> Pick {
         debug_assert_eq!(backends.len(), self.members, "compiled for other backends");
-        let mut candidates =
-            Candidates::new(backends, &self.eligible, self.panic_threshold, request);
-        let picked = match self.eligible.len() {
-            0 => None,
-            1 => candidates.take_any_from(0), // and no write to the shared cursor
-            _ => self.strategy.pick(&mut candidates),
+        let policy = Policy {
+            panic_threshold: self.panic_threshold,
+            hash_decides: self.algorithm.needs_hash(),
         };
+        let mut candidates = Candidates::new(backends, &self.eligible, policy, request);
+        let mut picked = self.choose(&mut candidates);
+        if picked.is_none() && candidates.has_passed_over() {
+            picked = self.choose(&mut candidates);
+        }
         match picked {
             Some(index) => candidates.picked(index),
             None => candidates.last_resort(),
+        }
+    }
+
+    fn choose<B: Deref<Target = Backend>>(
+        &self,
+        candidates: &mut Candidates<'_, '_, B>,
+    ) -> Option<usize> {
+        match self.eligible.len() {
+            0 => None,
+            1 => candidates.take_any_from(0), // and no write to the shared cursor
+            _ => self.strategy.pick(candidates),
         }
     }
 }

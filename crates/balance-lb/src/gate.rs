@@ -11,11 +11,11 @@
 //!
 //!   Over all of it lies what the circuit breaker says: Closed, or not; over that what passive checks say: In, Ejected;
 //!   over that what probes say: Healthy, Unhealthy; and over that what the operator wants: Enabled, Draining, Disabled.
-//!   The machine keeps running beneath.
+//!   The machine keeps running beneath. Beside it all a backend that came back may be Ramping ([`Ramp`]).
 //! ```
 //!
-//! - The word is `until_ms << 7 | broken << 6 | ejected << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for
-//!   "enabled, healthy, in, unbroken and pickable": the path of such a backend is one relaxed load and one comparison.
+//! - The word is `until_ms << 8 | ramping << 7 | broken << 6 | ejected << 5 | unhealthy << 4 | machine << 2 | admin`, and 0 exactly for
+//!   "enabled, healthy, in, unbroken, at its full share and pickable": the path of such a backend is one relaxed load and one comparison.
 //! - `broken` says that the breaker is not closed: whoever meets it asks the [`Breaker`], which may let a trial pass.
 //! - A rest is 100 ms, doubling to 10 s with every failed trial. A failure reported *while* it rests does not
 //!   lengthen it: when a backend dies, every attempt under way fails at once, and that is one event, not sixty.
@@ -26,6 +26,7 @@
 
 use crate::breaker::{Breaker, BreakerChange, BreakerRecord, BreakerRules, Trial};
 use crate::cache_line::CacheLine;
+use crate::ramp::{FULL, Ramp, RampState};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::tally::Outcome;
 
@@ -77,6 +78,8 @@ pub enum GateState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Open,
+    /// Open, and it has not its full share yet.
+    Ramping,
     /// Only its health keeps it out: a pool in panic picks it.
     Unwell,
     Closed,
@@ -128,6 +131,7 @@ pub(crate) struct Gate {
     word: CacheLine<AtomicU64>,
     machine: Mutex<Machine>,
     breaker: Breaker,
+    ramp: Ramp,
 }
 
 impl Gate {
@@ -136,6 +140,7 @@ impl Gate {
             word: CacheLine(AtomicU64::new(OPEN)),
             machine: Mutex::new(Machine::default()),
             breaker: Breaker::new(),
+            ramp: Ramp::new(),
         }
     }
 
@@ -147,6 +152,7 @@ impl Gate {
             word: CacheLine(AtomicU64::new(self.load())),
             machine: Mutex::new(machine),
             breaker: self.breaker.copy(),
+            ramp: self.ramp.copy(),
         }
     }
 
@@ -167,9 +173,15 @@ impl Gate {
         if word & BROKEN != 0 && !self.breaker.may_begin(now_ms) {
             return Entry::Closed;
         }
-        let word = word & !BROKEN;
+        // A trial finds out, whatever its share would be.
+        let is_ramping = word & RAMPING != 0 && word & BROKEN == 0 && machine_of(word) == PICKABLE;
+        let word = word & !(BROKEN | RAMPING);
         if is_open(word, now_ms) {
-            Entry::Open
+            if is_ramping {
+                Entry::Ramping
+            } else {
+                Entry::Open
+            }
         } else if is_open(word & !UNWELL, now_ms) {
             Entry::Unwell
         } else {
@@ -192,7 +204,7 @@ impl Gate {
         if word == OPEN {
             return Some(Passed::Freely);
         }
-        if !is_open(word & !(ignored | BROKEN), now_ms) {
+        if !is_open(word & !(ignored | BROKEN | RAMPING), now_ms) {
             return None;
         }
         let passed = match word & BROKEN {
@@ -203,7 +215,7 @@ impl Gate {
             return Some(passed); // nothing to win: what stands in the way is ignored
         }
         // Nobody else can have put the same word back: every new one has a later time in it.
-        let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), flags_of(word));
+        let trial = encode(HALF_OPEN, now_ms.saturating_add(TRIAL_MS), kept_of(word));
         let won = self.swap(word, trial).is_ok();
         if let (false, Passed::OnTrial(trial)) = (won, passed) {
             self.breaker.forget_trial(trial);
@@ -234,7 +246,7 @@ impl Gate {
             }
             let failures = machine.failures.saturating_add(1);
             let rest_ms = rest_ms(failures, jitter);
-            let next = encode(RESTING, now_ms.saturating_add(rest_ms), flags_of(word));
+            let next = encode(RESTING, now_ms.saturating_add(rest_ms), kept_of(word));
             match self.swap(word, next) {
                 Ok(()) => {
                     machine.failures = failures;
@@ -254,8 +266,16 @@ impl Gate {
         let mut machine = self.machine.lock();
         let mut word = self.load();
         while machine_of(word) != PICKABLE {
-            match self.swap(word, encode(PICKABLE, 0, flags_of(word))) {
+            // One failed connect may be chance. Whoever failed trials too was down, and is back since its trial began.
+            let is_ramping = machine.failures > 1
+                && machine_of(word) == HALF_OPEN
+                && self.ramp.slow_start_ms() != 0;
+            let ramping = if is_ramping { RAMPING } else { 0 };
+            match self.swap(word, encode(PICKABLE, 0, kept_of(word) | ramping)) {
                 Ok(()) => {
+                    if is_ramping {
+                        self.ramp.begin(until_of(word).saturating_sub(TRIAL_MS));
+                    }
                     machine.failures = 0;
                     return true;
                 }
@@ -263,6 +283,48 @@ impl Gate {
             }
         }
         false
+    }
+
+    /// How long it takes to its full share when it comes back. 0 = no time.
+    pub(crate) fn set_slow_start(&self, slow_start_ms: u64) {
+        self.ramp.set_slow_start(slow_start_ms);
+    }
+
+    /// It came back for whatever reason. Returns how long it takes; `None`: no time.
+    pub(crate) fn begin_ramp(&self, now_ms: u64) -> Option<u64> {
+        let slow_start_ms = self.ramp.slow_start_ms();
+        if slow_start_ms == 0 {
+            return None;
+        }
+        let _machine = self.machine.lock();
+        self.ramp.begin(now_ms);
+        self.replace_flags(RAMPING, RAMPING);
+        Some(slow_start_ms)
+    }
+
+    /// What it gets of its share, of [`FULL`].
+    pub(crate) fn share(&self, now_ms: u64) -> u32 {
+        if self.load() & RAMPING == 0 {
+            return FULL;
+        }
+        let share = self.ramp.share(now_ms);
+        if share == FULL {
+            self.end_ramp(now_ms);
+        }
+        share
+    }
+
+    /// Under the lock, and looked at again: it may have come back once more.
+    fn end_ramp(&self, now_ms: u64) {
+        let _machine = self.machine.lock();
+        if self.ramp.share(now_ms) == FULL {
+            self.replace_flags(RAMPING, 0);
+        }
+    }
+
+    /// `None`: it has its full share.
+    pub(crate) fn ramp(&self, now_ms: u64) -> Option<RampState> {
+        (self.share(now_ms) != FULL).then(|| self.ramp.state(now_ms))
     }
 
     pub(crate) fn set_admin_state(&self, state: AdminState) {
@@ -326,6 +388,11 @@ impl Gate {
 
     fn set_flags(&self, mask: u64, flags: u64) {
         let _machine = self.machine.lock();
+        self.replace_flags(mask, flags);
+    }
+
+    /// Under the lock.
+    fn replace_flags(&self, mask: u64, flags: u64) {
         let mut word = self.load();
         while let Err(seen) = self.swap(word, word & !mask | flags) {
             word = seen;
@@ -354,7 +421,7 @@ impl Gate {
 }
 
 fn encode(machine: u64, until_ms: u64, flags: u64) -> u64 {
-    // 57 bits of milliseconds are 4 million years; a caller's absurd clock must still not reach the flags.
+    // 56 bits of milliseconds are 2 million years; a caller's absurd clock must still not reach the flags.
     (until_ms.min(UNTIL_MAX_MS) << UNTIL_SHIFT) | (machine << MACHINE_SHIFT) | flags
 }
 
@@ -383,6 +450,11 @@ fn is_open(word: u64, now_ms: u64) -> bool {
 /// What keeps it out whatever the machine says.
 fn flags_of(word: u64) -> u64 {
     word & (ADMIN_MASK | UNWELL | BROKEN)
+}
+
+/// What stays when the machine changes.
+fn kept_of(word: u64) -> u64 {
+    flags_of(word) | word & RAMPING
 }
 
 fn admin_of(word: u64) -> u64 {
@@ -427,9 +499,11 @@ const EJECTED: u64 = 1 << 5;
 const UNWELL: u64 = UNHEALTHY | EJECTED;
 /// The breaker is not closed.
 const BROKEN: u64 = 1 << 6;
-const UNTIL_SHIFT: u32 = 7;
+/// It has not its full share yet.
+const RAMPING: u64 = 1 << 7;
+const UNTIL_SHIFT: u32 = 8;
 const UNTIL_MAX_MS: u64 = u64::MAX >> UNTIL_SHIFT;
-/// Enabled, healthy, in, unbroken and pickable.
+/// Enabled, healthy, in, unbroken, at its full share and pickable.
 const OPEN: u64 = 0;
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod lease;
 mod places;
 mod planted;
 mod queue;
+mod ramp;
 mod retry;
 mod rng;
 #[cfg(all(test, not(loom)))]
@@ -66,6 +67,7 @@ pub use health::{Health, HealthMachine, HealthRecord, HealthRules};
 pub use lease::{Lease, lease};
 pub use places::{Full, Place, Places};
 pub use queue::{PoolPlace, Queue, QueueFull, QueueRecord, Ticket};
+pub use ramp::RampState;
 pub use retry::{AttemptFailure, Retries, Retry, RetryQuestion, retries_max};
 pub use rng::Rng;
 pub use split::{Split, SplitError};

@@ -1,11 +1,11 @@
-//! A pool under fire, in simulated time: clients, origins that crash, flap, slow down, fail, hang and recover, drains and
+//! A pool under fire, in simulated time: clients, origins that crash, flap, slow down, fail, hang and recover, drains, weights and
 //! reloads, against the machines as they are: gates, leases, balancers, probes, ejections, breakers and retries.
 //!
 //! ```text
 //!   clients ──► exchange: pick ──► lease ──► connect ──► answer ──► told to the machines ──► one answer
 //!                  ▲                                        └── failed: Retries decides ──┐
 //!                  └──────────────────────── delay ◄──────────────────────────────────────┘
-//!   scenario ──► origins, drains, reloads        every 100 ms: judge        every 500 ms: probes
+//!   scenario ──► origins, drains, weights, reloads   every 100 ms: judge        every 500 ms: probes
 //! ```
 //!
 //! Everything is drawn from one seed, and nothing else is: a seed that fails fails again. What is checked is counted here a
@@ -14,7 +14,8 @@
 //! - each request gets exactly one answer, within its deadline;
 //! - what a backend has got is not sent again, unless it is idempotent;
 //! - retries under way stay within the budget, and attempts within their limit;
-//! - at recovery a breaker lets as many trials pass as it may and no more, whoever waits; a backend that its operator drains gets nothing new;
+//! - at recovery a breaker lets as many trials pass as it may and no more, whoever waits; a backend that its operator drains, or gives no weight, gets nothing new;
+//! - nobody is turned away while a backend is there, also one in its slow start;
 //! - when it is over nothing is in flight, no retry is under way, and all backends get traffic again.
 
 mod exchange;

@@ -49,5 +49,5 @@ pub use policy::Policy;
 pub use shared::{Shared, SharedOptions};
 pub use snapshot::{Action, ListenerRules, Mode, PoolRules, RetryRules, RouteRules, Snapshot};
 pub use split::{ShareRules, SplitRules};
-pub use upstream::{ConnectError, OwnConnection, OwnConnector, PoolLimits};
+pub use upstream::{ConnectError, OwnConnection, OwnConnector, PoolLimits, announce_ramp};
 pub use worker::{Message, SendError, Workers};

@@ -16,6 +16,7 @@ pub(crate) use idle::{IdleConnection, IdleConnections, IdleLimits, IdlePlace};
 pub use limits::PoolLimits;
 pub(crate) use limits::Waiting;
 pub(crate) use member::Member;
+pub use outcome::announce_ramp;
 pub(crate) use outcome::report;
 pub use own::{OwnConnection, OwnConnector};
 pub(crate) use selection::{HashSource, NoPick, Selection, cause_of};

@@ -1,5 +1,7 @@
 //! `backends` and `load_balancer`, the same at the top level and in `pools`.
 
+use std::time::Duration;
+
 use balance_core::{Algorithm, BackendAddress, HashKey, Weight};
 
 use crate::config::Version;
@@ -90,9 +92,9 @@ pub(crate) static LOAD_BALANCER: Table = Table {
             "slow_start",
             DURATION,
             "0",
-            "How long a recovered backend takes to its full share.",
+            "How long a backend that recovers, is enabled or is new takes to its full share, from a tenth of it on. 0 = no time.",
         )
-        .later("slow start"),
+        .example("30s"),
     ],
 };
 
@@ -112,6 +114,7 @@ pub(crate) struct BackendDraft {
 pub(crate) struct BalancerDraft {
     pub(crate) algorithm: Algorithm,
     pub(crate) hash_key: HashKey,
+    pub(crate) slow_start: Duration,
     /// Where the algorithm is chosen, if it is.
     pub(crate) place: Option<Place>,
 }
@@ -166,6 +169,10 @@ pub(crate) fn read_balancer(block: Option<&Block>) -> BalancerDraft {
         hash_key: block
             .and_then(|block| block.hash_key("hash_key"))
             .cloned()
+            .unwrap_or_default(),
+        slow_start: block
+            .and_then(|block| block.duration("slow_start"))
+            .copied()
             .unwrap_or_default(),
         place,
     }

@@ -76,6 +76,7 @@ fn pool(config: &Config, pool: &Pool, identities: &Identities) -> PoolView {
             HashKey::SourceIp => "source-ip".to_owned(),
             HashKey::Header(name) => format!("header:{name}"),
         }),
+        slow_start: pool.slow_start,
         members: pool.members.iter().map(member).collect(),
         limits: pools::limits(pool, identities),
     }

@@ -9,7 +9,7 @@ use balance_lb::{Backend, Pick, PickRequest, Rng, TriedSet};
 use balance_proxy::{Action, Endpoint, Mode};
 use balance_telemetry::{BuildInfo, Registry};
 
-use super::{BackendRules, Compiled, Prepared, check, compile};
+use super::{Compiled, Prepared, check, compile};
 
 fn registry() -> Arc<Registry> {
     Registry::new(BuildInfo {
@@ -146,7 +146,7 @@ fn backends_and_cursors_are_carried_by_identity() {
         0,
         "limits change at publish, not before"
     );
-    second.backends.iter().for_each(BackendRules::apply);
+    second.backends.iter().for_each(|rules| rules.apply(0));
     assert_eq!(a.max_connections(), 7);
 }
 

@@ -284,6 +284,7 @@ impl Subject<'_> {
                 rest_left_ms: state.rest_left_ms,
                 failures: state.failures,
                 in_flight: state.in_flight,
+                slow_start_percent: state.ramp.map(|ramp| ramp.percent),
             }),
             weight: endpoint.weight(configured.weight).0,
             max_connections: configured.max_connections,

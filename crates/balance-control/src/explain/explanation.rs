@@ -194,6 +194,9 @@ pub struct State {
     pub failures: u32,
     /// Leases: connections in use.
     pub in_flight: u32,
+    /// What it gets of its share; absent where that is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start_percent: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balance_core::PassiveChecks;
 use balance_lb::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, ejectable};
-use balance_proxy::Endpoint;
+use balance_proxy::{Endpoint, announce_ramp};
 
 /// The judge of one pool. It alone ejects its backends.
 pub(super) struct Judge {
@@ -72,6 +72,7 @@ impl Judge {
                         backend = identity.name,
                         "backend is back from its ejection"
                     );
+                    announce_ramp(&one.endpoint, now_ms, "its ejection is over");
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use balance_core::HealthCheck;
 use balance_lb::{AdminState, Health, HealthMachine, HealthRecord, HealthRules, Rng};
-use balance_proxy::{Clock, Endpoint};
+use balance_proxy::{Clock, Endpoint, announce_ramp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -84,6 +84,9 @@ impl Watched {
         known.tell();
         for endpoint in &known.endpoints {
             log(endpoint, was, &known.record);
+            if (was, health) == (Health::Unhealthy, Health::Healthy) {
+                announce_ramp(endpoint, now_ms, "it is healthy again");
+            }
             if health == Health::Healthy {
                 endpoint.on_success(); // a rest after a failed connect has lost its reason
             }

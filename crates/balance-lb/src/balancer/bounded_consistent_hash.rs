@@ -42,15 +42,15 @@ impl BoundedConsistentHash {
     }
 
     /// Only what may be picked counts: the share of a dead backend is for the others to carry.
-    fn shares<B: Deref<Target = Backend>>(&self, candidates: &Candidates<'_, '_, B>) -> Shares {
-        let indices = candidates.eligible().iter().map(|index| *index as usize);
-        indices.filter(|index| candidates.is_pickable(*index)).fold(
-            Shares::default(),
-            |shares, index| Shares {
-                leases: shares.leases + u64::from(candidates.in_flight(index)),
-                weight: shares.weight + u64::from(self.weights[index]),
-            },
-        )
+    fn shares<B: Deref<Target = Backend>>(&self, candidates: &mut Candidates<'_, '_, B>) -> Shares {
+        let mut shares = Shares::default();
+        for index in candidates.eligible().iter().map(|index| *index as usize) {
+            if candidates.is_pickable(index) {
+                shares.leases += u64::from(candidates.in_flight(index));
+                shares.weight += u64::from(self.weights[index]);
+            }
+        }
+        shares
     }
 }
 

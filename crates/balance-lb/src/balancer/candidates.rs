@@ -6,8 +6,10 @@ use std::ops::Deref;
 use crate::backend::Backend;
 use crate::breaker::Trial;
 use crate::gate::{AdminState, Entry, GateState, Passed};
+use crate::ramp::FULL_BITS;
 use crate::rng::Rng;
 
+use super::least_connections::tie_break;
 use super::{Pick, PickRequest};
 
 /// Positions are those in the pool view; only the eligible ones may be asked about.
@@ -16,6 +18,8 @@ pub(super) struct Candidates<'a, 'r, B> {
     eligible: &'a [u32],
     request: &'a mut PickRequest<'r>,
     panic_threshold: f64,
+    hash_decides: bool,
+    ramps: Ramps,
     /// Whether the pool is in panic; counted when a backend is met that only its health keeps out.
     in_panic: Cell<Option<bool>>,
     /// Whether some backend was refused only because it is at its limit.
@@ -28,14 +32,16 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
     pub(super) fn new(
         backends: &'a [B],
         eligible: &'a [u32],
-        panic_threshold: f64,
+        policy: Policy,
         request: &'a mut PickRequest<'r>,
     ) -> Self {
         Self {
             backends,
             eligible,
             request,
-            panic_threshold,
+            panic_threshold: policy.panic_threshold,
+            hash_decides: policy.hash_decides,
+            ramps: Ramps::default(),
             in_panic: Cell::new(None),
             saw_full: false,
             trial: None,
@@ -59,14 +65,51 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
         self.backends[index].in_flight()
     }
 
+    /// What is in flight, as a backend at its full share would feel it.
+    pub(super) fn load(&self, index: usize) -> u64 {
+        let in_flight = u64::from(self.in_flight(index));
+        if !self.ramps.were_met {
+            return in_flight;
+        }
+        let share = self.backends[index].share(self.request.now_ms);
+        (in_flight << FULL_BITS) / u64::from(share)
+    }
+
     /// Whether it is untried and its gate would let this pick through.
-    pub(super) fn is_pickable(&self, index: usize) -> bool {
+    pub(super) fn is_pickable(&mut self, index: usize) -> bool {
         !self.request.tried.contains(index)
             && match self.backends[index].entry(self.request.now_ms) {
                 Entry::Open => true,
+                Entry::Ramping => self.is_its_turn(index),
                 Entry::Unwell => self.is_in_panic(),
                 Entry::Closed => false,
             }
+    }
+
+    /// Whether a backend that ramps gets this pick: as often as its share says. The same within a pick, however often an
+    /// algorithm asks.
+    fn is_its_turn(&mut self, index: usize) -> bool {
+        self.ramps.were_met = true;
+        if self.ramps.are_ignored {
+            return true;
+        }
+        let share = self.backends[index].share(self.request.now_ms);
+        let salt = match (self.hash_decides, self.ramps.salt) {
+            (true, _) => self.request.hash,
+            (false, Some(salt)) => salt,
+            (false, None) => self.request.random.next_u64(),
+        };
+        self.ramps.salt = Some(salt);
+        let drawn = tie_break(index, salt) >> (u64::BITS - FULL_BITS);
+        let is_its_turn = drawn < u64::from(share);
+        self.ramps.passed_over |= !is_its_turn;
+        is_its_turn
+    }
+
+    /// When nothing was taken: whether there were some that ramp and were passed over. They are not any more.
+    pub(super) fn has_passed_over(&mut self) -> bool {
+        self.ramps.are_ignored = true;
+        std::mem::take(&mut self.ramps.passed_over)
     }
 
     fn is_in_panic(&self) -> bool {
@@ -223,6 +266,24 @@ impl<'a, 'r, B: Deref<Target = Backend>> Candidates<'a, 'r, B> {
             None => Pick::Unavailable,
         }
     }
+}
+
+/// What holds for all picks of a pool view.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) panic_threshold: f64,
+    /// Under a hash algorithm the key decides what chance does elsewhere.
+    pub(super) hash_decides: bool,
+}
+
+/// What a pick knows of backends that have not their full share yet.
+#[derive(Default)]
+struct Ramps {
+    were_met: bool,
+    passed_over: bool,
+    are_ignored: bool,
+    /// Decides whose turn it is, with the position; drawn when the first is met.
+    salt: Option<u64>,
 }
 
 /// Whether less than this share of the backends that the operator lets be picked is healthy.

@@ -16,8 +16,7 @@ impl LeastConnections {
         candidates: &mut Candidates<'_, '_, B>,
     ) -> Option<usize> {
         let salt = candidates.random().next_u64();
-        candidates
-            .take_least(|candidates, index| (candidates.in_flight(index), tie_break(index, salt)))
+        candidates.take_least(|candidates, index| (candidates.load(index), tie_break(index, salt)))
     }
 }
 

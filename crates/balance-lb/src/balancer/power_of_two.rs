@@ -53,7 +53,7 @@ fn take_lesser<B: Deref<Target = Backend>>(
     b: usize,
 ) -> Option<usize> {
     // The two were drawn in random order, so a tie needs no coin.
-    let (lesser, other) = if candidates.in_flight(b) < candidates.in_flight(a) {
+    let (lesser, other) = if candidates.load(b) < candidates.load(a) {
         (b, a)
     } else {
         (a, b)

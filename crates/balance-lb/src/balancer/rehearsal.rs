@@ -228,7 +228,7 @@ mod tests {
             }
         }
         for backend in &pool.backends {
-            match random.below(12) {
+            match random.below(14) {
                 0 => backend.set_admin_state(AdminState::Draining),
                 1 => backend.set_max_connections(1),
                 2 => drop(backend.on_connect_failure(950, 0)),
@@ -236,6 +236,10 @@ mod tests {
                 4 | 5 => backend.set_health(Some(unhealthy())),
                 6 => break_at(backend, 500),
                 7 => break_at(backend, 0), // it waits for a trial
+                8 | 9 => {
+                    backend.set_slow_start(1_000);
+                    backend.begin_ramp(random.below(1_000) as u64);
+                }
                 _ => {}
             }
         }

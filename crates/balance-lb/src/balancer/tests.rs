@@ -100,6 +100,102 @@ fn algorithms() -> impl Iterator<Item = Algorithm> {
     Algorithm::ALL.iter().map(|(_, algorithm)| *algorithm)
 }
 
+/// Four alike, of which the first began so many ms ago what takes it a second.
+fn ramping(algorithm: Algorithm, elapsed_ms: u64) -> Pool {
+    let mut pool = Pool::new(algorithm, &[1; 4]);
+    pool.now_ms = 10_000;
+    pool.backends[0].set_slow_start(1_000);
+    pool.backends[0].begin_ramp(pool.now_ms - elapsed_ms);
+    pool
+}
+
+#[test]
+fn a_backend_that_ramps_gets_its_part_of_its_share_under_every_algorithm() {
+    for algorithm in algorithms() {
+        let full = ramping(algorithm, 1_000).spread(8_000)[0];
+        for (elapsed_ms, percent) in [(0, 10), (500, 50), (900, 90)] {
+            let count = ramping(algorithm, elapsed_ms).spread(8_000)[0];
+            // Its part of what it would get, or of a pool in which it weighs so much: the others get the rest alike, or
+            // in their turns.
+            let (least, most) = (full * percent / 100, full * 4 * percent / (300 + percent));
+            assert!(
+                count + least / 4 >= least && count <= most + most / 4,
+                "{algorithm:?} at {percent} %: {count} of {full}"
+            );
+        }
+    }
+}
+
+#[test]
+fn by_load_a_backend_that_ramps_holds_its_part() {
+    for algorithm in [
+        Algorithm::LeastConnections,
+        Algorithm::WeightedLeastConnections,
+        Algorithm::PowerOfTwoChoices,
+    ] {
+        let held = ramping(algorithm, 250).hold(400);
+        let others = held[1..].iter().sum::<u32>() / 3;
+        assert!(
+            held[0] > 0 && held[0] <= others / 4 + 4,
+            "{algorithm:?}: {held:?}"
+        );
+    }
+}
+
+#[test]
+fn whoever_ramps_is_better_than_nobody() {
+    for algorithm in algorithms() {
+        let mut pool = ramping(algorithm, 0);
+        for backend in &pool.backends {
+            backend.set_slow_start(1_000);
+            backend.begin_ramp(10_000);
+        }
+        let counts = pool.spread(4_000);
+        assert!(
+            counts.iter().all(|count| *count > 500),
+            "{algorithm:?}: {counts:?}"
+        );
+
+        // The others are full, drained or tried: it never waits and never fails.
+        let mut pool = ramping(algorithm, 0);
+        pool.backends[1].set_max_connections(1);
+        pool.backends[1].try_lease().unwrap();
+        pool.backends[2].set_admin_state(AdminState::Draining);
+        for hash in 0..64 {
+            let picked = pool.pick(hash << 58, &tried(&[3]));
+            assert_eq!(picked, Pick::Picked(0), "{algorithm:?}");
+        }
+    }
+}
+
+#[test]
+fn under_a_hash_a_key_moves_to_the_backend_that_ramps_once() {
+    for algorithm in [Algorithm::ConsistentHash, Algorithm::BoundedConsistentHash] {
+        let mut pool = ramping(algorithm, 0);
+        for key in 0..200_u64 {
+            let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let owners: Vec<usize> = (10_000..=11_000)
+                .step_by(50)
+                .map(|now_ms| {
+                    pool.now_ms = now_ms;
+                    let Pick::Picked(index) = pool.pick(hash, &TriedSet::new()) else {
+                        panic!("nobody");
+                    };
+                    pool.backends[index].release();
+                    index
+                })
+                .collect();
+            let mut moves = owners.clone();
+            moves.dedup();
+            assert!(
+                moves.len() == 1 || (moves.len() == 2 && moves[1] == 0),
+                "{owners:?}"
+            );
+            pool.backends[0].begin_ramp(10_000);
+        }
+    }
+}
+
 fn assert_near(counts: &[u32], expected: &[u32], percent: u32) {
     for (count, expected) in counts.iter().zip(expected) {
         let allowed = expected * percent / 100;

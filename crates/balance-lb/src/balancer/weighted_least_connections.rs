@@ -29,7 +29,7 @@ impl WeightedLeastConnections {
     ) -> Option<usize> {
         let salt = candidates.random().next_u64();
         candidates.take_least(|candidates, index| Load {
-            leases: u64::from(candidates.in_flight(index)) + 1,
+            leases: candidates.load(index) + 1,
             weight: u64::from(self.weights[index]),
             tie_break: tie_break(index, salt),
         })
@@ -46,7 +46,7 @@ struct Load {
 
 impl Ord for Load {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Both factors come from 32 bits, so the products cannot overflow.
+        // A load comes from 32 bits and is scaled tenfold at most, a weight from 20: the products cannot overflow.
         (self.leases * other.weight)
             .cmp(&(other.leases * self.weight))
             .then(self.tie_break.cmp(&other.tie_break))

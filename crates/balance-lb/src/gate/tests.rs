@@ -3,6 +3,7 @@ use super::{
     UNTIL_MAX_MS, UNWELL, rest_ms,
 };
 use crate::breaker::{BreakerRules, BreakerState};
+use crate::ramp::FULL;
 use crate::tally::Outcome;
 
 fn fail(gate: &Gate, now_ms: u64) -> Option<Rest> {
@@ -193,4 +194,63 @@ fn a_trial_that_does_not_pass_the_rest_is_given_back() {
     assert!(gate.try_enter(50).is_none(), "it rests");
     assert!(matches!(gate.try_enter(100), Some(Passed::OnTrial(_))));
     assert!(gate.try_enter(100).is_none());
+}
+
+#[test]
+fn who_comes_back_ramps_until_its_time_is_over() {
+    let gate = Gate::new();
+    assert_eq!(gate.begin_ramp(0), None, "without a slow start");
+    gate.set_slow_start(1_000);
+    gate.set_healthy(false);
+    gate.set_healthy(true);
+    assert_eq!(gate.begin_ramp(5_000), Some(1_000));
+    assert_eq!(gate.state(), GateState::Pickable);
+    assert_eq!(gate.entry(5_500), Entry::Ramping);
+    assert_eq!(gate.try_enter(5_500), Some(Passed::Freely));
+    assert_eq!(gate.share(5_500), FULL / 2);
+    // It comes back once more: anew.
+    gate.set_admin_state(AdminState::Draining);
+    assert_eq!(gate.entry(5_600), Entry::Closed);
+    gate.set_admin_state(AdminState::Enabled);
+    assert_eq!(gate.begin_ramp(5_900), Some(1_000));
+    assert!(gate.share(6_100) < FULL);
+    assert_eq!(gate.share(6_900), FULL);
+    assert_eq!((gate.entry(6_900), gate.ramp(6_900)), (Entry::Open, None));
+}
+
+#[test]
+fn what_keeps_it_out_counts_more_than_a_ramp() {
+    let gate = Gate::new();
+    gate.set_slow_start(1_000);
+    gate.begin_ramp(0);
+    fail(&gate, 0);
+    assert_eq!(gate.entry(50), Entry::Closed);
+    assert_eq!(gate.entry(100), Entry::Open, "a trial finds out");
+    assert!(gate.try_enter(100).is_some() && gate.on_success());
+    assert_eq!(gate.entry(101), Entry::Ramping, "it goes on");
+    gate.set_ejected(true);
+    assert_eq!(gate.entry(102), Entry::Unwell);
+    assert_eq!(gate.share(1_000), FULL);
+    gate.set_ejected(false);
+    assert_eq!(gate.entry(1_000), Entry::Open);
+}
+
+#[test]
+fn whoever_failed_a_trial_begins_slowly() {
+    let gate = Gate::new();
+    gate.set_slow_start(1_000);
+    fail(&gate, 0);
+    assert!(gate.try_enter(100).is_some() && gate.on_success());
+    assert_eq!(
+        gate.entry(101),
+        Entry::Open,
+        "one failed connect may be chance"
+    );
+    fail(&gate, 200);
+    assert!(gate.try_enter(300).is_some());
+    let rest = fail(&gate, 300).unwrap();
+    let back_ms = 300 + rest.rest_ms;
+    assert!(gate.try_enter(back_ms).is_some() && gate.on_success());
+    assert_eq!(gate.entry(back_ms), Entry::Ramping);
+    assert_eq!(gate.share(back_ms + 500), FULL / 2);
 }

@@ -9,6 +9,7 @@ use super::scenario::Mode;
 use super::world::{Event, View, World};
 use crate::Backend;
 use crate::balancer::{Pick, PickRequest};
+use crate::breaker::BreakerState;
 use crate::lease::Lease;
 use crate::retry::{AttemptFailure, Retries, Retry, RetryQuestion};
 use crate::tally::Outcome;
@@ -130,6 +131,7 @@ impl World {
             }
         };
         let Some((index, trial)) = picked else {
+            check_nobody(exchange, self.now_ms)?;
             let cause = match exchange.left_behind {
                 true => Cause::ConnectionTerminated,
                 false if exchange.attempts > 0 => Cause::ConnectionRefused,
@@ -302,9 +304,12 @@ impl World {
             && let Some(outcome) = outcome
         {
             let tally = &self.tallies[client.worker][attempt.backend];
-            attempt.lease.on_outcome(tally, outcome, self.now_ms);
+            let change = attempt.lease.on_outcome(tally, outcome, self.now_ms);
             if outcome == Outcome::Success {
                 self.origins[attempt.backend].served_ms = self.now_ms;
+            }
+            if change.is_some_and(|change| change.to == BreakerState::Closed) {
+                self.come_back(attempt.backend);
             }
         }
     }
@@ -350,6 +355,16 @@ impl World {
         if self.origins[backend].is_drained {
             return Err(format!("backend {backend} is drained and gets a request"));
         }
+        let view = &exchange.view;
+        let mut members = view.positions.iter().zip(&view.weights);
+        let is_weightless = members.any(|(position, weight)| (*position, *weight) == (backend, 0));
+        if is_weightless && view.balancer.algorithm().uses_weights() {
+            return Err(format!(
+                "backend {backend} weighs nothing and gets a request"
+            ));
+        }
+        let state = attempt.lease.backend().snapshot_state(self.now_ms);
+        self.books.on_ramp += u64::from(state.ramp.is_some());
         if exchange.is_retrying && exchange.attempts > self.policy.max_attempts {
             return Err(format!("attempt {} of a request", exchange.attempts));
         }
@@ -394,6 +409,22 @@ impl World {
             .iter()
             .filter_map(|client| client.exchange.as_ref());
         exchanges.filter_map(|exchange| exchange.attempt.as_ref())
+    }
+}
+
+/// What must hold when none was: whoever is left is better than nobody, also one that has just come back.
+fn check_nobody(exchange: &Exchange, now_ms: u64) -> Result<(), String> {
+    let view = &exchange.view;
+    let is_left = |index: &usize| {
+        let may_be_picked = view.balancer.is_eligible(*index) && !exchange.tried.contains(*index);
+        may_be_picked && view.backends[*index].is_pickable(now_ms)
+    };
+    match (0..view.backends.len()).find(is_left) {
+        None => Ok(()),
+        Some(index) => Err(format!(
+            "nobody is picked, and backend {} is there",
+            view.positions[index]
+        )),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Happening {
     Origin(usize, Mode),
     Drain(usize),
     Enable(usize),
+    /// From now on it weighs so much.
+    Weigh(usize, u32),
     /// Another configuration: one backend left out, or none.
     Reload {
         without: Option<usize>,
@@ -53,6 +55,10 @@ pub(super) fn draw(rng: &mut Rng, origins: usize) -> Vec<(u64, Happening)> {
         let back = (at + rng.below(8_000) as u64).min(CALM_MS);
         script.push((back, Happening::Enable(origin)));
     }
+    for _ in 0..rng.below(3) {
+        let (origin, at) = (rng.below(origins), time(rng));
+        script.push((at, Happening::Weigh(origin, rng.below(4) as u32)));
+    }
     for _ in 0..rng.below(4) {
         let without = Some(rng.below(origins)).filter(|_| rng.below(2) == 0);
         script.push((time(rng), Happening::Reload { without }));
@@ -61,6 +67,7 @@ pub(super) fn draw(rng: &mut Rng, origins: usize) -> Vec<(u64, Happening)> {
     for origin in 0..origins {
         script.push((CALM_MS, Happening::Origin(origin, Mode::Well)));
         script.push((CALM_MS, Happening::Enable(origin)));
+        script.push((CALM_MS, Happening::Weigh(origin, 1)));
     }
     script
 }

@@ -16,7 +16,7 @@ use crate::breaker::BreakerRules;
 use crate::cursor::Cursor;
 use crate::ejection::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, ejectable};
 use crate::gate::AdminState;
-use crate::health::{HealthMachine, HealthRecord, HealthRules};
+use crate::health::{Health, HealthMachine, HealthRecord, HealthRules};
 use crate::places::Places;
 use crate::rng::Rng;
 use crate::tally::Tally;
@@ -32,6 +32,8 @@ pub(super) struct World {
     backends: Vec<Arc<Backend>>,
     /// The present configuration.
     pub(super) view: Rc<View>,
+    /// Which origin it leaves out.
+    without: Option<usize>,
     cursor: Arc<Cursor>,
     pub(super) policy: RetryPolicy,
     pub(super) breaker: BreakerRules,
@@ -49,6 +51,9 @@ pub(super) struct View {
     pub(super) backends: Vec<Arc<Backend>>,
     /// Which origin each is.
     pub(super) positions: Vec<usize>,
+    /// For each, what it weighs.
+    pub(super) weights: Vec<u32>,
+    panic_threshold: f64,
 }
 
 /// A backend as it is, and what control knows of it.
@@ -74,6 +79,9 @@ pub(super) struct Books {
     left: u64,
     ejections: u64,
     unhealthy: u64,
+    ramps: u64,
+    pub(super) on_ramp: u64,
+    weights: u64,
 }
 
 /// Something to come: its time, its number, and the step of its client that it is void after.
@@ -103,7 +111,9 @@ impl World {
             max_concurrent_requests: 1 + rng.below(2) as u32,
         };
         let has_breaker = rng.below(3) > 0;
+        let slow_start_ms = [0, 500, 3_000][rng.below(3)];
         for backend in &backends {
+            backend.set_slow_start(slow_start_ms);
             backend.set_breaker(has_breaker.then_some(breaker));
         }
         let cursor = Arc::new(Cursor::new());
@@ -128,6 +138,7 @@ impl World {
             count: 0,
             origins: (0..backends.len()).map(|_| Origin::new(&mut rng)).collect(),
             view: view(&mut rng, &backends, &cursor, None),
+            without: None,
             tallies: (0..WORKERS).map(tallies).collect(),
             workers: (0..WORKERS).map(|_| Rng::new(rng.next_u64())).collect(),
             backends,
@@ -251,9 +262,25 @@ impl World {
             }
             Happening::Enable(origin) => {
                 self.origins[origin].is_drained = false;
+                let before = self.backends[origin].admin_state();
                 self.backends[origin].set_admin_state(AdminState::Enabled);
+                if before != AdminState::Enabled {
+                    self.come_back(origin);
+                }
+            }
+            Happening::Weigh(origin, weight) => {
+                self.books.weights += 1;
+                self.backends[origin].set_weight(Some(Weight(weight)), Weight::ONE);
+                self.view = compile(
+                    self.view.balancer.algorithm(),
+                    self.view.panic_threshold,
+                    &self.backends,
+                    &self.cursor,
+                    self.without,
+                );
             }
             Happening::Reload { without } => {
+                self.without = without;
                 self.view = view(&mut self.rng, &self.backends, &self.cursor, without);
                 for origin in &mut self.origins {
                     let health = origin.health.health();
@@ -265,6 +292,7 @@ impl World {
 
     fn probe(&mut self, origin: usize) {
         let one = &mut self.origins[origin];
+        let before = one.health.health();
         let is_success = match one.mode {
             Mode::Well | Mode::Slow(_) => true,
             Mode::Fails(tenths) => (self.rng.below(10) as u64) >= tenths,
@@ -281,7 +309,16 @@ impl World {
             }));
         }
         let after_ms = one.health.delay_ms(self.rng.next_u64());
+        if (before, one.health.health()) == (Health::Unhealthy, Health::Healthy) {
+            self.come_back(origin);
+        }
         self.after(after_ms, Event::Probe { origin });
+    }
+
+    /// Whatever kept it out is over.
+    pub(super) fn come_back(&mut self, origin: usize) {
+        let begins = self.backends[origin].begin_ramp(self.now_ms);
+        self.books.ramps += u64::from(begins.is_some());
     }
 
     /// As the judge of balance-control.
@@ -292,7 +329,9 @@ impl World {
             .iter()
             .filter(|one| one.ejection.is_ejected())
             .count();
-        for (origin, backend) in self.origins.iter_mut().zip(&self.backends) {
+        let mut returned = Vec::new();
+        for (index, origin) in self.origins.iter_mut().enumerate() {
+            let backend = &self.backends[index];
             let seen = backend.take_tallied();
             let until_ms = match origin
                 .ejection
@@ -306,6 +345,7 @@ impl World {
                 }
                 Some(Judgement::Returned) => {
                     out -= 1;
+                    returned.push(index);
                     0
                 }
             };
@@ -313,6 +353,9 @@ impl World {
                 until_ms,
                 ..EjectionRecord::default()
             }));
+        }
+        for origin in returned {
+            self.come_back(origin);
         }
         self.after(JUDGE_MS, Event::Judge);
     }
@@ -378,7 +421,7 @@ impl World {
 }
 
 impl Books {
-    pub(super) const COUNTS: usize = 10;
+    pub(super) const COUNTS: usize = 13;
 
     pub(super) fn on_answer(&mut self, answer: Answer) {
         match answer {
@@ -400,6 +443,9 @@ impl Books {
             ("left", self.left),
             ("ejections", self.ejections),
             ("unhealthy", self.unhealthy),
+            ("ramps", self.ramps),
+            ("on_ramp", self.on_ramp),
+            ("weights", self.weights),
         ]
     }
 
@@ -442,6 +488,18 @@ fn view(
     without: Option<usize>,
 ) -> Rc<View> {
     let algorithm = ALGORITHMS[rng.below(ALGORITHMS.len())];
+    let panic_threshold = if rng.below(2) == 0 { 0.0 } else { 0.5 };
+    compile(algorithm, panic_threshold, all, cursor, without)
+}
+
+/// With the weights of this moment.
+fn compile(
+    algorithm: Algorithm,
+    panic_threshold: f64,
+    all: &[Arc<Backend>],
+    cursor: &Arc<Cursor>,
+    without: Option<usize>,
+) -> Rc<View> {
     let positions: Vec<usize> = (0..all.len())
         .filter(|index| Some(*index) != without)
         .collect();
@@ -451,19 +509,22 @@ fn view(
         .collect();
     let members: Vec<Member> = backends
         .iter()
-        .map(|backend| Member::new(&backend.identity().name, Weight::ONE))
+        .map(|one| Member::new(&one.identity().name, one.weight(Weight::ONE)))
         .collect();
-    let panic_threshold = if rng.below(2) == 0 { 0.0 } else { 0.5 };
     Rc::new(View {
         balancer: Balancer::compile(algorithm, &members, Arc::clone(cursor))
             .with_panic_threshold(panic_threshold),
         backends,
         positions,
+        weights: members.iter().map(|member| member.weight.0).collect(),
+        panic_threshold,
     })
 }
 
-const ALGORITHMS: [Algorithm; 5] = [
+const ALGORITHMS: [Algorithm; 7] = [
     Algorithm::RoundRobin,
+    Algorithm::WeightedRoundRobin,
+    Algorithm::WeightedLeastConnections,
     Algorithm::LeastConnections,
     Algorithm::Random,
     Algorithm::PowerOfTwoChoices,

@@ -1,6 +1,6 @@
 //! How the attempt at a backend ended, told to whoever judges it: passive checks and its circuit breaker.
 
-use balance_lb::{BreakerState, Lease, Outcome};
+use balance_lb::{Backend, BreakerState, Lease, Outcome};
 
 use super::member::Member;
 
@@ -16,6 +16,21 @@ pub(crate) fn report(lease: &Lease<Member>, outcome: Outcome, now_ms: u64) {
         tracing::warn!(pool, backend, reason, "circuit breaker opens");
     } else {
         tracing::info!(pool, backend, reason, "circuit breaker closes");
+        announce_ramp(member, now_ms, "its circuit breaker is closed");
+    }
+}
+
+/// A backend came back: if it takes its time to its full share, that is logged.
+pub fn announce_ramp(backend: &Backend, now_ms: u64, reason: &str) {
+    if let Some(for_ms) = backend.begin_ramp(now_ms) {
+        let identity = backend.identity();
+        tracing::info!(
+            pool = identity.pool,
+            backend = identity.name,
+            reason,
+            for_ms,
+            "backend begins its slow start"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an operator does with backends while they serve, over sockets: weights and draining.
+//! What an operator does with backends while they serve, over sockets: weights, draining, and how they come back.
 
 use std::net::SocketAddr;
 
@@ -218,4 +218,75 @@ fn a_connection_in_use_at_a_drained_backend_closes_with_its_answer() {
         || backend(&process, "a")["in_flight"] == 0,
         "it has finished",
     );
+}
+
+/// So slow that nothing of it passes while a test runs.
+fn slowly(origins: [&Origin; 2]) -> Config {
+    Config::http(&origins.map(Origin::addr))
+        .with_pool("load_balancer: { algorithm: round-robin, slow_start: 1000h }")
+}
+
+fn drain_and_enable(process: &Process, backend: &str) {
+    for verb in ["drain", "enable"] {
+        let path = format!("/pools/p/backends/{backend}/{verb}");
+        assert_eq!(post(process.listener("admin"), &path).status, 200);
+    }
+}
+
+#[test]
+fn a_backend_that_is_enabled_or_new_begins_slowly() {
+    let origins = named();
+    let config = slowly(origins.each_ref());
+    let mut alone = config.clone();
+    alone.backends.remove(0);
+    for way in ["enabled", "new"] {
+        let process = if way == "new" { &alone } else { &config }.start();
+        let web = process.listener("web");
+        assert!(
+            backend(&process, "b")["slow_start"].is_null(),
+            "not at the start"
+        );
+        if way == "new" {
+            reload(&process, &config);
+        } else {
+            assert_eq!(share_of_a(web, "/", 12), 6);
+            drain_and_enable(&process, "a");
+        }
+        assert_eq!(backend(&process, "a")["slow_start"]["percent"], 10, "{way}");
+        assert_eq!(backend(&process, "a")["state"], "pickable");
+        // On average 18 of 200; half of them with a full share.
+        let share = share_of_a(web, "/", 200);
+        assert!((1..70).contains(&share), "{way}: {share}");
+        let ratio = "balance_backend_slow_start_ratio{pool=\"p\",backend=\"a\"}";
+        assert_eq!(metric(&process, ratio), 0.1);
+        process.wait_for_stderr(|text| {
+            let line = text
+                .lines()
+                .find(|line| line.contains("begins its slow start"));
+            line.is_some_and(|line| line.contains(way) && line.contains("for_ms=3600000000"))
+        });
+    }
+}
+
+#[test]
+fn when_all_begin_slowly_all_is_served() {
+    let origins = named();
+    let config = slowly(origins.each_ref());
+    let process = config.start();
+    drain_and_enable(&process, "a");
+    drain_and_enable(&process, "b");
+    let web = process.listener("web");
+    let share = share_of_a(web, "/", 40);
+    assert!((5..=35).contains(&share), "{share}");
+    for _ in 0..20 {
+        assert_eq!(get(web, "/").status, 200);
+    }
+    let mut at_once = config;
+    at_once.pool = ", load_balancer: { algorithm: round-robin, slow_start: 1ms }".to_owned();
+    reload(&process, &at_once);
+    wait_until(
+        || backend(&process, "a")["slow_start"].is_null(),
+        "it has its full share",
+    );
+    assert_eq!(share_of_a(web, "/", 12), 6);
 }

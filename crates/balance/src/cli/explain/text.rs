@@ -238,6 +238,9 @@ fn show_state(state: &State) -> String {
         let _ = write!(text, " after {} failed", state.failures);
     }
     let _ = write!(text, ", {} in flight", state.in_flight);
+    if let Some(percent) = state.slow_start_percent {
+        let _ = write!(text, ", at {percent} % of its share (slow start)");
+    }
     text
 }
 

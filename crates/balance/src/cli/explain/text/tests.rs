@@ -68,6 +68,7 @@ fn backends_are_shown_with_their_states() {
         rest_left_ms: 1_500,
         failures: 4,
         in_flight: 1,
+        slow_start_percent: None,
     });
     backends[1].resolved = vec!["10.0.0.2:80".to_owned()];
     backends[1].state = Some(State {
@@ -75,6 +76,7 @@ fn backends_are_shown_with_their_states() {
         rest_left_ms: 0,
         failures: 0,
         in_flight: 7,
+        slow_start_percent: Some(40),
     });
     backends[1].excluded = Some("it drains".to_owned());
     let shown = lines(&explanation, false, "weight 1");
