@@ -1,12 +1,14 @@
-//! Every row of the table from HTTP/2 to HTTP/1 over sockets, against a strict backend: the verdict, what the backend
-//! got, and that the next request of the connection is served as itself.
+//! Every row of the table from HTTP/2 to HTTP/1 and back over sockets. Requests against a strict backend: the verdict,
+//! what the backend got, and that the next request of the connection is served as itself. Responses: what the client got.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use balance_testkit::sm_data::{Row, Verdict, downgrade_rows, without_added_fields};
 use balance_testkit::{Origin, Process, Script};
+use fluke_hpack::Decoder;
 
-use super::raw::{RawHttp2, push_field};
+use super::raw::{END_STREAM, HEADERS, RawHttp2, push_field};
 use crate::subject::Config;
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -121,4 +123,64 @@ fn send(client: &mut RawHttp2, row: &Row) -> u32 {
     };
     let content = content.map(|length| vec![b'd'; length]);
     client.ask_whole(&block, content.as_deref())
+}
+
+#[test]
+fn every_row_of_responses_reaches_the_client_as_it_says() {
+    let rows: Arc<Vec<Row>> = Arc::new(downgrade_rows());
+    let is_response = |row: &Row| row.option("side") == Some("response");
+    let answers = Arc::clone(&rows);
+    let origin = Origin::start(move |request| {
+        let row = request.target.strip_prefix("/row/").unwrap();
+        Script::raw(answer(&answers[row.parse::<usize>().unwrap()])).then_close()
+    });
+    let process = Config::http(&[origin.addr()]).start();
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| is_response(row)) {
+        count += 1;
+        let head = ask(&process, row, index);
+        let is_right = match row.verdict {
+            Verdict::Refused(status) => head.starts_with(&format!(":status: {status}\n")),
+            _ => head.as_bytes() == row.forwarded,
+        };
+        if !is_right {
+            failures.push(format!("{}: {}", row.title(), head.escape_debug()));
+        }
+    }
+    assert!(count >= 15, "{count} rows");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A row's head, the content that belongs to it, and the response that an interim one announces.
+fn answer(row: &Row) -> Vec<u8> {
+    let head = String::from_utf8_lossy(&row.input);
+    let is_about_itself = row.option("request") == Some("HEAD")
+        || head.starts_with("HTTP/1.1 204")
+        || head.starts_with("HTTP/1.1 304");
+    let content = match head.split("Content-Length: ").nth(1) {
+        _ if is_about_itself => String::new(),
+        _ if head.starts_with("HTTP/1.1 10") => {
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()
+        }
+        Some(rest) => "d".repeat(rest.split("\r\n").next().unwrap().parse().unwrap()),
+        None if head.contains("chunked") => "1\r\nd\r\n0\r\n\r\n".to_owned(),
+        None => "d".to_owned(),
+    };
+    [&row.input, content.as_bytes()].concat()
+}
+
+/// The first head that a client gets, field by field.
+fn ask(process: &Process, row: &Row, index: usize) -> String {
+    let mut client = RawHttp2::connect(process.listener("web"));
+    let method = row.option("request").unwrap_or("GET");
+    client.begin(method, &format!("/row/{index}"), &[], END_STREAM);
+    let head = client.read_kind(HEADERS);
+    let fields = Decoder::new().decode(&head.payload).unwrap();
+    let lines = fields.iter().map(|(name, value)| {
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        format!("{}: {}\n", text(name), text(value))
+    });
+    // What we add to every response.
+    lines.filter(|line| !line.starts_with("via: ")).collect()
 }
