@@ -33,7 +33,8 @@ def parse():
     parser = argparse.ArgumentParser(prog="compare.sh", description=__doc__)
     parser.add_argument("--only", default=",".join(proxies.default_names()), metavar="PROXIES",
                         help="comma-separated proxies (default: %(default)s); `before` is an older Balance, "
-                             "the one that BALANCE_BEFORE names")
+                             "the one that BALANCE_BEFORE names; `to-h1` is Balance with HTTP/1.1 to the backends, "
+                             "where the scenario has HTTP/2")
     parser.add_argument("--scenarios", default=",".join(NAMES), metavar="NAMES",
                         help="comma-separated scenarios (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N",
@@ -73,7 +74,7 @@ def choose(parser, text, known, what):
 def run(options):
     if len(os.sched_getaffinity(0)) < 2:
         raise machine.Unusable("two cores are needed: one for the proxy, one for load and origins")
-    programs = set(options.only) - {"balance", "before"}
+    programs = set(options.only) - {"balance", "before", "to-h1"}
     machine.require_programs(["taskset", "wrk", "openssl", *sorted(programs)])
     if "balance" in options.only and not proxies.balance_binary().exists():
         raise machine.Unusable(f"{proxies.balance_binary()} does not exist: run `cargo build --release`")
@@ -136,9 +137,9 @@ def measure(stage, scenario, options, left_out):
 
 def measure_idle(stage, scenario, options, left_out):
     """Each count against a fresh proxy: memory that was grown once is seldom given back."""
-    idle = {name: [] for name in options.only}
+    idle = {name: [] for name in options.only if proxies.is_able(name, scenario.kind)}
     for count in options.idle:
-        for name in options.only:
+        for name in idle:
             proxy = stage.start_proxy(name, scenario.kind)
             try:
                 row = scenarios.idle(stage, proxy, scenario, count)

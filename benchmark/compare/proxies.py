@@ -20,12 +20,14 @@ HOST = "bench.example"
 CONNECTIONS = 40_000
 
 
-# What clients speak, by the kind of a scenario.
+# What clients speak, and the proxy to backends, by the kind of a scenario.
 MARKERS = {
-    "http": ("cleartext", "h1"),
-    "tls": ("tls", "h1"),
-    "h2": ("tls", "h2"),
-    "h2c": ("cleartext", "h2"),
+    "http": ("cleartext", "h1", "toh1"),
+    "tls": ("tls", "h1", "toh1"),
+    "h2": ("tls", "h2", "toh1"),
+    "h2c": ("cleartext", "h2", "toh1"),
+    "h2-to-h2": ("tls", "h2", "toh2"),
+    "h2c-to-h2": ("cleartext", "h2", "toh2"),
 }
 
 
@@ -163,7 +165,7 @@ class Stage:
         directory = self.directory / f"{name}-{kind}"
         directory.mkdir(exist_ok=True)
         config = directory / template
-        config.write_text(self._fill(template, kind, ports))
+        config.write_text(self._fill(template, TO_HTTP1[kind] if name == "to-h1" else kind, ports))
         command = [str(word).replace("@CONFIG@", str(config)) for word in command]
         command = [word.replace("@DIRECTORY@", str(directory)) for word in command]
         process = self.children.start(
@@ -234,20 +236,24 @@ def _balance_template(kind):
     return "balance-tcp.yaml" if kind == "tcp" else "balance-http.yaml"
 
 
-PROGRAMS = {"balance": _balance, "before": _before, "nginx": _nginx, "haproxy": _haproxy,
+PROGRAMS = {"balance": _balance, "to-h1": _balance, "before": _before, "nginx": _nginx, "haproxy": _haproxy,
             "envoy": _envoy, "caddy": _caddy}
 
-# Caddy proxies TCP only with a module that is not part of it.
-UNABLE = {"caddy": ["tcp"]}
+# Balance that speaks HTTP/1.1 to the backends, beside itself where it speaks HTTP/2: the kinds with the same clients.
+TO_HTTP1 = {"h2-to-h2": "h2", "h2c-to-h2": "h2c"}
+
+# Caddy proxies TCP only with a module that is not part of it. The nginx of distributions speaks no HTTP/2 to backends,
+# and the configurations of Envoy and Caddy have none.
+UNABLE = {"caddy": ["tcp", *TO_HTTP1], "nginx": [*TO_HTTP1], "envoy": [*TO_HTTP1]}
 
 
 def is_able(name, kind):
-    return kind not in UNABLE.get(name, [])
+    return kind in TO_HTTP1 if name == "to-h1" else kind not in UNABLE.get(name, [])
 
 
 def default_names():
     """The peers that the targets are about must be there; the others are measured when they are."""
-    return ["balance", "nginx", "haproxy", *(name for name in ("envoy", "caddy") if machine.is_installed(name))]
+    return ["balance", "to-h1", "nginx", "haproxy", *(name for name in ("envoy", "caddy") if machine.is_installed(name))]
 
 
 def before_binary():
@@ -282,6 +288,7 @@ def bench_command():
 def versions(names):
     programs = {
         "balance": [str(balance_binary()), "version"],
+        "to-h1": [str(balance_binary()), "version"],
         "nginx": ["nginx", "-v"],
         "haproxy": ["haproxy", "-v"],
         "envoy": ["envoy", "--version"],

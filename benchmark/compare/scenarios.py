@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import machine
@@ -246,6 +246,13 @@ def h2(name, title, path, connections, streams, is_tls, target=None):
                     load(command), target, ("nginx", "haproxy"), check=speaks_h2(command, length))
 
 
+def h2_to_h2(name, title, path, connections, streams, is_tls):
+    """The same with HTTP/2 to the backends, beside HTTP/1.1 to the same ones: that must not be cheaper where bodies are small."""
+    to_http1 = h2(name, title, path, connections, streams, is_tls)
+    return replace(to_http1, title=f"{to_http1.title}, HTTP/2 to backends", kind=f"{to_http1.kind}-to-h2",
+                   target=1.0 if path == SMALL else None, rivals=("to-h1",))
+
+
 def idle(stage, proxy, scenario, connections):
     """Memory of a fresh proxy, after it has worked for a second, and its growth by idle connections.
 
@@ -259,7 +266,7 @@ def idle(stage, proxy, scenario, connections):
     load(command_for)(stage, proxy, 1)
     warm = proxy.memory()
     command = ["connections", "--target", f"127.0.0.1:{proxy.ports['PORT']}", "--host", HOST,
-               "--path", SMALL, "--connections", connections, "--hold", 2]
+               "--path", SMALL, "--connections", connections, "--hold", IDLE_HOLD_S]
     command += ["--https", *TLS] if is_tls else []
     command += ["--h2"] if is_h2 else []
     for pid in proxy.pids():
@@ -312,6 +319,10 @@ SCENARIOS = [
     h2("h2c-wide", "8 connections with 64 streams, 128 B", SMALL, 8, 64, is_tls=False),
     h2("h2c-64x1", "64 connections with one stream, 128 B", SMALL, 64, 1, is_tls=False),
     h2("h2c-64k", "16 connections with 4 streams, 64 KiB", LARGE, 16, 4, is_tls=False),
+    h2_to_h2("h2-to-h2", "32 connections with 8 streams, 128 B", SMALL, 32, 8, is_tls=True),
+    h2_to_h2("h2-to-h2-64k", "16 connections with 4 streams, 64 KiB", LARGE, 16, 4, is_tls=True),
+    h2_to_h2("h2c-to-h2", "32 connections with 8 streams, 128 B", SMALL, 32, 8, is_tls=False),
+    h2_to_h2("h2c-to-h2-64k", "16 connections with 4 streams, 64 KiB", LARGE, 16, 4, is_tls=False),
 ]
 
 
@@ -332,4 +343,6 @@ IDLE = [
     Idle("idle-h2", "idle connections of HTTP/2 under TLS", "h2", 6 * 1_024, 15e6),
     Idle("idle-h2c", "idle connections of HTTP/2 in the clear", "h2c", 3 * 1_024, 15e6),
 ]
+# An allocator may give memory back over ten seconds, in two steps: jemalloc does. The same for all.
+IDLE_HOLD_S = 20
 IDLE_CONNECTIONS = (5_000, 18_000)
