@@ -18,7 +18,12 @@ impl Clock {
 
     /// Microseconds since the start.
     pub fn now_us(&self) -> u64 {
-        let elapsed = self.start.elapsed();
+        self.us_at(Instant::now())
+    }
+
+    /// Microseconds from the start to `now`.
+    pub(crate) fn us_at(&self, now: Instant) -> u64 {
+        let elapsed = now.duration_since(self.start);
         // Not `as_micros`, whose 128 bits cost a call on every exchange. 2^64 µs are half a million years.
         elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
     }

@@ -4,6 +4,7 @@ use super::error::Malformed;
 use super::flow::{ReceiveWindow, SendWindow};
 use super::frame::StreamId;
 use balance_core::Method;
+use std::collections::VecDeque;
 
 /// A stream that is not closed on both sides.
 ///
@@ -83,6 +84,20 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+
+    /// Puts it in line, once, among those that want to send more; behind its own window when that is shut.
+    pub(super) fn await_turn(&mut self, ready: &mut VecDeque<StreamId>) {
+        if self.wait == Wait::InTurn {
+            return;
+        }
+        self.wait = match self.send_window.available() {
+            0 => Wait::ForStream,
+            _ => {
+                ready.push_back(self.id);
+                Wait::InTurn
+            }
+        };
     }
 
     pub(super) fn is_closed(&self) -> bool {

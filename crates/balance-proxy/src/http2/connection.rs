@@ -82,8 +82,8 @@ struct ClientConnection {
     peer: IpAddr,
     /// Both ends, once a PROXY header told them or one has to tell them.
     ends: Option<Box<ConnectionEnds>>,
-    /// Whom the client named in its handshake, once an exchange has to know.
-    server_name: Option<Rc<str>>,
+    /// What its streams stand on, once there are any.
+    client: Option<Rc<StreamClient>>,
     link: SharedLink,
     /// The exchanges, by their places.
     running: Vec<Option<Box<StreamServer>>>,
@@ -112,7 +112,7 @@ impl ClientConnection {
         let mut link = Link::new(Connection::new(Role::Server, settings));
         link.engine.start(&mut link.out);
         let mut connection = Self {
-            server_name: None,
+            client: None,
             stream: connected.stream,
             peer: connected.peer,
             ends: connected.ends,
@@ -202,6 +202,7 @@ impl ClientConnection {
 
     fn read_frames(&mut self, mut input: &[u8]) {
         let now = Instant::now();
+        let now_us = self.worker.clock.us_at(now);
         let link = Rc::clone(&self.link);
         while self.end.is_none() {
             let event = {
@@ -210,15 +211,15 @@ impl ClientConnection {
             };
             match event {
                 Ok(None) => break,
-                Ok(Some(event)) => self.on_event(event),
+                Ok(Some(event)) => self.on_event(event, now_us),
                 Err(violation) => self.on_violation(violation),
             }
         }
     }
 
-    fn on_event(&mut self, event: Event<'_>) {
+    fn on_event(&mut self, event: Event<'_>, now_us: u64) {
         match event {
-            Event::Head { stream, ends } => self.begin(stream, ends),
+            Event::Head { stream, ends } => self.begin(stream, ends, now_us),
             Event::Refused {
                 stream,
                 method,
@@ -263,7 +264,7 @@ impl ClientConnection {
     }
 
     /// A request has come: its exchange runs from here on.
-    fn begin(&mut self, stream: StreamId, ends: bool) {
+    fn begin(&mut self, stream: StreamId, ends: bool, arrived_us: u64) {
         self.requests_left = self.requests_left.saturating_sub(1);
         let mut link = self.link.borrow_mut();
         let places_max = places_max(link.engine.settings());
@@ -282,24 +283,11 @@ impl ClientConnection {
             .expect("a server that waits has its parts");
         link.engine.take_request(&mut parts.head);
         drop(link);
-        if self.ends.is_none() && self.listener.snapshot().sends_proxy {
-            self.ends = ends_of(self.stream.stream()).map(Box::new);
-        }
-        if self.server_name.is_none() {
-            self.server_name = self.stream.server_name().map(Rc::from);
-        }
         server.start(StreamJob {
-            worker: Rc::clone(&self.worker),
-            listener: Rc::clone(&self.listener),
-            link: Rc::clone(&self.link),
+            client: self.client(),
             place,
             stream,
-            client: StreamClient {
-                server_name: self.server_name.clone(),
-                peer: self.peer,
-                ends: self.ends.as_deref().copied(),
-                scheme: self.stream.scheme(),
-            },
+            arrived_us,
         });
         if self.running.len() <= place {
             self.running.resize_with(place + 1, || None);
@@ -311,6 +299,26 @@ impl ClientConnection {
         if self.waits_for != Some(Wait::Drain) {
             self.waits_for = None; // it is not idle any more, even if the exchange is over at once
         }
+    }
+
+    /// What its streams stand on.
+    fn client(&mut self) -> Rc<StreamClient> {
+        if self.ends.is_none() && self.listener.snapshot().sends_proxy {
+            self.ends = ends_of(self.stream.stream()).map(Box::new);
+            self.client = None;
+        }
+        let client = self.client.get_or_insert_with(|| {
+            Rc::new(StreamClient {
+                worker: Rc::clone(&self.worker),
+                listener: Rc::clone(&self.listener),
+                link: Rc::clone(&self.link),
+                server_name: self.stream.server_name().map(Box::from),
+                peer: self.peer,
+                ends: self.ends.as_deref().copied(),
+                scheme: self.stream.scheme(),
+            })
+        });
+        Rc::clone(client)
     }
 
     /// Answers a request whose head cannot be used; its content is thrown away.

@@ -1,7 +1,6 @@
 //! A client's side of one HTTP/2 exchange: a stream of its connection.
 
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use balance_proto::http1::RequestHead;
@@ -13,6 +12,7 @@ use balance_proto::{
 use super::link::{Link, SharedLink};
 use super::outgoing::Outgoing;
 use super::own::{Asked, send_own};
+use super::server::StreamJob;
 use super::{PIECE_BYTES_MAX, PIECE_BYTES_MIN};
 use crate::buffers::KEPT_BYTES;
 use crate::exchange::sides::{
@@ -44,11 +44,11 @@ impl StreamParts {
 /// What it sends goes into the connection's output, and counts as sent then. It is over when that was written: a client
 /// that vanishes before did not get it. The connection has a deadline of its own for a client that does not read.
 pub(super) struct Http2Downstream<'p> {
-    link: SharedLink,
+    link: &'p SharedLink,
     place: usize,
     stream: StreamId,
     parts: &'p mut StreamParts,
-    server_name: Option<Rc<str>>,
+    server_name: Option<&'p str>,
     body_bytes_max: u64,
     payload_bytes: u64,
     received_bytes: u64,
@@ -65,21 +65,14 @@ pub(super) struct Http2Downstream<'p> {
 }
 
 impl<'p> Http2Downstream<'p> {
-    pub(super) fn new(
-        link: SharedLink,
-        place: usize,
-        stream: StreamId,
-        parts: &'p mut StreamParts,
-        server_name: Option<Rc<str>>,
-        body_bytes_max: u64,
-    ) -> Self {
+    pub(super) fn new(job: &'p StreamJob, parts: &'p mut StreamParts, body_bytes_max: u64) -> Self {
         Self {
             received_bytes: parts.head.bytes().len() as u64,
-            link,
-            place,
-            stream,
+            link: &job.client.link,
+            place: job.place,
+            stream: job.stream,
             parts,
-            server_name,
+            server_name: job.client.server_name.as_deref(),
             body_bytes_max,
             payload_bytes: 0,
             has_trailers: false,
@@ -238,7 +231,7 @@ impl Downstream for Http2Downstream<'_> {
     }
 
     fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.server_name
     }
 
     /// There is no Upgrade in HTTP/2 (RFC 9113 §8.6).

@@ -3,7 +3,7 @@
 //! Polling all of them whenever one is woken would make a hundred slow streams the price of each fast one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ struct Bits {
     words: Box<[AtomicU64]>,
     /// The connection's own task.
     task: Mutex<Waker>,
+    /// The task was woken and has not looked since: to wake it again for each of many exchanges would change nothing.
+    is_woken: AtomicBool,
 }
 
 struct PlaceWaker {
@@ -71,6 +73,9 @@ impl ReadyList {
             return;
         };
         bits.set_task(cx);
+        // Before the words are read: who marks a place behind that wakes the task again. A swap, so that what was marked
+        // by those who find it woken is seen below.
+        bits.is_woken.swap(false, Ordering::AcqRel);
         for (index, word) in bits.words.iter().enumerate() {
             let mut word = word.swap(0, Ordering::AcqRel);
             while word != 0 {
@@ -97,6 +102,7 @@ impl Bits {
                 .map(|_| AtomicU64::new(0))
                 .collect(),
             task: Mutex::new(Waker::noop().clone()),
+            is_woken: AtomicBool::new(false),
         }
     }
 
@@ -122,8 +128,10 @@ impl Wake for PlaceWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.bits.mark(self.place);
-        let task = self.bits.task.lock().clone();
-        task.wake();
+        if !self.bits.is_woken.swap(true, Ordering::AcqRel) {
+            let task = self.bits.task.lock().clone();
+            task.wake();
+        }
     }
 }
 
@@ -160,6 +168,7 @@ mod tests {
             list.mark(3);
             list.mark(64);
             list.waker(129).wake_by_ref();
+            list.waker(3).wake_by_ref(); // which finds the task woken already
             list.take_round(&cx, &mut round);
             assert_eq!(round, expected);
         }

@@ -29,18 +29,20 @@ pub(crate) struct StreamServer {
 
 /// A stream whose head has come.
 pub(super) struct StreamJob {
+    pub(super) client: Rc<StreamClient>,
+    pub(super) place: usize,
+    pub(super) stream: StreamId,
+    /// When its head was read, by the process clock.
+    pub(super) arrived_us: u64,
+}
+
+/// What all streams of a connection stand on, and whose it is.
+pub(super) struct StreamClient {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Rc<WorkerListener>,
     pub(super) link: SharedLink,
-    pub(super) place: usize,
-    pub(super) stream: StreamId,
-    pub(super) client: StreamClient,
-}
-
-/// Whose connection it is.
-pub(super) struct StreamClient {
     /// Whom it named in the handshake of the connection.
-    pub(super) server_name: Option<Rc<str>>,
+    pub(super) server_name: Option<Box<str>>,
     pub(super) peer: IpAddr,
     pub(super) ends: Option<ConnectionEnds>,
     pub(super) scheme: Scheme,
@@ -89,7 +91,7 @@ async fn serve_all(desk: Rc<Desk<Job, Served>>) -> Infallible {
     let mut timer = None;
     loop {
         let Job { stream, mut parts } = desk.next_job().await;
-        let timer = timer.get_or_insert_with(|| stream.worker.wheel.timer());
+        let timer = timer.get_or_insert_with(|| stream.client.worker.wheel.timer());
         let code = serve_one(&mut state, timer, &stream, &mut parts).await;
         timer.rest();
         state.end();
@@ -108,16 +110,19 @@ async fn serve_one(
     job: &StreamJob,
     parts: &mut StreamParts,
 ) -> ErrorCode {
-    let StreamJob {
-        worker, listener, ..
-    } = job;
+    let StreamClient {
+        worker,
+        listener,
+        link,
+        ..
+    } = &*job.client;
     let snapshot = listener.snapshot();
     state.begin(Arrival {
         listener: listener.index(),
         snapshot,
         peer: job.client.peer,
         scheme: job.client.scheme,
-        now_us: worker.clock.now_us(),
+        now_us: job.arrived_us,
         listener_is_retired: listener.is_retired(),
     });
     if let Some(timeout_ms) = grpc::call_timeout_ms(&parts.head) {
@@ -130,11 +135,9 @@ async fn serve_one(
         transport: &transport,
     };
     let body_bytes_max = state.listener().limits.body_bytes_max;
-    let link = Rc::clone(&job.link);
-    let name = job.client.server_name.clone();
-    let mut down = Http2Downstream::new(link, job.place, job.stream, parts, name, body_bytes_max);
+    let mut down = Http2Downstream::new(job, parts, body_bytes_max);
     // A client that opens streams to reset them at once must not make us work, nor a backend.
-    if let Some(error) = job.link.borrow().fate(job.place) {
+    if let Some(error) = link.borrow().fate(job.place) {
         state.settle(worker, &down, error.cause());
         return ErrorCode::CANCEL;
     }

@@ -110,8 +110,11 @@ impl Connection {
         bytes: &[u8],
         ends: bool,
     ) -> Result<usize, SendError> {
-        self.check_sendable(stream)?;
-        let sent = bytes.len().min(self.room(stream));
+        let found = self.streams.get_mut(stream);
+        let found = found.filter(|found| found.may_send);
+        let found = found.ok_or(SendError::StreamClosed)?;
+        let room = found.send_window.available();
+        let sent = bytes.len().min(room).min(self.send_window.available());
         if sent == 0 && bytes.is_empty() && !ends {
             return Ok(0);
         }
@@ -127,9 +130,15 @@ impl Connection {
             out.extend_from_slice(piece);
             self.budget.earn(&self.settings.budget);
         }
-        self.account(stream, sent, sent < bytes.len());
-        if is_last {
-            self.end(stream, out);
+        self.send_window.take(sent);
+        found.send_window.take(sent);
+        if sent < bytes.len() {
+            found.await_turn(&mut self.ready);
+        } else if is_last {
+            found.may_send = false;
+            if found.is_closed() {
+                self.forget(stream, Closed::ByPeer, out);
+            }
         }
         Ok(sent)
     }
@@ -167,7 +176,9 @@ impl Connection {
 
     /// Says that a stream has more to send: it comes up in [`Connection::poll_writable`] when it may.
     pub fn await_room(&mut self, stream: StreamId) {
-        self.account(stream, 0, true);
+        if let Some(found) = self.streams.get_mut(stream) {
+            found.await_turn(&mut self.ready);
+        }
     }
 
     /// The next stream that wanted to send more and may now: each in its turn, so that none takes the connection's window
@@ -201,25 +212,6 @@ impl Connection {
         if ends {
             self.end(stream, out);
         }
-    }
-
-    /// Takes what was sent off both windows, and puts a stream that has more in line.
-    fn account(&mut self, stream: StreamId, sent: usize, has_more: bool) {
-        self.send_window.take(sent);
-        let Some(found) = self.streams.get_mut(stream) else {
-            return;
-        };
-        found.send_window.take(sent);
-        if !has_more || found.wait == Wait::InTurn {
-            return;
-        }
-        found.wait = match found.send_window.available() {
-            0 => Wait::ForStream,
-            _ => {
-                self.ready.push_back(stream);
-                Wait::InTurn
-            }
-        };
     }
 
     fn end(&mut self, stream: StreamId, out: &mut Vec<u8>) {

@@ -43,8 +43,10 @@ impl ClientConnection {
             if !is_resumed {
                 self.waits_for = Some(waits_for);
                 let after_ms = self.timeout_ms(waits_for);
-                self.timer
-                    .set_unless_zero(self.worker.clock.now_ms(), after_ms);
+                match after_ms {
+                    0 => self.timer.clear(), // without a look at the clock: each turn with a request comes here
+                    _ => self.timer.set(self.worker.clock.now_ms(), after_ms),
+                }
             }
         }
         if self.timer.poll_expired(cx).is_pending() {
@@ -158,7 +160,7 @@ impl ClientConnection {
         self.running = Vec::new();
         self.round = Vec::new();
         self.ready.release_memory();
-        self.server_name = None;
+        self.client = None;
     }
 }
 
