@@ -206,8 +206,8 @@ async fn forward<D: Downstream, T: Transport>(
             Err(NoPick::Full) => Box::pin(wait_for_place(context, exchange, down, pool)).await?,
             Err(NoPick::Ended(cause)) => {
                 // When nobody else is left to ask, what happened at the first one is what is told.
-                let cause = left_behind.take().unwrap_or(cause);
-                Box::pin(retry::again(context, exchange, down, cause, false)).await?;
+                let (cause, is_unsent) = left_behind.take().unwrap_or((cause, false));
+                Box::pin(retry::again(context, exchange, down, cause, is_unsent)).await?;
                 continue;
             }
         };
@@ -275,7 +275,7 @@ async fn forward<D: Downstream, T: Transport>(
                 // automatic retry; it goes to another server, and it is the last, so that a request which
                 // kills backends does not kill all of them.
                 if left_behind.is_none() && !exchange.is_used_up() {
-                    left_behind = Some(error.cause);
+                    left_behind = Some((error.cause, is_unsent));
                     break;
                 }
             }

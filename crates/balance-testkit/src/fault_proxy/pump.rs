@@ -223,7 +223,9 @@ impl Pump {
 impl State {
     fn on_bytes(&mut self, number: usize, direction: Direction, bytes: &[u8]) -> Order {
         let carried = &mut self.carried;
-        if direction == Direction::Up && !carried.senders.contains(&number) {
+        // The rest of an exchange that was cut may come when the next one has begun, and is no part of it.
+        let begins = direction == Direction::Up && !self.links[number].is_cut;
+        if begins && !carried.senders.contains(&number) {
             carried.senders.push(number);
             let link = &mut self.links[number];
             link.fault = self.armed.pop_front();

@@ -1,7 +1,7 @@
 //! A backend whose every frame the test writes.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::PATIENCE;
 use crate::accepting::{ANY_PORT, Accepting, Threads};
+use crate::client::reset;
 
 /// A running backend. Dropping it stops it.
 #[derive(Debug)]
@@ -208,6 +209,17 @@ impl Http2Peer {
         while let Some(asked) = self.asked() {
             self.answer(asked.stream, "here");
         }
+    }
+
+    /// Says nothing more, and reads to the end of the connection, so that it is a FIN that the other side sees.
+    pub fn close(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self.drain();
+    }
+
+    /// Ends the connection by RST.
+    pub fn reset(&mut self) {
+        let _ = reset(&self.stream);
     }
 
     /// Reads to the end of the connection.

@@ -6,10 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use balance_testkit::{
-    Fault, FaultProxy, Framing, Origin, Place, RawClient, Recorded, Response, Script, StrictError,
-};
+use balance_testkit::{Fault, FaultProxy, Origin, Place, RawClient, Recorded, Script, StrictError};
 
+use super::client::{Answer, Client, Version};
 use super::table::{Phase, Request, Row, Setting, TableFault};
 use crate::robustness::Outcome;
 
@@ -19,6 +18,8 @@ pub(super) struct Lane {
     pub(super) origin: Origin,
     pub(super) proxy: FaultProxy,
     web: SocketAddr,
+    /// Of its clients.
+    version: Version,
     /// How many bytes a body has more than it needs.
     filler_bytes: usize,
     cases: Cell<usize>,
@@ -61,13 +62,19 @@ enum Played {
 }
 
 impl Lane {
-    pub(super) fn new(number: usize, making: (Origin, FaultProxy), web: SocketAddr) -> Self {
+    pub(super) fn new(
+        number: usize,
+        making: (Origin, FaultProxy),
+        web: SocketAddr,
+        version: Version,
+    ) -> Self {
         let (origin, proxy) = making;
         Self {
             number,
             origin,
             proxy,
             web,
+            version,
             filler_bytes: 0,
             cases: Cell::new(0),
             shapes: RefCell::default(),
@@ -98,8 +105,13 @@ impl Lane {
             .play_prepared(&row.setting, &faults)
             .map_err(|problem| format!("{title}: {problem}"))?;
         let expected = &row.expected;
+        // A stream that breaks off leaves the connection of its client alone.
+        let client_is_as_expected = match self.version {
+            Version::Http1 => expected.client.iter().any(|each| each == seen.client),
+            Version::Http2 => seen.client == "kept",
+        };
         let is_as_expected = expected.outcome.contains(&seen.outcome)
-            && expected.client.iter().any(|each| each == seen.client)
+            && client_is_as_expected
             && expected.sent.contains(&seen.sent)
             && expected
                 .backend
@@ -128,14 +140,13 @@ impl Lane {
         }
         let (case, response) = (self.next_case(), &setting.response);
         self.proxy.begin([]);
-        let mut client = RawClient::connect(self.web).unwrap();
+        let mut client = self.client();
         let pool = match setting.pool.as_str() {
             "cut" => "tls", // the same bytes, with an end that can be told
             other => other,
         };
         let target = self.target(pool, case, CASE, response);
-        let sent = self.encode(request, &target);
-        client.exchange(sent).unwrap();
+        self.exchange(&mut client, request, &target, &[]).unwrap();
         let carried = self.proxy.carried();
         self.follow(&mut client, pool, case, LAST).unwrap();
         let shape = Shape {
@@ -146,6 +157,11 @@ impl Lane {
         };
         self.shapes.borrow_mut().insert(key, shape);
         shape
+    }
+
+    /// A client on a new connection.
+    pub(super) fn client(&self) -> Client {
+        Client::connect(self.version, self.web)
     }
 
     /// A connection to Balance.
@@ -168,48 +184,20 @@ impl Lane {
         format!("/{pool}-{number}/{case:06}{part}/{response}/{filler_bytes}")
     }
 
-    /// The request's bytes.
-    pub(super) fn encode(&self, request: Request, target: &str) -> Vec<u8> {
-        let body = request_body(target);
-        let (method, framing, body) = match request {
-            Request::Get => ("GET", String::new(), String::new()),
-            Request::Post | Request::Uploading => {
-                let length = format!("Content-Length: {}\r\n", body.len());
-                ("POST", length, body)
-            }
-            Request::Chunked => {
-                let (first, second) = body.split_at(body.len() / 2);
-                let (first_len, second_len) = (first.len(), second.len());
-                let body =
-                    format!("{first_len:x}\r\n{first}\r\n{second_len:x}\r\n{second}\r\n0\r\n\r\n");
-                ("POST", "Transfer-Encoding: chunked\r\n".to_owned(), body)
-            }
-            Request::Big => {
-                let length = format!("Content-Length: {BIG_BYTES}\r\n");
-                (
-                    "POST",
-                    length,
-                    char::from(BIG_BYTE).to_string().repeat(BIG_BYTES),
-                )
-            }
-        };
-        format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{framing}\r\n{body}").into_bytes()
-    }
-
     /// An exchange that must go well, and leaves no idle connection when it is the last one of a case.
     pub(super) fn follow(
         &self,
-        client: &mut RawClient,
+        client: &mut Client,
         pool: &str,
         case: usize,
         part: char,
     ) -> Result<(), String> {
         let response = if part == LAST { "last" } else { "length" };
         let target = self.target(pool, case, part, response);
-        let response = client
-            .exchange(self.encode(Request::Get, &target))
+        let response = self
+            .exchange(client, Request::Get, &target, &[])
             .map_err(|error| format!("the exchange {target} failed: {error}"))?;
-        if response.status == 200 && response.text() == answer(&target) {
+        if response.status == 200 && response.text == answer(&target) {
             Ok(())
         } else {
             Err(format!("{target}: {response:?}"))
@@ -257,12 +245,12 @@ impl Lane {
         if setting.is_reused {
             // In turn, so that each backend has an idle connection.
             for part in WARM_UPS.chars().take(warm_ups(pool)) {
-                self.follow(&mut self.connect(), pool, case, part)?;
+                self.follow(&mut self.client(), pool, case, part)?;
             }
         }
         let known = self.proxy.connections();
         self.proxy.begin(faults.iter().cloned());
-        let mut client = self.connect();
+        let mut client = self.client();
         let target = self.target(pool, case, CASE, &setting.response);
         let result = self.exchange(&mut client, setting.request, &target, faults);
         let attempts = self.proxy.carried().senders;
@@ -271,25 +259,27 @@ impl Lane {
             // Sent to who had closed: nobody saw it.
             None => self.proxy.connections() > known || is_out_of_reach(pool),
         };
-        if met_fresh == setting.is_reused {
-            self.proxy.wait_until_struck();
+        self.proxy.wait_until_struck();
+        // What failed without its fault has met a connection that had been closed.
+        let is_served = result.as_ref().is_ok_and(|answer| answer.status == 200);
+        let has_missed = !is_served && !faults.is_empty() && self.proxy.carried().faults == 0;
+        if met_fresh == setting.is_reused || has_missed {
             self.proxy.begin([]);
             self.proxy.close_connections();
             return Ok(Played::Unprepared(format!(
-                "the attempts met connections {attempts:?}, of which {known} were known"
+                "the attempts met connections {attempts:?}, of which {known} were known; no fault: {has_missed}"
             )));
         }
         let outcome = outcome(&setting.response, &target, &result)?;
-        self.proxy.wait_until_struck();
         self.proxy.begin([]);
-        let client_is_kept = result.as_ref().is_ok_and(Response::keeps_alive);
+        let client_is_kept = client.is_kept(&result);
         if client_is_kept {
             self.follow_in(&mut client, pool, case)?;
         } else {
             if result.is_ok() && !client.is_closed_by_peer() {
                 return Err("something followed the last response".to_owned());
             }
-            self.follow_in(&mut self.connect(), pool, case)?;
+            self.follow_in(&mut self.client(), pool, case)?;
         }
         let next = self.proxy.carried().senders;
         let backend_is_kept = next.iter().any(|next| attempts.contains(next));
@@ -303,7 +293,7 @@ impl Lane {
     }
 
     /// The next request after a case, on whatever pool can serve one. Idle connections do not outlive it.
-    fn follow_in(&self, client: &mut RawClient, pool: &str, case: usize) -> Result<(), String> {
+    fn follow_in(&self, client: &mut Client, pool: &str, case: usize) -> Result<(), String> {
         let working = if is_out_of_reach(pool) { "one" } else { pool };
         self.follow(client, working, case, LAST)?;
         if !["one", "hasty", "tls", "cut"].contains(&working) {
@@ -314,33 +304,29 @@ impl Lane {
 
     fn exchange(
         &self,
-        client: &mut RawClient,
+        client: &mut Client,
         request: Request,
         target: &str,
         faults: &[Fault],
-    ) -> Result<Response, StrictError> {
-        let bytes = self.encode(request, target);
-        match request {
-            Request::Get | Request::Post | Request::Chunked => client.exchange(bytes),
-            Request::Big => {
+    ) -> Result<Answer, StrictError> {
+        let bytes = encode(request, target);
+        match (request, client) {
+            (Request::Big, Client::Http1(client)) => {
                 // The answer comes while it is sent, and the rest may meet a closed connection.
                 let _ = client.send(bytes);
-                client.read_response()
+                client.read_response().map(Answer::from)
             }
-            Request::Uploading => {
+            (Request::Uploading, client) => {
                 // As much of the body as the fault lets pass, so that it strikes.
-                let body = request_body(target);
+                let body_bytes = request_body(target).len();
                 let passed = match faults.first().map(|fault| fault.place) {
                     Some(Place::Up(at)) => at.saturating_sub(self.forwarded_head_bytes(target)),
-                    _ => body.len() as u64 / 2,
+                    _ => body_bytes as u64 / 2,
                 };
-                let cut = bytes.len() - body.len() + usize::try_from(passed).unwrap();
-                client.send(&bytes[..cut])?;
-                // The answer is there before the rest is sent, so that it is known who was first.
-                let early = client.read_response();
-                let _ = client.send(&bytes[cut..]);
-                early
+                let held = body_bytes - usize::try_from(passed).unwrap();
+                client.upload(target, &bytes, held)
             }
+            (_, client) => client.exchange(request, target, &bytes),
         }
     }
 
@@ -350,6 +336,34 @@ impl Lane {
         let key = (Request::Post, response.to_owned());
         self.shapes.borrow()[&key].request_head
     }
+}
+
+/// A request's bytes in HTTP/1.
+pub(super) fn encode(request: Request, target: &str) -> Vec<u8> {
+    let body = request_body(target);
+    let (method, framing, body) = match request {
+        Request::Get => ("GET", String::new(), String::new()),
+        Request::Post | Request::Uploading => {
+            let length = format!("Content-Length: {}\r\n", body.len());
+            ("POST", length, body)
+        }
+        Request::Chunked => {
+            let (first, second) = body.split_at(body.len() / 2);
+            let (first_len, second_len) = (first.len(), second.len());
+            let body =
+                format!("{first_len:x}\r\n{first}\r\n{second_len:x}\r\n{second}\r\n0\r\n\r\n");
+            ("POST", "Transfer-Encoding: chunked\r\n".to_owned(), body)
+        }
+        Request::Big => {
+            let length = format!("Content-Length: {BIG_BYTES}\r\n");
+            (
+                "POST",
+                length,
+                char::from(BIG_BYTE).to_string().repeat(BIG_BYTES),
+            )
+        }
+    };
+    format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{framing}\r\n{body}").into_bytes()
 }
 
 /// The script of the origins. It knows all from the target.
@@ -395,25 +409,23 @@ fn filler(target: &str) -> String {
 fn outcome(
     response: &str,
     target: &str,
-    result: &Result<Response, StrictError>,
+    result: &Result<Answer, StrictError>,
 ) -> Result<String, String> {
     let expected = answer(target);
     match result {
         Err(StrictError::Truncated | StrictError::Reset) => Ok("broken".to_owned()),
         Err(error) => Err(format!("no response: {error:?}")),
         Ok(answered) if answered.status != 200 => {
-            if answered.text().contains("answer to") {
+            if answered.text.contains("answer to") {
                 return Err(format!(
                     "bytes of a backend in our own response: {answered:?}"
                 ));
             }
             Ok(answered.status.to_string())
         }
-        Ok(answered) if answered.text() == expected => Ok("200".to_owned()),
+        Ok(answered) if answered.text == expected => Ok("200".to_owned()),
         Ok(answered)
-            if response == "close"
-                && answered.framing == Framing::Chunked
-                && expected.starts_with(&answered.text()) =>
+            if response == "close" && answered.has_end && expected.starts_with(&answered.text) =>
         {
             Ok("short".to_owned())
         }

@@ -4,7 +4,8 @@
 use balance_testkit::{Fault, FaultAction, Place, StrictError};
 
 use super::Road;
-use super::lane::{CASE, LAST, Lane, Promise, Shape};
+use super::client::Version;
+use super::lane::{CASE, LAST, Lane, Promise, Shape, encode};
 use super::table::{Phase, Request, Row, Setting, row_of, rows};
 use crate::robustness::{Outcome, run_all};
 
@@ -17,7 +18,7 @@ struct Death<'r> {
 
 #[test]
 fn a_backend_may_die_at_every_byte() {
-    let road = Road::new(filler_bytes());
+    let road = Road::new(filler_bytes(), Version::Http1);
     let rows = rows();
     let mut deaths = Vec::new();
     for request in [
@@ -100,11 +101,10 @@ struct Leaving {
 
 #[test]
 fn a_client_may_die_at_every_byte_of_its_request() {
-    let road = Road::new(filler_bytes());
+    let road = Road::new(filler_bytes(), Version::Http1);
     let lengths = |request| {
         let lane = road.lane();
-        lane.encode(request, &lane.target("one", 1, CASE, "length"))
-            .len()
+        encode(request, &lane.target("one", 1, CASE, "length")).len()
     };
     let mut cases = Vec::new();
     for request in [Request::Get, Request::Post, Request::Chunked] {
@@ -123,7 +123,7 @@ fn a_client_may_die_at_every_byte_of_its_request() {
 fn leave(lane: &Lane, leaving: Leaving) -> Outcome {
     let case = lane.next_case();
     let target = lane.target("one", case, CASE, "length");
-    let bytes = lane.encode(leaving.request, &target);
+    let bytes = encode(leaving.request, &target);
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let head_is_complete = leaving.sent >= head.unwrap() + 4;
     let is_complete = leaving.sent == bytes.len();
@@ -150,7 +150,7 @@ fn leave(lane: &Lane, leaving: Leaving) -> Outcome {
             return failed(&answer);
         }
     }
-    lane.follow(&mut lane.connect(), "one", case, LAST)?;
+    lane.follow(&mut lane.client(), "one", case, LAST)?;
     if head_is_complete && !(is_complete && leaving.is_reset) {
         let cause = if is_complete {
             "completed"
@@ -168,7 +168,7 @@ fn leave(lane: &Lane, leaving: Leaving) -> Outcome {
 
 #[test]
 fn a_client_may_die_at_every_byte_of_its_response() {
-    let road = Road::new(filler_bytes());
+    let road = Road::new(filler_bytes(), Version::Http1);
     let mut cases = Vec::new();
     for response in ["length", "chunked", "close"] {
         for request in [Request::Get, Request::Post] {
@@ -194,7 +194,7 @@ fn a_client_may_die_at_every_byte_of_its_response() {
                 action: FaultAction::Blackhole,
             }]);
             let mut client = lane.connect();
-            client.send(lane.encode(setting.request, &target)).unwrap();
+            client.send(encode(setting.request, &target)).unwrap();
             lane.proxy.wait_for_faults(1);
             client.reset().unwrap();
             // Ends when Balance has closed the backend's connection, and else never.
@@ -204,7 +204,7 @@ fn a_client_may_die_at_every_byte_of_its_response() {
                 path: target,
                 causes: vec!["client_closed".to_owned()],
             });
-            lane.follow(&mut lane.connect(), "one", case, LAST)
+            lane.follow(&mut lane.client(), "one", case, LAST)
         },
     );
     road.check();

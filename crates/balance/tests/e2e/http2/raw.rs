@@ -24,6 +24,16 @@ pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Vec<
     block(&[&pseudo[..], fields].concat())
 }
 
+/// What came on a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// 0: no head has come.
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    /// The code that it was reset with.
+    pub(crate) reset: Option<u32>,
+}
+
 /// A connection.
 pub(crate) struct RawHttp2 {
     stream: TcpStream,
@@ -125,21 +135,32 @@ impl RawHttp2 {
 
     /// Reads to the end of a stream: its status and content, or the code that it was reset with.
     pub(crate) fn response(&mut self, stream: u32) -> Result<(u16, Vec<u8>), u32> {
-        let mut status = 0;
-        let mut body = Vec::new();
+        let received = self.receive(stream);
+        match received.reset {
+            None => Ok((received.status, received.body)),
+            Some(code) => Err(code),
+        }
+    }
+
+    /// Reads to the end of a stream, however it ends.
+    pub(crate) fn receive(&mut self, stream: u32) -> Received {
+        let mut received = Received::default();
         loop {
             let frame = self.read().expect("the connection has ended");
             if frame.stream != stream {
                 continue;
             }
             match frame.kind {
-                HEADERS if status < 200 => status = status_of(&frame.payload),
-                DATA => body.extend(&frame.payload),
-                RESET => return Err(frame.code()),
+                HEADERS if received.status < 200 => received.status = status_of(&frame.payload),
+                DATA => received.body.extend(&frame.payload),
+                RESET => {
+                    received.reset = Some(frame.code());
+                    return received;
+                }
                 _ => {}
             }
             if matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0 {
-                return Ok((status, body));
+                return received;
             }
         }
     }
