@@ -142,6 +142,116 @@ fn trailers_pass_both_ways_and_reach_no_client_of_http1() {
     assert_eq!(response.header("x-sum"), None);
 }
 
+type Fields = &'static [(&'static str, &'static str)];
+
+/// The method of the request; status, fields and content of the response; the head that the client gets.
+const RESPONSES: &[(&str, &str, Fields, &str, &str)] = &[
+    (
+        "GET",
+        "200",
+        &[("content-length", "1")],
+        "d",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1",
+    ),
+    (
+        "GET",
+        "200",
+        &[],
+        "d",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked",
+    ),
+    (
+        "GET",
+        "200",
+        &[("content-length", "0")],
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0",
+    ),
+    (
+        "GET",
+        "204",
+        &[("x-own", "1")],
+        "",
+        "HTTP/1.1 204 No Content\r\nx-own: 1",
+    ),
+    (
+        "GET",
+        "304",
+        &[("content-length", "5")],
+        "",
+        "HTTP/1.1 304 Not Modified\r\ncontent-length: 5",
+    ),
+    (
+        "HEAD",
+        "200",
+        &[("content-length", "5")],
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5",
+    ),
+    (
+        "GET",
+        "404",
+        &[("b", "1"), ("a", "2"), ("b", "3"), ("content-length", "1")],
+        "d",
+        "HTTP/1.1 404 Not Found\r\nb: 1\r\na: 2\r\nb: 3\r\ncontent-length: 1",
+    ),
+    (
+        "GET",
+        "200",
+        &[
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("content-length", "1"),
+        ],
+        "d",
+        "HTTP/1.1 200 OK\r\nset-cookie: a=b\r\nset-cookie: c=d\r\ncontent-length: 1",
+    ),
+    (
+        "GET",
+        "599",
+        &[("content-length", "1")],
+        "d",
+        "HTTP/1.1 599 \r\ncontent-length: 1",
+    ),
+    (
+        "GET",
+        "200",
+        &[("host", "x"), ("content-length", "1")],
+        "d",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1",
+    ),
+];
+
+#[test]
+fn responses_become_those_of_http1() {
+    let backend = Http2Backend::start(|peer| {
+        peer.settings(&[]);
+        for (_, status, fields, content, _) in RESPONSES {
+            let Some(asked) = peer.asked() else { return };
+            let fields = [&[(":status", *status)][..], fields].concat();
+            let ends = if content.is_empty() { END_STREAM } else { 0 };
+            peer.head(asked.stream, &fields, ends);
+            if ends == 0 {
+                peer.send(&Frame::new(DATA, END_STREAM, asked.stream, *content));
+            }
+        }
+    });
+    let process = over_http2(&[&backend]).start();
+    let mut client = RawClient::connect(process.listener("web")).unwrap();
+    for (method, status, fields, content, expected) in RESPONSES {
+        client
+            .send(format!("{method} / HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .unwrap();
+        let response = client.read_final_response(*method == "HEAD").unwrap();
+        let title = format!("{method} {status} {fields:?}");
+        assert_eq!(response.text(), *content, "{title}");
+        let head = String::from_utf8_lossy(&response.raw).into_owned();
+        let (head, _) = head.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head, *expected, "{title}");
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
 /// A client that goes away takes its stream with it, and nothing else.
 #[test]
 fn a_cancelled_attempt_leaves_its_connection_alone() {
