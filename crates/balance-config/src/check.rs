@@ -398,10 +398,7 @@ fn parse_value(text: &str, kind: &Kind) -> Parsed {
             .ok_or_else(|| not_a(text, expectation(kind))),
         Kind::HashKey => parse_hash_key(text),
         Kind::Host => parse_host(text),
-        Kind::UrlPath => plain(
-            text.starts_with('/') && text.bytes().all(|byte| byte > b' ' && byte != 0x7f),
-            Value::Text(text.to_owned()),
-        ),
+        Kind::UrlPath => parse_url_path(kind, text),
         Kind::Token => plain(scalar::is_token(text), Value::Text(text.to_owned())),
         Kind::FieldValue => plain(scalar::is_field_value(text), Value::Text(text.to_owned())),
         // The rest was taken apart by the caller.
@@ -535,6 +532,16 @@ fn in_range<T: PartialOrd + Display>(
         return Err((message, None));
     }
     Ok(number)
+}
+
+fn parse_url_path(kind: &Kind, text: &str) -> Result<Value, (String, Option<String>)> {
+    let is_printable = text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    if is_printable && text.starts_with('/') {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    let (message, _) = not_a(text, expectation(kind));
+    let help = is_printable.then(|| format!("did you mean `/{}`?", shown(text)));
+    Err((message, help))
 }
 
 fn not_a(text: &str, what: &str) -> (String, Option<String>) {

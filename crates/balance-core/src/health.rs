@@ -62,6 +62,8 @@ pub struct PassiveChecks {
     pub consecutive_failures: u32,
     /// The share of failures in `window` that ejects, 0 to 1.
     pub error_rate_threshold: f64,
+    /// So many times as long as is usual in the pool ejects; 0 = never.
+    pub latency_factor: f64,
     pub window: Duration,
     /// Of the first ejection; each further one in a row lasts twice as long, up to ten times this.
     pub ejection_time: Duration,
@@ -74,6 +76,7 @@ impl Default for PassiveChecks {
         Self {
             consecutive_failures: 5,
             error_rate_threshold: 0.5,
+            latency_factor: 0.0,
             window: Duration::from_secs(60),
             ejection_time: Duration::from_secs(30),
             max_ejected: 0.3,

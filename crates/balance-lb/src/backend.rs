@@ -264,6 +264,16 @@ impl Backend {
         self.gate.breaker()
     }
 
+    /// Whether workers take the time of answers ([`Tally::on_answer`]): somebody judges by it.
+    pub fn set_timed(&self, is_timed: bool) {
+        self.tallies.set_timed(is_timed);
+    }
+
+    /// One relaxed load.
+    pub fn is_timed(&self) -> bool {
+        self.tallies.is_timed()
+    }
+
     /// How attempts ended up to now. For the one judge: it takes the row of failures along.
     pub fn take_tallied(&self) -> Tallied {
         self.tallies.take()

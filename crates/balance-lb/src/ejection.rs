@@ -1,7 +1,7 @@
 //! Passive checks: taking a backend out of its pool for a while because its traffic fails.
 //!
 //! ```text
-//!                 a row of failures, or too many in the window
+//!                 a row of failures, or too many in the window, or answers far slower than those of the others
 //!   ┌────┐ ─────────────────────────────────────────────────────► ┌─────────┐
 //!   │ In │          (if the pool may spare another one)           │ Ejected │
 //!   └────┘ ◄───────────────────────────────────────────────────── │ until t │
@@ -12,6 +12,9 @@
 //!   backend then begins with an empty window. A backend that stays in for a whole window is forgiven.
 //! - One judge looks at all backends of a pool every 100 ms. It alone ejects, so `max_ejected` needs no agreement
 //!   between workers; they only count ([`crate::Tally`]).
+//! - Slow is who takes [`EjectionRules::latency_factor`] times as long as is usual in the pool, on average over the window:
+//!   what is slow for all ejects nobody. What is usual is the lower median of those with enough answers, so that of two
+//!   backends the slower one is the outlier.
 //! - A row of failures and a share of failures are both needed: a dead backend with little traffic shows in the first,
 //!   one that fails every third request only in the second.
 
@@ -27,6 +30,8 @@ pub struct EjectionRules {
     pub consecutive_failures: u32,
     /// Between 0 and 1: this share of failures in the window, or more, ejects.
     pub error_rate: f64,
+    /// So many times what is usual in the pool, or more, ejects; 0 = never.
+    pub latency_factor: f64,
     pub window_ms: u64,
     /// The first ejection in a row.
     pub ejection_ms: u64,
@@ -50,6 +55,8 @@ pub enum Reason {
     Row(u32),
     #[error("{failures} of {outcomes} attempts failed")]
     Rate { failures: u64, outcomes: u64 },
+    #[error("it answers in {} ms, others of its pool in {} ms", *.took_us / 1000, *.usual_us / 1000)]
+    Latency { took_us: u64, usual_us: u64 },
 }
 
 /// What is known about a backend's ejections, for whoever asks. Written by the judge alone.
@@ -96,8 +103,15 @@ impl EjectionMachine {
         self.until_ms.is_some()
     }
 
-    /// Judges what has happened since the last call. `may_eject`: the pool can spare another backend.
-    pub fn judge(&mut self, now_ms: u64, seen: Tallied, may_eject: bool) -> Option<Judgement> {
+    /// How long its answers take on average, if there are enough of them in the window.
+    pub fn latency_us(&self) -> Option<u64> {
+        let Step { timed, took_us, .. } = self.window.sum();
+        let is_enough = timed >= OUTCOMES_MIN && !self.is_ejected();
+        is_enough.then(|| took_us / timed)
+    }
+
+    /// Judges what has happened since the last call, beside what holds for its pool.
+    pub fn judge(&mut self, now_ms: u64, seen: Tallied, pool: PoolSituation) -> Option<Judgement> {
         self.window.add(now_ms, self.rules.window_ms, seen);
         if let Some(until_ms) = self.until_ms {
             if now_ms < until_ms || planted::has(Bug::EjectsForEver) {
@@ -112,8 +126,8 @@ impl EjectionMachine {
         if is_forgiven {
             self.row = 0;
         }
-        let reason = self.reason(seen)?;
-        if !may_eject {
+        let reason = self.reason(seen, pool.usual_us)?;
+        if !pool.may_eject {
             return None;
         }
         let growth = 1_u64 << self.row.min(GROWTH_DOUBLINGS_MAX);
@@ -126,15 +140,39 @@ impl EjectionMachine {
         Some(Judgement::Ejected { for_ms, reason })
     }
 
-    fn reason(&self, seen: Tallied) -> Option<Reason> {
+    fn reason(&self, seen: Tallied, usual_us: Option<u64>) -> Option<Reason> {
         if seen.longest_row >= self.rules.consecutive_failures {
             return Some(Reason::Row(seen.longest_row));
         }
-        let (outcomes, failures) = self.window.sum();
+        let Step {
+            outcomes, failures, ..
+        } = self.window.sum();
         let is_enough = outcomes >= OUTCOMES_MIN && failures > 0;
-        (is_enough && failures as f64 >= self.rules.error_rate * outcomes as f64)
-            .then_some(Reason::Rate { failures, outcomes })
+        if is_enough && failures as f64 >= self.rules.error_rate * outcomes as f64 {
+            return Some(Reason::Rate { failures, outcomes });
+        }
+        let factor = Some(self.rules.latency_factor).filter(|factor| *factor > 0.0)?;
+        let (took_us, usual_us) = (self.latency_us()?, usual_us?);
+        let is_slow = took_us as f64 >= factor * usual_us as f64;
+        (is_slow && took_us >= usual_us.saturating_add(MARGIN_US))
+            .then_some(Reason::Latency { took_us, usual_us })
     }
+}
+
+/// What holds for the whole pool when one of it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSituation {
+    /// It can spare another backend.
+    pub may_eject: bool,
+    /// How long an answer usually takes; `None`: nobody can tell.
+    pub usual_us: Option<u64>,
+}
+
+/// What is usual among these latencies; of one alone nobody can tell.
+pub fn usual_latency_us(latencies: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut latencies: Vec<u64> = latencies.collect();
+    latencies.sort_unstable();
+    (latencies.len() > 1).then(|| latencies[(latencies.len() - 1) / 2])
 }
 
 /// How many of `all` backends may be ejected at once: the share, at least one, and never all of them.
@@ -159,6 +197,8 @@ struct Window {
 struct Step {
     outcomes: u64,
     failures: u64,
+    timed: u64,
+    took_us: u64,
 }
 
 impl Window {
@@ -176,15 +216,18 @@ impl Window {
         // Totals that fell have lost a worker: what it counted since is lost with it.
         step.outcomes += seen.outcomes.saturating_sub(self.last.outcomes);
         step.failures += seen.failures.saturating_sub(self.last.failures);
+        step.timed += seen.timed.saturating_sub(self.last.timed);
+        step.took_us += seen.took_us.saturating_sub(self.last.took_us);
         self.last = seen;
     }
 
-    fn sum(&self) -> (u64, u64) {
-        self.steps
-            .iter()
-            .fold((0, 0), |(outcomes, failures), step| {
-                (outcomes + step.outcomes, failures + step.failures)
-            })
+    fn sum(&self) -> Step {
+        self.steps.iter().fold(Step::default(), |sum, step| Step {
+            outcomes: sum.outcomes + step.outcomes,
+            failures: sum.failures + step.failures,
+            timed: sum.timed + step.timed,
+            took_us: sum.took_us.saturating_add(step.took_us),
+        })
     }
 
     fn clear(&mut self) {
@@ -195,6 +238,8 @@ impl Window {
 const STEPS: usize = 10;
 /// Fewer attempts in a window are not judged by their share: one failure of two is chance.
 const OUTCOMES_MIN: u64 = 20;
+/// Less than this between two averages is chance, however small both are.
+const MARGIN_US: u64 = 5_000;
 /// The longest ejection, by the first: with the default of 30 s, five minutes.
 const GROWTH_MAX: u64 = 10;
 /// 2^4 is above [`GROWTH_MAX`]; more would only risk the shift.

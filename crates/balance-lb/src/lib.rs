@@ -60,7 +60,10 @@ pub use breaker::{
     BreakerChange, BreakerMachine, BreakerRecord, BreakerRules, BreakerState, Trial,
 };
 pub use cursor::Cursor;
-pub use ejection::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, Reason, ejectable};
+pub use ejection::{
+    EjectionMachine, EjectionRecord, EjectionRules, Judgement, PoolSituation, Reason, ejectable,
+    usual_latency_us,
+};
 pub use gate::{AdminState, GateState, Passed, Rest};
 pub use hash::{hash_ip, hash_key};
 pub use health::{Health, HealthMachine, HealthRecord, HealthRules};

@@ -106,7 +106,7 @@ fn a_seed_plays_the_same_each_time() {
 #[test]
 fn all_that_is_checked_happens() {
     let mut totals = [0; world::Books::COUNTS];
-    for seed in 0..50 {
+    for seed in 0..80 {
         let mut world = World::new(seed);
         world.run().unwrap();
         for (total, count) in totals.iter_mut().zip(world.books.counts()) {

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::cache_line::CacheLine;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// How an attempt ended, as far as it says something about the backend. A client that went away says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Tally(CacheLine<Counts>);
 struct Counts {
     outcomes: AtomicU64,
     failures: AtomicU64,
+    timed: AtomicU64,
+    took_us: AtomicU64,
 }
 
 /// Everything that is known of a backend's attempts.
@@ -31,6 +33,8 @@ pub(crate) struct Tallies {
     row: CacheLine<AtomicU32>,
     /// The longest row since it was last asked for.
     longest_row: AtomicU32,
+    /// Whether somebody wants to know how long answers take.
+    is_timed: AtomicBool,
     workers: Mutex<Vec<Weak<Tally>>>,
 }
 
@@ -42,21 +46,32 @@ pub struct Tallied {
     pub failures: u64,
     /// Failures in a row since the last call.
     pub longest_row: u32,
+    /// Answers whose time was taken, and all their times. Totals too.
+    pub timed: u64,
+    pub took_us: u64,
 }
 
 impl Tally {
     fn count(&self, outcome: Outcome) {
-        let add = |cell: &AtomicU64| {
-            cell.store(
-                cell.load(Ordering::Relaxed).wrapping_add(1),
-                Ordering::Relaxed,
-            );
-        };
-        add(&self.0.0.outcomes);
+        add(&self.0.0.outcomes, 1);
         if outcome == Outcome::Failure {
-            add(&self.0.0.failures);
+            add(&self.0.0.failures, 1);
         }
     }
+
+    /// An answer took so long. Where [`Backend::is_timed`](crate::Backend::is_timed).
+    pub fn on_answer(&self, took_us: u64) {
+        add(&self.0.0.timed, 1);
+        add(&self.0.0.took_us, took_us);
+    }
+}
+
+/// The cell has one writer.
+fn add(cell: &AtomicU64, count: u64) {
+    cell.store(
+        cell.load(Ordering::Relaxed).wrapping_add(count),
+        Ordering::Relaxed,
+    );
 }
 
 impl Tallies {
@@ -64,6 +79,7 @@ impl Tallies {
         Self {
             row: CacheLine(AtomicU32::new(0)),
             longest_row: AtomicU32::new(0),
+            is_timed: AtomicBool::new(false),
             workers: Mutex::new(Vec::new()),
         }
     }
@@ -104,8 +120,20 @@ impl Tallies {
         for worker in workers.iter().filter_map(Weak::upgrade) {
             tallied.outcomes += worker.0.0.outcomes.load(Ordering::Relaxed);
             tallied.failures += worker.0.0.failures.load(Ordering::Relaxed);
+            tallied.timed += worker.0.0.timed.load(Ordering::Relaxed);
+            tallied.took_us = tallied
+                .took_us
+                .wrapping_add(worker.0.0.took_us.load(Ordering::Relaxed));
         }
         tallied
+    }
+
+    pub(crate) fn set_timed(&self, is_timed: bool) {
+        self.is_timed.store(is_timed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        self.is_timed.load(Ordering::Relaxed)
     }
 
     /// A backend that comes back begins with a clean slate.
@@ -136,11 +164,16 @@ mod tests {
             outcomes: 5,
             failures: 4,
             longest_row: 3,
+            ..Tallied::default()
         };
         assert_eq!(tallies.take(), expected);
         assert_eq!(tallies.take().longest_row, 0, "it was told already");
         tallies.count(&workers[0], Outcome::Failure);
         assert_eq!(tallies.take().longest_row, 2, "the row goes on");
+        workers[0].on_answer(30);
+        workers[1].on_answer(12);
+        let timed = tallies.take();
+        assert_eq!((timed.timed, timed.took_us), (2, 42));
         drop(workers);
         assert_eq!(tallies.take(), Tallied::default());
     }

@@ -20,7 +20,7 @@ use crate::filter::{self, Needs};
 use crate::mirror;
 use crate::own_response::OwnResponse;
 use crate::planted;
-use crate::upstream::{ConnectError, Member, NoPick, report};
+use crate::upstream::{ConnectError, Member, NoPick, report, report_time};
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -239,6 +239,9 @@ async fn forward<D: Downstream, T: Transport>(
             let was_reused = upstream.is_reused();
             if let Some(outcome) = exchange.outcome(&result, was_reused) {
                 report(&lease, outcome, exchange.known_ms());
+                if outcome == Outcome::Success {
+                    report_time(&lease, exchange.answered_in_us());
+                }
             }
             let error = match result {
                 Ok(transferred) => return Ok((transferred, upstream, lease)),

@@ -17,6 +17,6 @@ pub use limits::PoolLimits;
 pub(crate) use limits::Waiting;
 pub(crate) use member::Member;
 pub use outcome::announce_ramp;
-pub(crate) use outcome::report;
+pub(crate) use outcome::{report, report_time};
 pub use own::{OwnConnection, OwnConnector};
 pub(crate) use selection::{HashSource, NoPick, Selection, cause_of};

@@ -126,10 +126,20 @@ static PASSIVE_CHECKS: Table = Table {
             "Failures in a row that eject.",
         ),
         Key::new(
+            "latency_factor",
+            Kind::Number {
+                min: 1.5,
+                max: 1000.0,
+            },
+            "",
+            "So many times as long as is usual in the pool (its median backend), on average over the window, ejects. By default slowness does not.",
+        )
+        .example("5"),
+        Key::new(
             "window",
             POSITIVE_DURATION,
             "1m",
-            "Over which the share is taken; fewer than 20 attempts in it are not judged.",
+            "Over which the share and the average are taken; fewer than 20 attempts in it are not judged.",
         ),
         Key::new(
             "ejection_time",
@@ -183,6 +193,10 @@ fn read_passive(layers: &Layers<'_>) -> Option<PassiveChecks> {
             .nearest(|block| block.number("error_rate_threshold"))
             .copied()
             .unwrap_or(defaults.error_rate_threshold),
+        latency_factor: inner
+            .nearest(|block| block.number("latency_factor"))
+            .copied()
+            .unwrap_or(defaults.latency_factor),
         window: duration("window").unwrap_or(defaults.window),
         ejection_time: duration("ejection_time").unwrap_or(defaults.ejection_time),
         max_ejected: layers

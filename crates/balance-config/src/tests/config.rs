@@ -601,13 +601,14 @@ fn passive_checks_are_part_of_a_health_check() {
     let defaults = Some(PassiveChecks::default());
     assert_eq!(passive("health_check: { passive_checks: {} }\n"), defaults);
     let written = passive(
-        "defaults: { health_check: { max_ejected: 10%, passive_checks: { window: 5s, error_rate_threshold: 30% } } }
+        "defaults: { health_check: { max_ejected: 10%, passive_checks: { window: 5s, error_rate_threshold: 30%, latency_factor: 4 } } }
 health_check: { path: /up, passive_checks: { consecutive_failures: 2, ejection_time: 1s } }
 ",
     );
     let expected = PassiveChecks {
         consecutive_failures: 2,
         error_rate_threshold: 0.3,
+        latency_factor: 4.0,
         window: seconds(5),
         ejection_time: seconds(1),
         max_ejected: 0.1,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use balance_core::PassiveChecks;
-use balance_lb::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, ejectable};
+use balance_lb::{
+    EjectionMachine, EjectionRecord, EjectionRules, Judgement, PoolSituation, ejectable,
+    usual_latency_us,
+};
 use balance_proxy::{Endpoint, announce_ramp};
 
 /// The judge of one pool. It alone ejects its backends.
@@ -45,10 +48,22 @@ impl Judge {
     pub(super) fn judge(&mut self, now_ms: u64) {
         let ejected = |one: &&Judged| one.machine.is_ejected();
         let mut out = self.judged.iter().filter(ejected).count();
+        let usual_us = usual_latency_us(
+            self.judged
+                .iter()
+                .filter_map(|one| one.machine.latency_us()),
+        );
         let out_max = ejectable(self.judged.len(), self.checks.max_ejected);
         for one in &mut self.judged {
             let seen = one.endpoint.take_tallied();
-            match one.machine.judge(now_ms, seen, out < out_max) {
+            match one.machine.judge(
+                now_ms,
+                seen,
+                PoolSituation {
+                    may_eject: out < out_max,
+                    usual_us,
+                },
+            ) {
                 None => {}
                 Some(Judgement::Ejected { for_ms, reason }) => {
                     out += 1;
@@ -87,6 +102,7 @@ impl Judge {
         for one in self.judged {
             if !kept.contains(&Arc::as_ptr(&one.endpoint)) {
                 one.endpoint.set_ejection(None);
+                one.endpoint.set_timed(false);
             }
         }
     }
@@ -94,6 +110,7 @@ impl Judge {
 
 impl Judged {
     fn new(endpoint: Arc<Endpoint>, rules: EjectionRules) -> Self {
+        endpoint.set_timed(rules.latency_factor > 0.0);
         let mut machine = EjectionMachine::new(rules);
         machine.ignore(endpoint.take_tallied());
         let record = EjectionRecord {
@@ -133,6 +150,7 @@ fn rules(checks: &PassiveChecks) -> EjectionRules {
     EjectionRules {
         consecutive_failures: checks.consecutive_failures,
         error_rate: checks.error_rate_threshold,
+        latency_factor: checks.latency_factor,
         window_ms: ms(checks.window),
         ejection_ms: ms(checks.ejection_time),
     }

@@ -1,14 +1,22 @@
 use proptest::prelude::any;
 use proptest::{prop_assert, proptest};
 
-use super::{EjectionMachine, EjectionRules, Judgement, Reason, ejectable};
+use super::{
+    EjectionMachine, EjectionRules, Judgement, PoolSituation, Reason, ejectable, usual_latency_us,
+};
 use crate::tally::Tallied;
 
 const RULES: EjectionRules = EjectionRules {
     consecutive_failures: 5,
     error_rate: 0.5,
+    latency_factor: 0.0,
     window_ms: 10_000,
     ejection_ms: 1_000,
+};
+
+const SPARED: PoolSituation = PoolSituation {
+    may_eject: true,
+    usual_us: None,
 };
 
 /// A backend under judgement, with totals that grow.
@@ -31,8 +39,9 @@ impl Case {
             outcomes: self.totals.outcomes + outcomes,
             failures: self.totals.failures + failures,
             longest_row: row as u32,
+            ..self.totals
         };
-        self.machine.judge(now_ms, self.totals, true)
+        self.machine.judge(now_ms, self.totals, SPARED)
     }
 
     fn eject(&mut self, now_ms: u64) -> u64 {
@@ -125,7 +134,8 @@ proptest! {
             totals.outcomes += outcomes.max(failures);
             totals.failures += failures;
             totals.longest_row = longest_row;
-            match machine.judge(now_ms, totals, may_eject) {
+            let pool = PoolSituation { may_eject, ..SPARED };
+            match machine.judge(now_ms, totals, pool) {
                 Some(Judgement::Ejected { for_ms, .. }) => {
                     prop_assert!(may_eject && until_ms.is_none());
                     prop_assert!((1_000..=10_000).contains(&for_ms));
@@ -138,5 +148,69 @@ proptest! {
             }
             prop_assert!(machine.is_ejected() == until_ms.is_some());
         }
+    }
+}
+
+#[test]
+fn who_is_far_slower_than_is_usual_is_ejected_and_comes_back() {
+    let rules = EjectionRules {
+        latency_factor: 3.0,
+        ..RULES
+    };
+    for (answers, took_ms, usual_ms, expected) in [
+        (20, 60, Some(20), true),
+        (20, 59, Some(20), false),  // below the factor
+        (19, 900, Some(20), false), // too few to tell
+        (20, 900, None, false),     // nobody to compare with
+        (20, 5, Some(1), false),    // chance
+        (20, 6, Some(1), true),
+    ] {
+        let mut machine = EjectionMachine::new(rules);
+        let seen = Tallied {
+            outcomes: answers,
+            timed: answers,
+            took_us: answers * took_ms * 1_000,
+            ..Tallied::default()
+        };
+        let pool = PoolSituation {
+            usual_us: usual_ms.map(|ms: u64| ms * 1_000),
+            ..SPARED
+        };
+        let kept = PoolSituation {
+            may_eject: false,
+            ..pool
+        };
+        assert_eq!(machine.clone().judge(100, seen, kept), None);
+        let judgement = machine.judge(100, seen, pool);
+        let is_ejected = matches!(
+            judgement,
+            Some(Judgement::Ejected {
+                for_ms: 1_000,
+                reason: Reason::Latency { .. }
+            })
+        );
+        assert_eq!(is_ejected, expected, "{took_ms} ms: {judgement:?}");
+        if is_ejected {
+            assert_eq!(machine.latency_us(), None, "it is not usual meanwhile");
+            assert_eq!(machine.judge(1_100, seen, pool), Some(Judgement::Returned));
+            assert_eq!(
+                machine.judge(1_200, seen, pool),
+                None,
+                "with an empty window"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_usual_needs_two_and_is_not_the_outlier() {
+    for (latencies, expected) in [
+        (&[][..], None),
+        (&[7], None),
+        (&[900, 7], Some(7)),
+        (&[900, 7, 9], Some(9)),
+        (&[900, 800, 7, 9], Some(9)),
+    ] {
+        assert_eq!(usual_latency_us(latencies.iter().copied()), expected);
     }
 }

@@ -48,6 +48,7 @@ pub(super) struct Attempt {
     lease: Lease<Arc<Backend>>,
     pub(super) backend: usize,
     pub(super) is_trial: bool,
+    began_ms: u64,
     /// The request has reached the backend.
     is_sent: bool,
 }
@@ -150,6 +151,7 @@ impl World {
             },
             backend: view.positions[index],
             is_trial: trial.is_some(),
+            began_ms: self.now_ms,
             is_sent: false,
         });
         self.books.attempts += 1;
@@ -306,6 +308,7 @@ impl World {
             let tally = &self.tallies[client.worker][attempt.backend];
             let change = attempt.lease.on_outcome(tally, outcome, self.now_ms);
             if outcome == Outcome::Success {
+                tally.on_answer((self.now_ms - attempt.began_ms) * 1_000);
                 self.origins[attempt.backend].served_ms = self.now_ms;
             }
             if change.is_some_and(|change| change.to == BreakerState::Closed) {

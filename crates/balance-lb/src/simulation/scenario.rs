@@ -76,8 +76,8 @@ pub(super) fn draw(rng: &mut Rng, origins: usize) -> Vec<(u64, Happening)> {
 fn trouble(rng: &mut Rng, origin: usize, script: &mut Vec<(u64, Happening)>) {
     let (mut at, length) = (time(rng), 200 + rng.below(8_000) as u64);
     let end = (at + length).min(CALM_MS);
-    let mode = match rng.below(6) {
-        0 => Mode::Slow(2 + rng.below(30) as u64),
+    let mode = match rng.below(7) {
+        0 | 6 => Mode::Slow(4 + rng.below(20) as u64),
         1 | 2 => Mode::Fails(1 + rng.below(10) as u64),
         3 => Mode::Hangs,
         4 => Mode::Down,

@@ -14,7 +14,10 @@ use crate::backend::{Backend, BackendIdentity};
 use crate::balancer::{Balancer, Member};
 use crate::breaker::BreakerRules;
 use crate::cursor::Cursor;
-use crate::ejection::{EjectionMachine, EjectionRecord, EjectionRules, Judgement, ejectable};
+use crate::ejection::{
+    EjectionMachine, EjectionRecord, EjectionRules, Judgement, PoolSituation, Reason, ejectable,
+    usual_latency_us,
+};
 use crate::gate::AdminState;
 use crate::health::{Health, HealthMachine, HealthRecord, HealthRules};
 use crate::places::Places;
@@ -78,6 +81,7 @@ pub(super) struct Books {
     failed: u64,
     left: u64,
     ejections: u64,
+    outliers: u64,
     unhealthy: u64,
     ramps: u64,
     pub(super) on_ramp: u64,
@@ -329,17 +333,24 @@ impl World {
             .iter()
             .filter(|one| one.ejection.is_ejected())
             .count();
+        let latencies = self
+            .origins
+            .iter()
+            .filter_map(|one| one.ejection.latency_us());
+        let usual_us = usual_latency_us(latencies);
         let mut returned = Vec::new();
         for (index, origin) in self.origins.iter_mut().enumerate() {
             let backend = &self.backends[index];
             let seen = backend.take_tallied();
-            let until_ms = match origin
-                .ejection
-                .judge(self.now_ms, seen, out < ejectable(all, 0.3))
-            {
+            let pool = PoolSituation {
+                may_eject: out < ejectable(all, 0.3),
+                usual_us,
+            };
+            let until_ms = match origin.ejection.judge(self.now_ms, seen, pool) {
                 None => continue,
-                Some(Judgement::Ejected { for_ms, .. }) => {
+                Some(Judgement::Ejected { for_ms, reason }) => {
                     self.books.ejections += 1;
+                    self.books.outliers += u64::from(matches!(reason, Reason::Latency { .. }));
                     out += 1;
                     self.now_ms + for_ms
                 }
@@ -421,7 +432,7 @@ impl World {
 }
 
 impl Books {
-    pub(super) const COUNTS: usize = 13;
+    pub(super) const COUNTS: usize = 14;
 
     pub(super) fn on_answer(&mut self, answer: Answer) {
         match answer {
@@ -442,6 +453,7 @@ impl Books {
             ("failed", self.failed),
             ("left", self.left),
             ("ejections", self.ejections),
+            ("outliers", self.outliers),
             ("unhealthy", self.unhealthy),
             ("ramps", self.ramps),
             ("on_ramp", self.on_ramp),
@@ -459,6 +471,7 @@ impl Origin {
         let rules = EjectionRules {
             consecutive_failures: 3 + rng.below(5) as u32,
             error_rate: 0.5,
+            latency_factor: [0.0, 2.0, 2.0][rng.below(3)],
             window_ms: 5_000,
             ejection_ms: 200 + rng.below(800) as u64,
         };

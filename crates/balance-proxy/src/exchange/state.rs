@@ -349,6 +349,12 @@ impl Exchange {
         self.times.recent / 1000
     }
 
+    /// How long the backend took to the head of its response. `None`: the client had its part in it, by its upload.
+    #[inline]
+    pub(super) fn answered_in_us(&self) -> Option<u64> {
+        (!self.upload_began).then(|| self.times.first_byte.saturating_sub(self.times.attempt))
+    }
+
     /// Whether the client's connection must not outlive this exchange: the worker drains, or the
     /// listener is gone.
     pub(crate) fn must_close(&self, worker: &Worker) -> bool {

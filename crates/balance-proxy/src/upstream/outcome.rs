@@ -34,6 +34,17 @@ pub fn announce_ramp(backend: &Backend, now_ms: u64, reason: &str) {
     }
 }
 
+/// An answer took so long: told to passive checks, if they look at that.
+#[inline]
+pub(crate) fn report_time(lease: &Lease<Member>, took_us: Option<u64>) {
+    let member = lease.backend();
+    if let Some(took_us) = took_us
+        && member.is_timed()
+    {
+        member.tally().on_answer(took_us);
+    }
+}
+
 /// A trial begins: the first after the breaker's timeout is logged.
 pub(super) fn announce_trial(member: &Member) {
     let identity = member.identity();

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, Script};
+use balance_testkit::{EchoServer, Origin, PeerMode, Process, RawClient, Script, pause};
 
 use serde_json::Value;
 
@@ -282,6 +283,30 @@ fn never_all_of_a_pool_are_ejected() {
     assert_eq!(both, 0);
 }
 
+#[test]
+fn who_answers_far_slower_than_its_pool_is_ejected_and_comes_back() {
+    let well = Origin::answering(Script::ok("one"));
+    let slow = Origin::start(|_| {
+        pause(Duration::from_millis(100));
+        Script::ok("two")
+    });
+    let process = judged(&[well.addr(), slow.addr()], "latency_factor: 3").start();
+    let web = process.listener("web");
+    wait_until(
+        || {
+            get(web, "/");
+            ejections(&process, "b") >= 1
+        },
+        "it is ejected",
+    );
+    let reason = backend(&process, "b")["ejection"]["reason"].clone();
+    assert!(
+        reason.as_str().unwrap().contains("others of its pool in"),
+        "{reason}"
+    );
+    process.wait_for_stderr(|text| text.contains("backend is back from its ejection"));
+}
+
 /// Robustness BE-04: whoever goes away says nothing about the backend.
 #[test]
 fn clients_that_go_away_do_not_count_against_a_backend() {
@@ -364,7 +389,10 @@ fn a_drained_backend_finishes_what_it_has_and_gets_nothing_new() {
 #[test]
 fn checks_that_cannot_work_are_refused() {
     for (check, parts) in [
-        ("health", &["is not a path that begins with"][..]),
+        (
+            "health",
+            &["is not a path that begins with", "did you mean `/health`?"][..],
+        ),
         ("{ path: /up, interval: 0 }", &["interval", "too short"]),
         (
             "{ path: /up, unhealthy_threshold: -1 }",

@@ -127,7 +127,7 @@ pub(super) fn routes() {
             "+http:\n  routes:\n    - { host: \"a b\", path: v1, method: \"G T\" }\n",
             &[
                 "6:15: error: `host`: `a b` is not a host…",
-                "6:28: error: `path`: `v1` is not a path that begins with `/`",
+                "6:28: error: `path`: `v1` is not a path that begins with `/`\n  help: did you mean `/v1`?",
                 "6:40: error: `method`: `G T` is not a name…",
             ],
         ),

@@ -149,7 +149,9 @@ pub(super) fn words_and_shapes() {
         ),
         (
             "+metrics: { path: metrics }\n",
-            &["4:18: error: `path`: `metrics` is not a path that begins with `/`"],
+            &[
+                "4:18: error: `path`: `metrics` is not a path that begins with `/`\n  help: did you mean `/metrics`?",
+            ],
         ),
         (
             "+performance: { worker_threads: -1 }\n",
@@ -249,7 +251,9 @@ fn health_checks_that_cannot_be() {
     check(&[
         (
             "+health_check: health\n",
-            &["4:15: error: `path`: `health` is not a path that begins with `/`…"],
+            &[
+                "4:15: error: `path`: `health` is not a path that begins with `/`\n  help: did you mean `/health`?",
+            ],
         ),
         (
             "+health_check: { path: /, headers: { Host: a, \"x y\": b } }\n",
@@ -265,6 +269,50 @@ fn health_checks_that_cannot_be() {
                 "4:50: error: `interval`…",
                 "4:72: error: `healthy_threshold`: 0 is outside 1 to 1000000",
                 "4:92: error: `expected_status`: 99 is outside 100 to 599",
+            ],
+        ),
+    ]);
+}
+
+/// What cannot be meant of health, breakers, retries and balancing.
+#[test]
+fn resilience_that_cannot_be() {
+    check(&[
+        (
+            "+resilience: { circuit_breaker: { enabled: true, max_concurrent_requests: 0 } }\n",
+            &["4:74: error: `max_concurrent_requests`: 0 is outside 1 to 1000000"],
+        ),
+        (
+            "+resilience: { circuit_breaker: { enabled: true, max_failures: 0, timeout: 0 } }\n",
+            &[
+                "4:63: error: `max_failures`: 0 is outside 1 to 1000000",
+                "4:75: error: `timeout`: `0` is too short\n  help: at least 1ms",
+            ],
+        ),
+        (
+            "+load_balancer: fastest\n",
+            &[
+                "4:16: error: `algorithm`: `fastest` is not known\n  help: it is one of `round-robin`, `weighted-round-robin`, `least-connections`, `weighted-least-connections`, `consistent-hash`, `bounded-consistent-hash`, `bounded-load`, `random`, `power-of-two-choices`",
+            ],
+        ),
+        (
+            "+load_balancer: { slow_start: 30 }\n",
+            &[
+                "4:30: error: `slow_start`: `30` has no unit\n  help: write `30s` for seconds or `30ms` for milliseconds",
+            ],
+        ),
+        (
+            "+load_balancer: { slow_start: -1s }\n",
+            &["4:30: error: `slow_start`: `-1s` is not a duration…"],
+        ),
+        (
+            "+health_check: { enabled: true, passive_checks: { enabled: true, latency_factor: 1 } }\n",
+            &["4:81: error: `latency_factor`: 1 is outside 1.5 to 1000"],
+        ),
+        (
+            "+health_check: { enabled: true, max_ejected: 130% }\n",
+            &[
+                "4:45: error: `max_ejected`: 1.3 is outside 0 to 1\n  help: a share like 30% or 0.3; 100% is the whole",
             ],
         ),
     ]);
