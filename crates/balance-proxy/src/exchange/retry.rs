@@ -41,6 +41,8 @@ struct KeptBody {
     bytes_max: usize,
     /// What of it the attempt under way was given.
     sent: usize,
+    /// That attempt was given nothing yet, not even the end of a body that turned out to be empty.
+    is_rewound: bool,
 }
 
 impl KeptBody {
@@ -50,19 +52,24 @@ impl KeptBody {
         if fits {
             self.bytes.extend_from_slice(bytes);
             self.sent = self.bytes.len();
+            self.is_rewound = false;
         }
         fits
     }
 
-    /// What is to be sent next of what was kept before.
-    fn next(&mut self, room: usize) -> Option<Range<usize>> {
+    /// What is to be sent next of what was kept before. `is_whole`: nothing more comes from the client.
+    fn next(&mut self, room: usize, is_whole: bool) -> Option<Range<usize>> {
         let from = self.sent;
         self.sent = self.bytes.len().min(from.saturating_add(room));
-        (from < self.sent).then_some(from..self.sent)
+        let is_empty = self.bytes.is_empty() && is_whole && self.is_rewound;
+        (from < self.sent || is_empty).then(|| {
+            self.is_rewound = false;
+            from..self.sent
+        })
     }
 
     fn has_left(&self) -> bool {
-        self.sent < self.bytes.len()
+        self.sent < self.bytes.len() || self.is_rewound
     }
 }
 
@@ -131,6 +138,7 @@ impl Exchange {
                 bytes: Vec::new(),
                 bytes_max,
                 sent: 0,
+                is_rewound: true,
             });
         }
     }
@@ -158,13 +166,14 @@ impl Exchange {
             && let Some(kept) = &mut state.kept
         {
             kept.sent = 0;
+            kept.is_rewound = true;
         }
     }
 
     /// The part of the body to be sent next that an earlier attempt was given already, and whether it is the last.
     pub(super) fn next_kept(&mut self, room: usize) -> Option<(Range<usize>, bool)> {
         let kept = self.retry.as_mut()?.kept.as_mut()?;
-        let range = kept.next(room)?;
+        let range = kept.next(room, self.upload_is_complete)?;
         Some((range, self.upload_is_complete && !kept.has_left()))
     }
 

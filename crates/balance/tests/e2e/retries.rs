@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use balance_testkit::http2::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Http2Backend, block};
 use balance_testkit::{Origin, Process, RawClient, Script, TempDir};
 
+use crate::http2::raw::RawHttp2;
 use crate::programs::{is_here, run};
 use crate::proxy;
 use crate::subject::{Config, dead_address, get, metric, reload, wait_for_cause, wait_until};
@@ -64,6 +66,7 @@ fn what_is_repeated_arrives_whole_and_what_is_not_passes() {
         ("/1/delete", "DELETE", "", "", 503, 1),
         ("/1/put", "PUT", "length", &small, 200, 2),
         ("/2/put-chunked", "PUT", "chunked", &small, 200, 3),
+        ("/2/put-empty", "PUT", "chunked", "", 200, 3),
         ("/1/large", "PUT", "length", &large, 503, 1),
         ("/1/large-chunked", "PUT", "chunked", &large, 503, 1),
         ("/1/post", "POST", "length", "body", 503, 1),
@@ -76,7 +79,10 @@ fn what_is_repeated_arrives_whole_and_what_is_not_passes() {
             ),
             _ => {
                 let (first, second) = body.split_at(body.len() / 3);
-                let chunk = |part: &str| format!("{:x}\r\n{part}\r\n", part.len());
+                let chunk = |part: &str| match part.len() {
+                    0 => String::new(),
+                    len => format!("{len:x}\r\n{part}\r\n"),
+                };
                 let sent = format!("{}{}0\r\n\r\n", chunk(first), chunk(second));
                 ("Transfer-Encoding: chunked\r\n".to_owned(), sent)
             }
@@ -98,7 +104,7 @@ fn what_is_repeated_arrives_whole_and_what_is_not_passes() {
         "answers that are put aside leave their connection"
     );
     assert_eq!(origin.violations(), Vec::<String>::new());
-    assert_eq!(granted(&process, "status"), 8.0);
+    assert_eq!(granted(&process, "status"), 10.0);
     for (reason, count) in [("attempts", 1.0), ("not_repeatable", 4.0), ("budget", 0.0)] {
         assert_eq!(refused(&process, reason), count, "{reason}");
     }
@@ -227,4 +233,59 @@ fn retries_that_find_no_backend_end() {
     assert_eq!(refused(&process, "attempts"), 1.0);
     assert_eq!(get(process.listener("web"), "/").status, 503);
     wait_for_cause(&process, "circuit_open", 1);
+}
+
+/// What stands behind a kept body is sent again with it, however much of a body there is (RFC 9113 §8.1).
+#[test]
+fn trailers_are_sent_again_with_a_kept_body() {
+    let backend = Http2Backend::start(|peer| {
+        peer.settings(&[]);
+        // The first answer to each body is a refusal, over all of this one connection.
+        let mut refused = Vec::new();
+        while let Some(asked) = peer.asked() {
+            let (mut body, mut trailers) = (Vec::new(), Vec::new());
+            while let Some(frame) = peer.read() {
+                match frame.kind {
+                    DATA => body.extend(&frame.payload),
+                    HEADERS => trailers.extend(&frame.payload),
+                    _ => {}
+                }
+                if matches!(frame.kind, DATA | HEADERS) && frame.has(END_STREAM) {
+                    break;
+                }
+            }
+            if refused.contains(&body) {
+                let seen = String::from_utf8_lossy(&[body, trailers].concat()).into_owned();
+                peer.answer(asked.stream, &seen);
+            } else {
+                refused.push(body);
+                peer.head(asked.stream, &[(":status", "503")], END_STREAM);
+            }
+        }
+    });
+    let retry = "resilience: { retry: { initial_delay: 1ms, max_delay: 1ms, methods: [POST] } }";
+    let process = Config::http(&[backend.addr()])
+        .with_pool("protocol: h2")
+        .with_pool(retry)
+        .start();
+    let mut client = RawHttp2::connect(process.listener("web"));
+    for body in ["", "kept", &"k".repeat(16_000)] {
+        let stream = client.begin("POST", "/", &[("te", "trailers")], 0);
+        if !body.is_empty() {
+            client.send(&Frame::new(DATA, 0, stream, body));
+        }
+        let trailers = block(&[("x-checksum", "1")]);
+        let flags = END_STREAM | END_HEADERS;
+        client.send(&Frame::new(HEADERS, flags, stream, trailers));
+        let (status, seen) = client.response(stream).unwrap();
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        assert_eq!(status, 200, "{} bytes", body.len());
+        assert!(seen.starts_with(body), "{} bytes", body.len());
+        assert!(
+            seen.contains("x-checksum\u{1}1"),
+            "{} bytes: {seen:?}",
+            body.len()
+        );
+    }
+    assert_eq!(granted(&process, "status"), 3.0);
 }
