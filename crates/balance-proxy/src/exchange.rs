@@ -360,6 +360,11 @@ async fn attempt<D: Downstream, T: Transport>(
     down: &mut D,
     upstream: &mut T::Upstream,
 ) -> Result<Transferred, TransferError> {
+    // Requests that are written one right after the other cost less than each between the work for two others: the
+    // kernel's code and ours do not push each other out of the caches.
+    if upstream.writes_at_once() {
+        poll_fn(|_| down.poll_gathered()).await;
+    }
     let body = down.request_body();
     if down.request().authority().is_empty() {
         exchange.name_backend(); // robustness SM-20: HTTP/1.0 without Host

@@ -221,6 +221,10 @@ impl Upstream for HttpUpstream {
         either!(self, upstream => upstream.first_piece(scratch, rest, form))
     }
 
+    fn writes_at_once(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
     fn is_reused(&self) -> bool {
         either!(self, upstream => upstream.is_reused())
     }

@@ -214,6 +214,13 @@ pub(crate) trait Downstream: BodySource<Error = ClientError> + BodySink {
         false
     }
 
+    /// Ready when the request may be sent. For versions that begin many exchanges in one turn: each of them is polled again
+    /// in that turn, once all have come so far.
+    #[inline]
+    fn poll_gathered(&mut self) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Whether the client waits for a 100 before it sends the body.
     fn expects_continue(&self) -> bool;
 
@@ -282,6 +289,12 @@ pub(crate) trait Upstream: BodySource<Error = BackendError> + BodySink {
         rest: Range<usize>,
         form: Form,
     ) -> Result<Piece, BackendError>;
+
+    /// Whether each request is written by itself; if not, its connection writes those of many exchanges together.
+    #[inline]
+    fn writes_at_once(&self) -> bool {
+        true
+    }
 
     /// Whether this connection has served a request before.
     fn is_reused(&self) -> bool;

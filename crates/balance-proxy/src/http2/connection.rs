@@ -391,8 +391,15 @@ impl ClientConnection {
     fn poll_exchanges(&mut self, cx: &Context<'_>) {
         let mut round = std::mem::take(&mut self.round);
         self.ready.take_round(cx, &mut round);
-        for place in &round {
-            self.poll_exchange(*place);
+        if !round.is_empty() {
+            self.link.borrow_mut().begin_round(round.len());
+            for place in &round {
+                self.poll_exchange(*place);
+            }
+            self.link.borrow_mut().end_round(&mut round);
+            for place in &round {
+                self.poll_exchange(*place);
+            }
         }
         self.round = round;
     }

@@ -62,6 +62,8 @@ pub(super) struct Http2Downstream<'p> {
     /// The response's end waits to be written.
     awaits_output: bool,
     is_watched: bool,
+    /// It has waited for the others of its turn, or there were none.
+    is_gathered: bool,
 }
 
 impl<'p> Http2Downstream<'p> {
@@ -81,6 +83,7 @@ impl<'p> Http2Downstream<'p> {
             output_end: 0,
             awaits_output: false,
             is_watched: true,
+            is_gathered: false,
         }
     }
 
@@ -292,6 +295,16 @@ impl Downstream for Http2Downstream<'_> {
 
     fn is_lost(&self) -> bool {
         self.link.borrow().fate(self.place) == Some(ClientError::Closed)
+    }
+
+    fn poll_gathered(&mut self) -> Poll<()> {
+        if std::mem::replace(&mut self.is_gathered, true) {
+            return Poll::Ready(());
+        }
+        match self.link.borrow_mut().gather(self.place) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
     }
 
     fn expects_continue(&self) -> bool {
