@@ -88,7 +88,7 @@ fn backends_are_shown_with_their_states() {
         shown,
         [
             "backends  → a     a.test:80 = 192.0.2.1:80, 192.0.2.2:80  half-open for 1500ms after 4 failed, 1 in flight, at most 9 connections, weight 1",
-            "            long  10.0.0.2:80  pickable, 7 in flight, weight 1  ✗ it drains",
+            "            long  10.0.0.2:80  pickable, 7 in flight, at 40 % of its share (slow start), weight 1  ✗ it drains",
         ]
     );
     assert!(lines(&explanation, false, "states are unknown").is_empty());
