@@ -47,12 +47,14 @@ impl Ring {
         let mut seen = TriedSet::new();
         let mut left = self.members;
         for owner in from.iter().chain(before).map(|owner| *owner as usize) {
-            if !seen.insert(owner) {
+            if seen.contains(owner) {
                 continue;
             }
             if take(owner) {
                 return Some(owner);
             }
+            // Only now: a set of many members allocates, and most keys are taken where they come first.
+            seen.insert(owner);
             left -= 1;
             if left == 0 {
                 break;
