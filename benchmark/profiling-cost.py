@@ -2,8 +2,9 @@
 """What profiling costs: the same load on the same Balance, in turns without and with it.
 
 Three processes of Balance behind wrk: as it is built (heap profiling in and off), with heap profiling left out
-(`prof:false`), and with heap profiling on; the first one also while a CPU profile is taken. Prints the median of each over
-all rounds, of requests per second and of CPU time per request, and the ratio to the first. Needs wrk and a release build.
+(`prof:false`), with heap profiling on, and while a CPU profile is taken. Balance has a core of its own, load and origin have another.
+Prints the median of each over all rounds, of requests per second and of CPU time per request, and the ratio to the first;
+and how full Balance's core was. Needs wrk, two cores and a release build.
 """
 
 import argparse
@@ -25,6 +26,11 @@ pools: {{ p: {{ backends: ['{origin}'] }} }}
 listeners: [ {{ name: web, listen: '127.0.0.1:0', mode: http, pool: p }} ]
 """
 TICKS = os.sysconf("SC_CLK_TCK")
+PROXY_CORE, LOAD_CORE = 0, 1
+
+
+def pinned(core, command):
+    return ["taskset", "-c", str(core), *command]
 
 
 class Balance:
@@ -32,7 +38,7 @@ class Balance:
 
     def __init__(self, binary, args, conf=""):
         environment = {**os.environ, "_RJEM_MALLOC_CONF": conf} if conf else os.environ
-        self.child = subprocess.Popen([binary, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+        self.child = subprocess.Popen(pinned(PROXY_CORE, [binary, *args]), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
         self.addresses = {}
         for line in self.child.stderr:
             words = dict(word.split("=", 1) for word in line.split() if "=" in word)
@@ -48,15 +54,16 @@ class Balance:
 
 
 def load(balance, seconds):
-    """Requests per second, and microseconds of CPU time for each."""
-    before = balance.cpu_seconds()
+    """Requests per second, microseconds of CPU time for each, and the share of its core that Balance used."""
+    before, since = balance.cpu_seconds(), time.monotonic()
     address = balance.addresses["web"]
-    text = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", f"http://{address}/"],
+    text = subprocess.run(pinned(LOAD_CORE, ["wrk", "-t1", "-c64", f"-d{seconds}s", f"http://{address}/"]),
                           check=True, stdout=subprocess.PIPE, text=True).stdout
     count = next(int(line.split()[0]) for line in text.splitlines() if " requests in " in line)
     if "Socket errors" in text or "Non-2xx" in text:
         raise SystemExit(text)
-    return count / seconds, (balance.cpu_seconds() - before) / count * 1e6
+    used = balance.cpu_seconds() - before
+    return count / seconds, used / count * 1e6, used / (time.monotonic() - since)
 
 
 def profiled_load(balance, seconds):
@@ -81,7 +88,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         children = []
         try:
-            origin = subprocess.Popen([args.binary, "bench", "backend", "--listen", "127.0.0.1:0"],
+            origin = subprocess.Popen(pinned(LOAD_CORE, [args.binary, "bench", "backend", "--listen", "127.0.0.1:0"]),
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             children.append(origin)
             address = next(line.split()[-1] for line in origin.stdout if "listening on" in line)
@@ -114,7 +121,7 @@ def main():
 
 def report(results):
     first = next(iter(results.values()))
-    print(f"{'':38} {'requests/s':>12} {'ratio':>7} {'CPU us each':>12} {'ratio':>7}  (medians of {len(first)} rounds)")
+    print(f"{'':38} {'requests/s':>12} {'ratio':>7} {'CPU us each':>12} {'ratio':>7} {'core':>6}  (medians of {len(first)} rounds)")
     for name, rounds in results.items():
         cells = []
         for index in (0, 1):
@@ -122,7 +129,8 @@ def report(results):
             # Round by round, so that what the machine did meanwhile is the same for both.
             ratio = statistics.median(one[index] / base[index] for one, base in zip(rounds, first))
             cells += [f"{own:12,.2f}", f"{ratio:7.3f}"]
-        print(f"{name:38} " + " ".join(cells))
+        full = statistics.median(one[2] for one in rounds)
+        print(f"{name:38} " + " ".join(cells) + f" {full:6.0%}")
 
 
 if __name__ == "__main__":
