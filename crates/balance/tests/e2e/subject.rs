@@ -181,12 +181,17 @@ pub(crate) fn reload(process: &Process, config: &Config) {
 
 /// What the admin API says about a backend of the pool `p`.
 pub(crate) fn backend(process: &Process, name: &str) -> Value {
+    let backends = backends(process);
+    let found = backends.iter().find(|backend| backend["name"] == name);
+    found.unwrap().clone()
+}
+
+/// What it says about all of them at the same time.
+pub(crate) fn backends(process: &Process) -> Vec<Value> {
     let pools = json(&get(process.listener("admin"), "/pools"));
     let pools = pools["pools"].as_array().unwrap();
     let pool = pools.iter().find(|pool| pool["name"] == "p").unwrap();
-    let backends = pool["backends"].as_array().unwrap();
-    let found = backends.iter().find(|backend| backend["name"] == name);
-    found.unwrap().clone()
+    pool["backends"].as_array().unwrap().clone()
 }
 
 /// A metric's value; 0 when the series is not there. `series` is the name with its labels.
