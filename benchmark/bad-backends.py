@@ -15,10 +15,15 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
+
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """\
@@ -43,20 +48,6 @@ POLICIES = {
 }
 CHECKED = "    health_check: { path: /, interval: 1s, fast_interval: 200ms, unhealthy_threshold: 2, healthy_threshold: 2 }"
 PAUSE = 0.02
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def wait_for(port):
-    for _ in range(400):
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=10).close()
-        except ConnectionRefusedError:
-            time.sleep(0.005)
-    raise SystemExit(f"nothing listens on port {port}")
 
 
 class Scripted:
@@ -133,7 +124,7 @@ class Setup:
 
     def __init__(self, options, policy, bad=None, folder=None):
         self.options = options
-        self.ports = {name: free_port() for name in ("a", "b", "c", "web", "admin")}
+        self.ports = dict(zip(("a", "b", "c", "web", "admin"), machine.free_ports(5)))
         self.children = {}
         for name in "abc" if bad is None else "ab":
             self.start_backend(name)
@@ -141,7 +132,7 @@ class Setup:
         config = Path(folder, "balance.yaml")
         config.write_text(CONFIG.format(policy=policy, **self.ports))
         self.start("balance", "-c", config)
-        wait_for(self.ports["web"])
+        machine.wait_for_port(self.ports["web"], self.children["balance"])
 
     def start(self, name, *arguments):
         command = [self.options.binary, *arguments]
@@ -150,7 +141,8 @@ class Setup:
     def start_backend(self, name, *more):
         port = self.ports[name]
         self.start(name, "bench", "backend", "--listen", f"127.0.0.1:{port}", *more)
-        wait_for(port)
+        # Looked at often: how long it gets nothing is measured from here.
+        machine.wait_for_port(port, self.children[name], pause=0.005)
 
     def attempts(self, admin):
         """At the third backend: requests sent to it, and connections that could not be opened."""
@@ -262,4 +254,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except machine.Unusable as error:
+        raise SystemExit(error)

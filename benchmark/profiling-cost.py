@@ -11,11 +11,16 @@ import argparse
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import urllib.request
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
+
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """\
@@ -25,12 +30,7 @@ admin: {{ listen: '127.0.0.1:0' }}
 pools: {{ p: {{ backends: ['{origin}'] }} }}
 listeners: [ {{ name: web, listen: '127.0.0.1:0', mode: http, pool: p }} ]
 """
-TICKS = os.sysconf("SC_CLK_TCK")
 PROXY_CORE, LOAD_CORE = 0, 1
-
-
-def pinned(core, command):
-    return ["taskset", "-c", str(core), *command]
 
 
 class Balance:
@@ -38,7 +38,7 @@ class Balance:
 
     def __init__(self, binary, args, conf=""):
         environment = {**os.environ, "_RJEM_MALLOC_CONF": conf} if conf else os.environ
-        self.child = subprocess.Popen(pinned(PROXY_CORE, [binary, *args]), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+        self.child = subprocess.Popen(machine.pinned(PROXY_CORE, [binary, *args]), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
         self.addresses = {}
         for line in self.child.stderr:
             words = dict(word.split("=", 1) for word in line.split() if "=" in word)
@@ -49,15 +49,14 @@ class Balance:
         threading.Thread(target=self.child.stderr.read, daemon=True).start()
 
     def cpu_seconds(self):
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return machine.cpu_seconds([self.child.pid])
 
 
 def load(balance, seconds):
     """Requests per second, microseconds of CPU time for each, and the share of its core that Balance used."""
     before, since = balance.cpu_seconds(), time.monotonic()
     address = balance.addresses["web"]
-    text = subprocess.run(pinned(LOAD_CORE, ["wrk", "-t1", "-c64", f"-d{seconds}s", f"http://{address}/"]),
+    text = subprocess.run(machine.pinned(LOAD_CORE, ["wrk", "-t1", "-c64", f"-d{seconds}s", f"http://{address}/"]),
                           check=True, stdout=subprocess.PIPE, text=True).stdout
     count = next(int(line.split()[0]) for line in text.splitlines() if " requests in " in line)
     if "Socket errors" in text or "Non-2xx" in text:
@@ -88,7 +87,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         children = []
         try:
-            origin = subprocess.Popen(pinned(LOAD_CORE, [args.binary, "bench", "backend", "--listen", "127.0.0.1:0"]),
+            origin = subprocess.Popen(machine.pinned(LOAD_CORE, [args.binary, "bench", "backend", "--listen", "127.0.0.1:0"]),
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             children.append(origin)
             address = next(line.split()[-1] for line in origin.stdout if "listening on" in line)

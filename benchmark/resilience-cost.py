@@ -7,14 +7,16 @@ release build, wrk and taskset.
 """
 
 import argparse
-import os
 import re
-import socket
 import statistics
 import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
+
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """\
@@ -40,36 +42,17 @@ POLICIES = {
       retry: { per_try: 5s }
     limits: { max_connections: 10000, queue: 1000 }""",
 }
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def wait_for(port):
-    for _ in range(200):
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=10).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+PROXY_CORE, LOAD_CORE = 0, 1
 
 
 def round_us(options, pid, port):
-    before = cpu_seconds(pid)
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s",
-               f"http://127.0.0.1:{port}/"]
+    before = machine.cpu_seconds([pid])
+    wrk = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", f"http://127.0.0.1:{port}/"]
+    command = machine.pinned(LOAD_CORE, wrk)
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(text)
-    return (cpu_seconds(pid) - before) * 1e6 / int(re.search(r"(\d+) requests in", text)[1])
+    return (machine.cpu_seconds([pid]) - before) * 1e6 / int(re.search(r"(\d+) requests in", text)[1])
 
 
 def main():
@@ -81,22 +64,21 @@ def main():
     options = parser.parse_args()
     children = []
 
-    def start(core, *arguments):
-        command = ["taskset", "-c", core, options.binary, *arguments]
+    def start(port, core, *arguments):
+        command = machine.pinned(core, [options.binary, *arguments])
         children.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        machine.wait_for_port(port, children[-1])
         return children[-1].pid
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            backend = free_port()
-            start("1", "bench", "backend", "--listen", f"127.0.0.1:{backend}")
-            wait_for(backend)
+            backend, *ports = machine.free_ports(1 + len(POLICIES))
+            start(backend, LOAD_CORE, "bench", "backend", "--listen", f"127.0.0.1:{backend}")
             running = {}
-            for name, policy in POLICIES.items():
-                port, config = free_port(), Path(folder, f"{name}.yaml")
+            for (name, policy), port in zip(POLICIES.items(), ports):
+                config = Path(folder, f"{name}.yaml")
                 config.write_text(CONFIG.format(backend=backend, web=port, policy=policy))
-                running[name] = (start("0", "-c", config), port)
-                wait_for(port)
+                running[name] = (start(port, PROXY_CORE, "-c", config), port)
                 round_us(options, *running[name])
             taken = {name: [] for name in POLICIES}
             for number in range(options.rounds):
@@ -114,4 +96,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except machine.Unusable as error:
+        raise SystemExit(error)

@@ -13,10 +13,15 @@ import socket
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
+
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """\
@@ -31,20 +36,6 @@ routes: [ {{ name: large, match: {{ path: /large }}, pool: large }} ]
 DATA, HEADERS, RESET, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
 INITIAL_WINDOW_SIZE = 4
 STEP = 1024
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def wait_for(port):
-    for _ in range(200):
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=10).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -139,7 +130,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
     options = parser.parse_args()
-    ports = {"small": free_port(), "large": free_port(), "web": free_port()}
+    ports = dict(zip(("small", "large", "web"), machine.free_ports(3)))
     children = []
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "balance.yaml")
@@ -152,10 +143,10 @@ def main():
 
         try:
             for name, body in (("small", 128), ("large", 1 << 20)):
-                start("bench", "backend", "--listen", f"127.0.0.1:{ports[name]}", "--body", str(body))
+                backend = start("bench", "backend", "--listen", f"127.0.0.1:{ports[name]}", "--body", str(body))
+                machine.wait_for_port(ports[name], backend)
             balance = start("run", "-c", config)
-            for port in ports.values():
-                wait_for(port)
+            machine.wait_for_port(ports["web"], balance)
             without, among, memory = [], [], []
             for number in range(options.rounds):
                 without.append(p99_us(options, ports["web"], folder))
@@ -177,4 +168,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except machine.Unusable as error:
+        raise SystemExit(error)

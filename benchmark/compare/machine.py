@@ -95,7 +95,7 @@ def free_ports(count, addresses=1):
     raise Unusable(f"no {count} ports are free between {candidates[0]} and {candidates[-1]}")
 
 
-def wait_for_port(port, process, seconds=10.0):
+def wait_for_port(port, process, seconds=10.0, pause=0.02):
     """Returns when the process accepts on the port."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -105,7 +105,7 @@ def wait_for_port(port, process, seconds=10.0):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
-            time.sleep(0.02)
+            time.sleep(pause)
     raise Unusable(f"{process.args} does not listen on port {port}")
 
 
