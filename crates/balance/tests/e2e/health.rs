@@ -202,6 +202,20 @@ fn ejections(process: &Process, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// Asks until the backend is ejected. Why it was.
+fn reason_of_ejection(process: &Process, name: &str) -> String {
+    let web = process.listener("web");
+    wait_until(
+        || {
+            get(web, "/");
+            ejections(process, name) >= 1
+        },
+        "it is ejected",
+    );
+    let reason = &backend(process, name)["ejection"]["reason"];
+    reason.as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_backend_that_fails_in_a_row_is_ejected_and_comes_back() {
     let well = Origin::answering(Script::ok("one"));
@@ -244,19 +258,8 @@ fn a_share_of_failures_ejects_too() {
         Script::status(if number.is_multiple_of(3) { 503 } else { 200 })
     });
     let process = judged(&[well.addr(), third.addr()], "error_rate_threshold: 25%").start();
-    let web = process.listener("web");
-    wait_until(
-        || {
-            get(web, "/");
-            ejections(&process, "b") >= 1
-        },
-        "it is ejected",
-    );
-    let reason = backend(&process, "b")["ejection"]["reason"].clone();
-    assert!(
-        reason.as_str().unwrap().contains("attempts failed"),
-        "{reason}"
-    );
+    let reason = reason_of_ejection(&process, "b");
+    assert!(reason.contains("attempts failed"), "{reason}");
     assert_eq!(ejections(&process, "a"), 0);
 }
 
@@ -293,19 +296,8 @@ fn who_answers_far_slower_than_its_pool_is_ejected_and_comes_back() {
         Script::ok("two")
     });
     let process = judged(&[well.addr(), slow.addr()], "latency_factor: 3").start();
-    let web = process.listener("web");
-    wait_until(
-        || {
-            get(web, "/");
-            ejections(&process, "b") >= 1
-        },
-        "it is ejected",
-    );
-    let reason = backend(&process, "b")["ejection"]["reason"].clone();
-    assert!(
-        reason.as_str().unwrap().contains("others of its pool in"),
-        "{reason}"
-    );
+    let reason = reason_of_ejection(&process, "b");
+    assert!(reason.contains("others of its pool in"), "{reason}");
     process.wait_for_stderr(|text| text.contains("backend is back from its ejection"));
 }
 

@@ -36,16 +36,7 @@ fn node() {
     if !is_here("node") {
         return;
     }
-    let files = Files::new();
-    let pair = [files.path("server.pem"), files.path("server.key")];
-    let start = |more: &[&str]| {
-        let arguments = [&["-e", NODE, "@PORT@"], more].concat();
-        ConfiguredProgram::with_arguments("node", &arguments).unwrap()
-    };
-    let server = start(&[]);
-    check_in_the_clear(server.addr());
-    let server = start(&[&pair[0], &pair[1]]);
-    check_under_tls(&files, server.addr());
+    check_program("node", &["-e", NODE, "@PORT@"]);
 }
 
 #[test]
@@ -53,12 +44,17 @@ fn python_h2() {
     if python_with("h2").is_none() {
         return;
     }
+    let packages = peers().join("python").display().to_string();
+    check_program("python3", &["-c", PYTHON, "@PORT@", &packages]);
+}
+
+/// A server that takes a certificate and its key behind its arguments, and speaks in the clear without.
+fn check_program(program: &str, arguments: &[&str]) {
     let files = Files::new();
     let pair = [files.path("server.pem"), files.path("server.key")];
-    let packages = peers().join("python").display().to_string();
     let start = |more: &[&str]| {
-        let arguments = [&["-c", PYTHON, "@PORT@", &packages], more].concat();
-        ConfiguredProgram::with_arguments("python3", &arguments).unwrap()
+        let arguments = [arguments, more].concat();
+        ConfiguredProgram::with_arguments(program, &arguments).unwrap()
     };
     let server = start(&[]);
     check_in_the_clear(server.addr());
